@@ -1,0 +1,134 @@
+"""Env: a task distribution and its dynamics as pure, batched torch functions.
+
+An Env holds no episode. Tasks, states and random generators go in and come out, so that the same object
+serves any number of tasks and lanes, on any device, and a lane of a batch steps exactly as it would alone.
+There is no autoreset here: it lives in `envs.adapters`, at the edge where other libraries expect it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Generator, Tensor
+
+from envs.errors import InputError, require, unknown
+from envs.structs import Struct
+
+TaskT = TypeVar("TaskT", bound=Struct)
+StateT = TypeVar("StateT", bound=Struct)
+
+Reference = Callable[[Any, Any, Generator], Tensor]
+"""A reference policy: `(task [N], state [N, E], generator) -> action [N, E, A]`. It may look at the task."""
+
+SPLITS = ("train", "test", "ood")
+"""`train`: the training distribution; `test`: held-out tasks of it; `ood`: outside its range."""
+
+
+@dataclass(frozen=True, eq=False)
+class StepResult(Struct, Generic[StateT]):
+    """What one step returns. `terminated` is the task's own ending and never a time limit."""
+
+    state: StateT
+    obs: Tensor  # [N, E, O] float32
+    reward: Tensor  # [N, E] float32
+    terminated: Tensor  # [N, E] bool
+
+
+class Env(ABC, Generic[TaskT, StateT]):
+    """A family of tasks that share spaces, horizon and dynamics up to the task's parameters.
+
+    Attributes:
+        config: the frozen dataclass of the family's parameters that this object was made from.
+        task_type: the Struct class of a task.
+        task_space: `gymnasium.spaces.Dict`, the schema of one task: a space for each field.
+        observation_space, action_space: of a single environment.
+        horizon: length of an episode in steps; an episode that reaches it is truncated.
+        splits: one sentence for each split that says which tasks it holds.
+        device: where tasks, states and observations live. Generators given to methods must live there too.
+    """
+
+    config: Any
+    task_type: type[TaskT]
+    task_space: spaces.Dict
+    observation_space: spaces.Box
+    action_space: spaces.Box | spaces.Discrete
+    horizon: int
+    splits: Mapping[str, str]
+    device: torch.device
+
+    @abstractmethod
+    def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> TaskT:
+        """Draw `n` tasks of a split. Returns a Task with leading axis [n]."""
+
+    @abstractmethod
+    def reset(self, task: TaskT, num_envs: int, generator: Generator) -> tuple[StateT, Tensor]:
+        """Start `num_envs` episodes of each task. Returns the state [N, E] and obs [N, E, O]."""
+
+    @abstractmethod
+    def step(self, task: TaskT, state: StateT, action: Tensor, generator: Generator) -> StepResult[StateT]:
+        """Advance every lane by one step. `action`: [N, E, A] (or [N, E] when discrete)."""
+
+    @abstractmethod
+    def render(self, task: TaskT, episode: StateT, earlier: Sequence[StateT] = (), size: int = 480) -> np.ndarray:
+        """Draw one lane as a `uint8 [size, size, 3]` image.
+
+        Args:
+            task: one task, without a leading axis.
+            episode: the states of the present episode up to now, stacked on a leading time axis; the last is drawn.
+            earlier: earlier episodes on the same task, drawn as trails.
+        """
+
+    @abstractmethod
+    def references(self) -> dict[str, Reference]:
+        """Reference policies by name, against which a learned curve is read. Always holds `random`."""
+
+    def random_actions(self, task: TaskT, state: StateT, generator: Generator) -> Tensor:
+        """The reference `random`: uniform over the action space. Returns [N, E, A] or [N, E]."""
+        lanes = next(iter(vars(state).values())).shape[:2]
+        if isinstance(self.action_space, spaces.Discrete):
+            return torch.randint(int(self.action_space.n), lanes, generator=generator, device=self.device)
+        low, high = (torch.as_tensor(x, device=self.device) for x in (self.action_space.low, self.action_space.high))
+        return low + (high - low) * torch.rand(*lanes, *low.shape, generator=generator, device=self.device)
+
+    def check_split(self, split: str) -> None:
+        """Raise `InputError` unless `split` is one of this family's."""
+        if split not in self.splits:
+            raise unknown("split", split, self.splits)
+
+    def task_to_dicts(self, task: TaskT) -> list[dict[str, Any]]:
+        """Tasks as plain JSON-able dicts, one for each row."""
+        columns = {field.name: getattr(task, field.name).tolist() for field in dataclasses.fields(task)}  # type: ignore[arg-type]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def task_from_dicts(self, dicts: Sequence[Mapping[str, Any]]) -> TaskT:
+        """Tasks from plain dicts. Raises `InputError` when one does not fit `task_space`."""
+        require(len(dicts) > 0, "A list of tasks must hold at least one task.")
+        rows = [self._check_task(task) for task in dicts]
+        return self.task_type(
+            **{k: torch.as_tensor(np.stack([r[k] for r in rows]), device=self.device) for k in rows[0]}
+        )
+
+    def _check_task(self, task: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        if not isinstance(task, Mapping):
+            raise InputError(f"A task must be a dict with the fields {', '.join(self.task_space)}, not {task!r}.")
+        for name in task:
+            if name not in self.task_space.spaces:
+                raise unknown("task field", str(name), self.task_space)
+        row = {}
+        for name, space in self.task_space.items():
+            require(name in task, f"The task {dict(task)!r} lacks the field {name!r}, which is {space}.")
+            try:
+                value = np.asarray(task[name], dtype=space.dtype)
+            except (TypeError, ValueError):
+                value = None
+            if value is None or value.shape != space.shape or not space.contains(value):
+                raise InputError(f"The task field {name!r} must lie in {space}, and {task[name]!r} does not.")
+            row[name] = value
+        return row

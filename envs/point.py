@@ -1,0 +1,178 @@
+"""2D navigation: a point moves to a goal that it is not told.
+
+`finn2017`: Finn et al. 2017 (MAML), section 5.3; `semicircle`: Rakelly et al. 2019 (PEARL), Zintgraf et al. 2020
+(VariBAD). The observation is the position alone, so the goal can only be inferred from rewards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from PIL import Image, ImageDraw
+from torch import Generator, Tensor
+
+from envs.core import Env, Reference, StepResult
+from envs.errors import require
+from envs.structs import Struct
+
+
+@dataclass(frozen=True)
+class PointConfig:
+    """Parameters of the 2D navigation family. Lengths are in metres, as in the papers."""
+
+    goals: Literal["box", "semicircle"] = "box"
+    """Where goals lie: in a square around the start, or on a half circle around it."""
+    goal_scale: float = 0.5
+    """Half the side of the square, or the radius of the half circle."""
+    reward: Literal["squared", "distance", "sparse"] = "squared"
+    """Negative squared distance, negative distance, or `sparse_radius`-gated (1 - distance)."""
+    sparse_radius: float = 0.2
+    """Distance within which the sparse reward pays."""
+    max_step: float = 0.1
+    """Largest move along each axis in one step; an action of 1 moves by this much."""
+    goal_tolerance: float = 0.01
+    """An episode terminates when both coordinates are this close to the goal; 0 means never."""
+    horizon: int = 100
+    """Steps in an episode."""
+
+    def __post_init__(self) -> None:
+        require(self.goals in ("box", "semicircle"), f"goals must be 'box' or 'semicircle', not {self.goals!r}.")
+        require(
+            self.reward in ("squared", "distance", "sparse"),
+            f"reward must be 'squared', 'distance' or 'sparse', not {self.reward!r}.",
+        )
+        for name in ("goal_scale", "sparse_radius", "max_step"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value > 0, f"{name} must be a positive number, not {value}.")
+        require(self.goal_scale <= 1, f"goal_scale must be at most 1, not {self.goal_scale}.")
+        require(self.goal_tolerance >= 0, f"goal_tolerance must not be negative, as {self.goal_tolerance} is.")
+        require(self.horizon >= 1, f"horizon must be at least 1 step, not {self.horizon}.")
+
+
+PRESETS = {
+    "finn2017": PointConfig(),
+    "finn2017-distance": PointConfig(reward="distance"),
+    "semicircle": PointConfig("semicircle", 1.0, "distance", goal_tolerance=0.0, horizon=20),
+    "semicircle-sparse": PointConfig("semicircle", 1.0, "sparse", goal_tolerance=0.0, horizon=20),
+    "semicircle-sparse-varibad": PointConfig("semicircle", 1.0, "sparse", goal_tolerance=0.0, horizon=100),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Task(Struct):
+    goal: Tensor  # [N, 2] m
+
+
+@dataclass(frozen=True, eq=False)
+class State(Struct):
+    position: Tensor  # [N, E, 2] m
+
+
+class Point(Env[Task, State]):
+    """2D navigation. obs [N, E, 2]: position in m. action [N, E, 2]: in [-1, 1], times `max_step` m."""
+
+    task_type = Task
+
+    def __init__(self, config: PointConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.horizon = config.horizon
+        reach = np.float32(config.max_step * (config.horizon + 1))
+        self.observation_space = spaces.Box(-reach, reach, (2,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        self.task_space = spaces.Dict(goal=spaces.Box(-2.0, 2.0, (2,), np.float32))
+        s = config.goal_scale
+        if config.goals == "box":
+            train, ood = (
+                f"goals uniform in [-{s:g}, {s:g}]² m",
+                f"goals between that box and one of twice its side, {2 * s:g} m",
+            )
+        else:
+            train, ood = f"goals uniform on the upper half circle of radius {s:g} m", "goals on the lower half circle"
+        self.splits = {"train": train, "test": f"fresh draws of the same law: {train}", "ood": ood}
+
+    def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:
+        self.check_split(split)
+        require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
+        scale = self.config.goal_scale
+        if self.config.goals == "semicircle":
+            angle = math.pi * self._uniform(generator, n) + (math.pi if split == "ood" else 0.0)
+            return Task(scale * torch.stack([angle.cos(), angle.sin()], -1))
+        goal = scale * (2 * self._uniform(generator, n, 2) - 1)
+        if split != "ood":
+            return Task(goal)
+        # Uniform over the frame between the box and its double: scale each draw, radially in the maximum norm,
+        # to a radius r with r² uniform in (s², 4s²].
+        radius = scale * torch.sqrt(4 - 3 * self._uniform(generator, n, 1))
+        return Task(goal / goal.abs().amax(-1, keepdim=True).clamp_min(1e-12) * radius)
+
+    def _uniform(self, generator: Generator, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, device=self.device)
+
+    def reset(self, task: Task, num_envs: int, generator: Generator) -> tuple[State, Tensor]:
+        position = torch.zeros(len(task.goal), num_envs, 2, device=self.device)
+        return State(position), position
+
+    def step(self, task: Task, state: State, action: Tensor, generator: Generator) -> StepResult[State]:
+        position = state.position + self.config.max_step * action.clamp(-1.0, 1.0)
+        offset = position - task.goal[:, None]
+        squared = offset.square().sum(-1)
+        if self.config.reward == "squared":
+            reward = -squared
+        elif self.config.reward == "distance":
+            reward = -squared.sqrt()
+        else:
+            distance = squared.sqrt()
+            reward = torch.where(distance <= self.config.sparse_radius, 1 - distance, 0.0)
+        terminated = offset.abs().amax(-1) < self.config.goal_tolerance
+        return StepResult(State(position), position, reward, terminated)
+
+    def straight_line(self, task: Task, state: State, generator: Generator) -> Tensor:
+        """Moves straight to the goal, which it is told: the ceiling up to the last fraction of a step."""
+        offset = (task.goal[:, None] - state.position) / self.config.max_step
+        return offset / offset.abs().amax(-1, keepdim=True).clamp_min(1.0)
+
+    def references(self) -> dict[str, Reference]:
+        return {"random": self.random_actions, "straight line": self.straight_line}
+
+    def render(self, task: Task, episode: State, earlier: Sequence[State] = (), size: int = 480) -> np.ndarray:
+        over = 2  # drawn twice as large and reduced, for smooth lines
+        half = 1.25 * max(self.config.goal_scale, float(task.goal.abs().max()))
+        side = size * over
+
+        def pixels(points: Tensor) -> list[tuple[float, float]]:
+            xy = points.reshape(-1, 2).double().cpu() / half
+            return [((1 + x) / 2 * side, (1 - y) / 2 * side) for x, y in xy.tolist()]
+
+        image = Image.new("RGB", (side, side), "#ffffff")
+        draw = ImageDraw.Draw(image)
+        self._draw_goal_region(draw, pixels, over)
+        for past in earlier:
+            draw.line(pixels(past.position), fill="#c9ced6", width=2 * over, joint="curve")
+        path = pixels(episode.position)
+        if len(path) > 1:
+            draw.line(path, fill="#2f6fde", width=3 * over, joint="curve")
+        for x, y in path[:-1]:
+            draw.circle((x, y), 2.5 * over, fill="#2f6fde")
+        (gx, gy), (x, y), (sx, sy) = pixels(task.goal)[0], path[-1], path[0]
+        if self.config.reward == "sparse":
+            draw.circle((gx, gy), self.config.sparse_radius / half * side / 2, outline="#e0522f", width=over)
+        draw.circle((gx, gy), 11 * over, outline="#e0522f", width=3 * over)
+        draw.circle((gx, gy), 4 * over, fill="#e0522f")
+        draw.circle((sx, sy), 4 * over, fill="#5b6472")
+        draw.circle((x, y), 8 * over, fill="#173f8a", outline="#ffffff", width=2 * over)
+        return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+
+    def _draw_goal_region(self, draw: ImageDraw.ImageDraw, pixels, over: int) -> None:
+        """Where training goals can lie."""
+        s = self.config.goal_scale
+        (left, top), (right, bottom) = pixels(torch.tensor([[-s, s], [s, -s]]))
+        if self.config.goals == "box":
+            draw.rectangle((left, top, right, bottom), fill="#f6f7f9", outline="#d8dce2", width=over)
+        else:
+            draw.arc((left, top, right, bottom), 180, 360, fill="#d8dce2", width=2 * over)

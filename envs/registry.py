@@ -1,0 +1,101 @@
+"""Registry: id -> family. One registration gives the torch interface, Gymnasium ids and command-line presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import torch
+
+from envs.core import Env
+from envs.errors import InputError, require, unknown
+
+
+@dataclass(frozen=True)
+class Family:
+    """A registered family: its Env class is called as `env_class(config, device)`."""
+
+    id: str
+    gym_id: str
+    env_class: type[Env]
+    presets: Mapping[str, Any]  # name -> frozen config dataclass; the first is the default
+
+
+FAMILIES: dict[str, Family] = {}
+
+
+def register(id: str, env_class: type[Env], presets: Mapping[str, Any], gym_id: str | None = None) -> None:
+    """Add a family under `id`, with named configurations; also makes the Gymnasium id `gym_id`.
+
+    Args:
+        id: lower-case name, such as `"point"`.
+        env_class: called as `env_class(config, device)`.
+        presets: name -> config, all of one frozen dataclass type; the first one is the default.
+        gym_id: Gymnasium id; by default `metarl/<Id>-v0`.
+
+    Raises:
+        InputError: when `id` is taken by another class or `presets` is empty.
+    """
+    require(len(presets) > 0, f"The family {id!r} needs at least one preset.")
+    taken = FAMILIES.get(id)
+    require(taken is None or taken.env_class is env_class, f"The family id {id!r} is already taken; choose another.")
+    gym_id = gym_id or f"metarl/{''.join(part.capitalize() for part in id.split('-'))}-v0"
+    FAMILIES[id] = Family(id, gym_id, env_class, dict(presets))
+    if gym_id not in gymnasium.registry:
+        gymnasium.register(
+            gym_id,
+            entry_point="envs.adapters.gym:TaskEnv",
+            vector_entry_point="envs.adapters.gym:TaskVectorEnv",
+            kwargs={"family": id},
+        )
+
+
+def family(id: str) -> Family:
+    """The registered family of that id. Raises `InputError` with the nearest name when there is none."""
+    if id not in FAMILIES:
+        raise unknown("environment", id, FAMILIES)
+    return FAMILIES[id]
+
+
+def make_config(id: str, preset: str | None = None, **fields: Any) -> Any:
+    """The config of a family's preset (default: its first) with `fields` replaced. Raises `InputError`."""
+    presets = family(id).presets
+    preset = next(iter(presets)) if preset is None else preset
+    if preset not in presets:
+        raise unknown(f"preset of {id!r}", preset, presets)
+    config = presets[preset]
+    names = [field.name for field in dataclasses.fields(config)]
+    for name in fields:
+        if name not in names:
+            raise unknown(f"field of {id!r}", name, names)
+    return dataclasses.replace(config, **fields)
+
+
+def make(id: str, preset: str | None = None, device: torch.device | str = "cpu", **fields: Any) -> Env:
+    """Build the batched torch environment of a family.
+
+    Args:
+        id: family id, such as `"point"`; `envs.FAMILIES` lists them.
+        preset: named configuration; default: the family's first.
+        device: where tasks and states live.
+        **fields: single fields of the configuration to replace, such as `horizon=50`.
+
+    Raises:
+        InputError: for an unknown id, preset or field, an impossible value, or `cuda` without CUDA.
+    """
+    config = make_config(id, preset, **fields)
+    return family(id).env_class(config, check_device(device))
+
+
+def check_device(device: torch.device | str) -> torch.device:
+    """A usable torch device. Raises `InputError` when it does not exist on this machine."""
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"Unknown device {device!r}; use 'cpu' or 'cuda'.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("Device 'cuda' was asked for, but PyTorch sees no CUDA device here; use 'cpu'.")
+    return device

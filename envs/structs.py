@@ -1,0 +1,54 @@
+"""Struct: a frozen dataclass of tensors, and the letters that shapes are written with.
+
+N  tasks (always dim 0)      T  time steps       E  environments (episodes) per task
+O  size of an observation    A  size of an action
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+class Struct:
+    """Base of frozen dataclasses whose fields are tensors, other Structs or None.
+
+    Subclass with `@dataclass(frozen=True, eq=False)`. All fields share their leading axes.
+    """
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Apply `function` to each tensor, also in nested Structs."""
+        return self.zip_map(lambda tensors: function(tensors[0]), [self])
+
+    @classmethod
+    def zip_map(cls, function: Callable[[list[Tensor]], Tensor], items: Sequence[Self]) -> Self:
+        """Apply `function` to the list of tensors that `items` hold in each field."""
+        first = items[0]
+        changes: dict[str, Any] = {}
+        for field in dataclasses.fields(first):  # type: ignore[arg-type]
+            values = [getattr(item, field.name) for item in items]
+            if isinstance(values[0], Struct):
+                changes[field.name] = values[0].zip_map(function, values)
+            elif values[0] is not None:
+                changes[field.name] = function(values)
+        return dataclasses.replace(first, **changes)  # type: ignore[type-var]
+
+    @classmethod
+    def stack(cls, items: Sequence[Self], dim: int = 0) -> Self:
+        """Join Structs of equal shapes along a new axis `dim`."""
+        return cls.zip_map(lambda tensors: torch.stack(tensors, dim), items)
+
+    @classmethod
+    def cat(cls, items: Sequence[Self], dim: int = 0) -> Self:
+        """Join Structs along the existing axis `dim`."""
+        return cls.zip_map(lambda tensors: torch.cat(tensors, dim), items)
+
+    def __getitem__(self, index: Any) -> Self:
+        return self.map(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device | str) -> Self:
+        return self.map(lambda tensor: tensor.to(device))

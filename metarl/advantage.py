@@ -1,0 +1,67 @@
+"""Advantages: a linear feature baseline per task, and generalized advantage estimation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metarl.rollout import Trajectory
+
+
+def discounted_sum(x: Tensor, discount: float) -> Tensor:
+    """y[t] = x[t] + discount * y[t + 1] along axis 1 of [N, T, ...]."""
+    columns, total = [], torch.zeros_like(x[:, 0])
+    for column in reversed(x.unbind(1)):
+        total = column + discount * total
+        columns.append(total)
+    return torch.stack(columns[::-1], 1)
+
+
+def linear_baseline(obs: Tensor, target: Tensor, mask: Tensor, ridge: float = 1e-5) -> Tensor:
+    """Least-squares value estimate of each task from features of observation and time (Duan et al. 2016, s. 4.1).
+
+    Features: obs, obs², τ, τ², τ³, 1 with τ = t / 100; obs clipped to ±10.
+
+    Args:
+        obs: [N, T, E, O].
+        target: discounted returns [N, T, E].
+        mask: [N, T, E]; steps with mask 0 do not count.
+        ridge: added to the diagonal of the normal equations, relative to each feature's own scale.
+
+    Returns:
+        Values [N, T, E]. The normal equations are solved in float64.
+    """
+    n, horizon, num_envs, _ = obs.shape
+    clipped = obs.clamp(-10, 10)
+    time = (torch.arange(horizon, device=obs.device, dtype=obs.dtype) / 100).view(1, -1, 1, 1)
+    time = time.expand(n, horizon, num_envs, 1)
+    features = torch.cat([clipped, clipped.square(), time, time.square(), time**3, torch.ones_like(time)], -1)
+    x = (features * mask.unsqueeze(-1)).flatten(1, 2).double()  # [N, B, F]
+    gram = x.mT @ x
+    moment = x.mT @ target.flatten(1, 2).unsqueeze(-1).double()
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    gram = gram + torch.diag_embed(ridge * diagonal + 1e-10)
+    return (x @ torch.linalg.solve(gram, moment)).view_as(target).to(obs.dtype)
+
+
+def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> Tensor:
+    """Generalized advantage estimates (Schulman et al. 2016, eq. 16), [N, T, E], 0 where mask is 0.
+
+    An episode's value after its end is 0, also at the horizon: the objective is the return of `horizon` steps and
+    the baseline knows the time.
+    """
+    next_value = torch.cat([(value * mask)[:, 1:], torch.zeros_like(value[:, :1])], 1)
+    delta = (reward + gamma * next_value - value) * mask
+    return discounted_sum(delta, gamma * gae_lambda) * mask
+
+
+def advantages(trajectory: Trajectory, gamma: float, gae_lambda: float) -> Tensor:
+    """Advantages [N, T, E] of a trajectory, standardized over each task's steps."""
+    mask = trajectory.mask
+    target = discounted_sum(trajectory.reward, gamma)
+    value = linear_baseline(trajectory.obs, target, mask)
+    advantage = gae(trajectory.reward, value, mask, gamma, gae_lambda)
+    count = mask.sum((1, 2), keepdim=True)
+    centred = (advantage - advantage.sum((1, 2), keepdim=True) / count) * mask
+    std = (centred.square().sum((1, 2), keepdim=True) / count).sqrt()
+    return centred / (std + 1e-8)

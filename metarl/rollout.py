@@ -1,0 +1,139 @@
+"""rollout: episodes of every task in lock step. collect: rollouts with adaptation in between.
+
+These two functions serve training, evaluation, references and videos alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Generator, Tensor
+
+from envs.core import Env, Reference
+from envs.structs import Struct
+from metarl.policy import Policy, StepInput
+
+Actor = Callable[[StepInput, Any, Any], tuple[Tensor, Any]]
+"""`(inputs, state, memory) -> (action, memory)`. Only reference policies read the environment's state."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory(Struct):
+    """Lock-step experience. Steps after an episode's termination are padding, where `mask` is 0."""
+
+    obs: Tensor  # [N, T, E, O] before the step
+    action: Tensor  # [N, T, E, A], or [N, T, E] when discrete
+    reward: Tensor  # [N, T, E], 0 where mask is 0
+    mask: Tensor  # [N, T, E] float: 1 while the episode runs, its terminating step included
+    first: Tensor  # [N, T, E] bool: does an episode start here?
+
+    @property
+    def returns(self) -> Tensor:
+        """Undiscounted sum of rewards of each lane [N, E]."""
+        return self.reward.sum(1)
+
+    @property
+    def inputs(self) -> StepInput:
+        """What the policy saw, [N, T, E, ...]."""
+        return StepInput(self.obs, _shift(self.action), _shift(self.reward), self.first)
+
+
+def _shift(x: Tensor) -> Tensor:
+    """Each step's predecessor along T, zeros at the first."""
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+
+
+def policy_actor(policy: Policy, params: Tensor, generator: Generator) -> Actor:
+    """Acts by sampling from the policy with `params` [N, P]."""
+    network = policy.bind(params)
+
+    def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
+        distribution, memory = network(inputs, memory)
+        return distribution.sample(generator), memory
+
+    return act
+
+
+def reference_actor(reference: Reference, task: Struct, generator: Generator) -> Actor:
+    """Acts by a reference policy of the environment."""
+    return lambda inputs, state, memory: (reference(task, state, generator), memory)
+
+
+@torch.no_grad()
+def rollout(
+    env: Env,
+    act: Actor,
+    task: Struct,
+    num_envs: int,
+    generator: Generator,
+    num_episodes: int = 1,
+    memory: Any = None,
+    states: list | None = None,
+) -> Trajectory:
+    """Run `num_episodes` consecutive episodes of `horizon` steps in `num_envs` lanes of each task.
+
+    Args:
+        act: policy or reference; see `policy_actor` and `reference_actor`.
+        memory: passed to the first `act`; it survives the ends of episodes.
+        states: a list that receives the state before each step and after the last, for a video.
+
+    Returns:
+        Trajectory with T = num_episodes * horizon.
+    """
+    steps: list[tuple[Tensor, ...]] = []
+    state, obs = env.reset(task, num_envs, generator)
+    prev_reward = torch.zeros(obs.shape[:2], device=obs.device)
+    dtype = torch.int64 if isinstance(env.action_space, spaces.Discrete) else torch.float32
+    prev_action = torch.zeros(*obs.shape[:2], *env.action_space.shape, dtype=dtype, device=obs.device)
+    yes = torch.ones_like(prev_reward, dtype=torch.bool)
+    no, alive = ~yes, yes
+    for t in range(num_episodes * env.horizon):
+        first = no
+        if t % env.horizon == 0:
+            first = alive = yes
+            if t > 0:
+                state, obs = env.reset(task, num_envs, generator)
+        action, memory = act(StepInput(obs, prev_action, prev_reward, first), state, memory)
+        if states is not None:
+            states.append(state)
+        result = env.step(task, state, action, generator)
+        reward = result.reward * alive
+        steps.append((obs, action, reward, alive, first))
+        state, obs, prev_action, prev_reward = result.state, result.obs, action, reward
+        alive = alive & ~result.terminated
+    if states is not None:
+        states.append(state)
+    obs_, action_, reward_, alive_, first_ = (torch.stack(column, 1) for column in zip(*steps, strict=True))
+    return Trajectory(obs_, action_, reward_, alive_.to(reward_.dtype), first_)
+
+
+Adapter = Callable[[Tensor, Any, Trajectory], tuple[Tensor, Any]]
+"""`(params [N, P], memory, trajectory) -> (params [N, P], memory)`, pure."""
+
+
+def collect(
+    env: Env,
+    policy: Policy,
+    params: Tensor,
+    task: Struct,
+    adapt: Adapter,
+    num_steps: int,
+    num_envs: int,
+    generator: Generator,
+) -> list[Trajectory]:
+    """Roll out, adapt, roll out again, `num_steps` times, starting from `params` [P] or [N, P].
+
+    Returns num_steps + 1 trajectories; entry k was collected after k adaptation steps.
+    """
+    n = len(next(iter(vars(task).values())))
+    params, memory = params.detach().expand(n, -1), None
+    trajectories: list[Trajectory] = []
+    for k in range(num_steps + 1):
+        if k > 0:
+            params, memory = adapt(params, memory, trajectories[-1])
+        trajectories.append(rollout(env, policy_actor(policy, params, generator), task, num_envs, generator))
+    return trajectories
