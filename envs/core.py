@@ -104,7 +104,7 @@ class Env(ABC, Generic[TaskT, StateT]):
 
     def task_to_dicts(self, task: TaskT) -> list[dict[str, Any]]:
         """Tasks as plain JSON-able dicts, one for each row."""
-        columns = {field.name: getattr(task, field.name).tolist() for field in dataclasses.fields(task)}  # type: ignore[arg-type]
+        columns = {field.name: _plain(getattr(task, field.name)) for field in dataclasses.fields(task)}  # type: ignore[arg-type]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def task_from_dicts(self, dicts: Sequence[Mapping[str, Any]]) -> TaskT:
@@ -128,7 +128,14 @@ class Env(ABC, Generic[TaskT, StateT]):
                 value = np.asarray(task[name], dtype=space.dtype)
             except (TypeError, ValueError):
                 value = None
-            if value is None or value.shape != space.shape or not space.contains(value):
+            whole = value is not None and (value.dtype.kind == "f" or np.array_equal(value, task[name]))
+            if value is None or not whole or value.shape != space.shape or not space.contains(value):
                 raise InputError(f"The task field {name!r} must lie in {space}, and {task[name]!r} does not.")
             row[name] = value
         return row
+
+
+def _plain(tensor: Tensor) -> list:
+    """Nested lists, each float32 as the shortest decimal that stands for it: 0.3, not 0.30000001192092896."""
+    array = tensor.cpu().numpy()
+    return (array.astype(str).astype(float) if array.dtype == np.float32 else array).tolist()

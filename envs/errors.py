@@ -13,7 +13,7 @@ class InputError(ValueError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An `InputError` for a name that does not exist, with the nearest known name and the whole list."""
     options = sorted(known)
-    nearest = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return InputError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(options)}.")
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -141,38 +142,42 @@ class Point(Env[Task, State]):
         return {"random": self.random_actions, "straight line": self.straight_line}
 
     def render(self, task: Task, episode: State, earlier: Sequence[State] = (), size: int = 480) -> np.ndarray:
-        over = 2  # drawn twice as large and reduced, for smooth lines
-        half = 1.25 * max(self.config.goal_scale, float(task.goal.abs().max()))
-        side = size * over
+        over = 3  # drawn three times as large and reduced, for smooth lines
+        half = 1.3 * max(self.config.goal_scale, float(task.goal.abs().max()))  # fixed by the task: the view stays
+        u = over * max(size / 360, 0.6)  # the unit of widths and radii
 
         def pixels(points: Tensor) -> list[tuple[float, float]]:
             xy = points.reshape(-1, 2).double().cpu() / half
-            return [((1 + x) / 2 * side, (1 - y) / 2 * side) for x, y in xy.tolist()]
+            return [((1 + x) / 2 * size * over, (1 - y) / 2 * size * over) for x, y in xy.tolist()]
 
-        image = Image.new("RGB", (side, side), "#ffffff")
+        image = Image.new("RGB", (size * over, size * over), "#f4f6f9")
         draw = ImageDraw.Draw(image)
-        self._draw_goal_region(draw, pixels, over)
-        for past in earlier:
-            draw.line(pixels(past.position), fill="#c9ced6", width=2 * over, joint="curve")
-        path = pixels(episode.position)
-        if len(path) > 1:
-            draw.line(path, fill="#2f6fde", width=3 * over, joint="curve")
-        for x, y in path[:-1]:
-            draw.circle((x, y), 2.5 * over, fill="#2f6fde")
-        (gx, gy), (x, y), (sx, sy) = pixels(task.goal)[0], path[-1], path[0]
-        if self.config.reward == "sparse":
-            draw.circle((gx, gy), self.config.sparse_radius / half * side / 2, outline="#e0522f", width=over)
-        draw.circle((gx, gy), 11 * over, outline="#e0522f", width=3 * over)
-        draw.circle((gx, gy), 4 * over, fill="#e0522f")
-        draw.circle((sx, sy), 4 * over, fill="#5b6472")
-        draw.circle((x, y), 8 * over, fill="#173f8a", outline="#ffffff", width=2 * over)
-        return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+        self._draw_goal_region(draw, pixels, u)
+        (goal,), path = pixels(task.goal), pixels(episode.position)
+        halo = self.config.sparse_radius / half * size * over / 2 if self.config.reward == "sparse" else 20 * u
+        draw.circle(goal, halo, fill="#fde6dc")
+        for age, past in enumerate(reversed(earlier)):
+            grey = min(204 + 10 * age, 226)
+            draw.line(pixels(past.position), fill=(grey, grey + 4, grey + 10), width=round(2 * u), joint="curve")
+        draw.circle(path[0], 4.5 * u, fill="#ffffff", outline="#7b8594", width=round(2 * u))
+        for i, (a, b) in enumerate(itertools.pairwise(path), 2):
+            fresh = max(0.0, 1 - (len(path) - i) / 15)  # recent moves are dark, older ones fade
+            blue = tuple(round(old + fresh * (new - old)) for old, new in ((143, 31), (180, 95), (240, 214)))
+            draw.line((a, b), fill=blue, width=round(2.6 * u))
+            draw.circle(b, 2.1 * u, fill=blue)
+        draw.circle(goal, 10 * u, outline="#e2582f", width=round(2.6 * u))
+        draw.circle(goal, 4 * u, fill="#e2582f")
+        x, y = (min(max(v, 6 * u), size * over - 6 * u) for v in path[-1])
+        inside = (x, y) == path[-1]  # a point beyond the edge shows as a hollow mark on it
+        draw.circle((x, y), 7.5 * u, fill="#ffffff")
+        draw.circle((x, y), 5.5 * u, fill="#12306e" if inside else "#ffffff", outline="#12306e", width=round(1.5 * u))
+        return np.asarray(image.reduce(over))
 
-    def _draw_goal_region(self, draw: ImageDraw.ImageDraw, pixels, over: int) -> None:
+    def _draw_goal_region(self, draw: ImageDraw.ImageDraw, pixels, u: float) -> None:
         """Where training goals can lie."""
         s = self.config.goal_scale
         (left, top), (right, bottom) = pixels(torch.tensor([[-s, s], [s, -s]]))
         if self.config.goals == "box":
-            draw.rectangle((left, top, right, bottom), fill="#f6f7f9", outline="#d8dce2", width=over)
+            draw.rounded_rectangle((left, top, right, bottom), 6 * u, fill="#ffffff", outline="#dfe4ea", width=round(u))
         else:
-            draw.arc((left, top, right, bottom), 180, 360, fill="#d8dce2", width=2 * over)
+            draw.arc((left, top, right, bottom), 180, 360, fill="#cfd6df", width=round(2 * u))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,16 @@ class Family:
 
     id: str
     gym_id: str
-    env_class: type[Env]
+    env_class: Callable[[Any, torch.device], Env]
     presets: Mapping[str, Any]  # name -> frozen config dataclass; the first is the default
 
 
 FAMILIES: dict[str, Family] = {}
 
 
-def register(id: str, env_class: type[Env], presets: Mapping[str, Any], gym_id: str | None = None) -> None:
+def register(
+    id: str, env_class: Callable[[Any, torch.device], Env], presets: Mapping[str, Any], gym_id: str | None = None
+) -> None:
     """Add a family under `id`, with named configurations; also makes the Gymnasium id `gym_id`.
 
     Args:
@@ -68,10 +70,18 @@ def make_config(id: str, preset: str | None = None, **fields: Any) -> Any:
         raise unknown(f"preset of {id!r}", preset, presets)
     config = presets[preset]
     names = [field.name for field in dataclasses.fields(config)]
-    for name in fields:
+    for name, value in fields.items():
         if name not in names:
             raise unknown(f"field of {id!r}", name, names)
+        _check_kind(name, value, getattr(config, name))
     return dataclasses.replace(config, **fields)
+
+
+def _check_kind(name: str, value: Any, default: Any) -> None:
+    """Raise `InputError` when a config field would change its type; a whole number may stand for a float."""
+    kind = type(default)
+    right = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+    require(default is None or right, f"{name} must be of type {kind.__name__}, such as {default!r}, not {value!r}.")
 
 
 def make(id: str, preset: str | None = None, device: torch.device | str = "cpu", **fields: Any) -> Env:

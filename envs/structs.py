@@ -47,6 +47,11 @@ class Struct:
         """Join Structs along the existing axis `dim`."""
         return cls.zip_map(lambda tensors: torch.cat(tensors, dim), items)
 
+    def __len__(self) -> int:
+        """Size of the leading axis, that of the first field."""
+        first = getattr(self, dataclasses.fields(self)[0].name)  # type: ignore[arg-type]
+        return len(first)
+
     def __getitem__(self, index: Any) -> Self:
         return self.map(lambda tensor: tensor[index])
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from envs.errors import require
 from metarl import losses
-from metarl.adapt import InnerLoss, Product, gradient, hessian, sgd_adapt
+from metarl.adapt import InnerLoss, sgd_adapt
 from metarl.advantage import advantages
+from metarl.linearize import Product
 from metarl.policy import Policy
-from metarl.rollout import Trajectory
+from metarl.rollout import Adapter, Trajectory
 from metarl.trpo import conjugate_gradient, line_search
 
 
@@ -26,6 +27,8 @@ class MAMLConfig:
     """Step size of the inner gradient steps."""
     num_inner_steps: int = 1
     """Inner gradient steps in training."""
+    halve_test_lr: bool = True
+    """At test, halve the inner step size after the first step, as Finn et al. do for more than one step."""
     first_order: bool = False
     """Take the Jacobian of the inner steps as the identity (FOMAML)."""
     gamma: float = 0.99
@@ -55,19 +58,26 @@ class MAMLConfig:
 
 
 class MAML:
-    """Holds the meta-parameters `params` [P]; `adapt` moves them to a task, `update` improves them."""
+    """Holds the meta-parameters `params` [P]; `adapters` move them to a task, `update` improves them."""
 
     def __init__(self, config: MAMLConfig, policy: Policy, params: Tensor) -> None:
         self.config, self.policy, self.params = config, policy, params
         self.loss = InnerLoss(config.gamma, config.gae_lambda)
-        self.adapt = sgd_adapt(policy, self.loss, config.inner_lr)
+
+    def adapters(self, num_steps: int | None = None, test: bool = False) -> list[Adapter]:
+        """One adapter for each inner step; by default as many as in training. `test` applies `halve_test_lr`."""
+        num_steps = self.config.num_inner_steps if num_steps is None else num_steps
+        halve = test and self.config.halve_test_lr
+        rates = [self.config.inner_lr * (0.5 if halve and k > 0 else 1.0) for k in range(num_steps)]
+        return [sgd_adapt(self.policy, self.loss, rate) for rate in rates]
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """One outer step from what `collect` returned. Returns metrics."""
         c = self.config
         *inner, outer = trajectories
         adapted, jacobian, transpose = self.linearize(inner)
-        old, _ = self.policy.bind(adapted)(outer.inputs, None)
+        linearized = self.policy.linearize(adapted, outer.inputs)
+        old = linearized.distribution.detach()
         old_log_prob = old.log_prob(outer.action)
         advantage = advantages(outer, c.gamma, c.gae_lambda)
 
@@ -77,10 +87,10 @@ class MAML:
         def kl(distribution):
             return losses.kl_divergence(old, distribution, outer.mask)
 
-        grad = transpose(gradient(self.policy, adapted, outer, surrogate)).mean(0)
+        grad = transpose(linearized.gradient(surrogate)).mean(0)
         # At the old parameters the KL divergence has no gradient, so the chain rule leaves JᵀFJ of its Hessian,
         # F being that in the adapted parameters.
-        _, fisher = hessian(self.policy, adapted, outer, kl)
+        _, fisher = linearized.hessian(kl, stationary=True)
 
         def curvature(vector: Tensor) -> Tensor:
             tangent = jacobian(vector.expand_as(adapted))
@@ -90,8 +100,8 @@ class MAML:
             distribution, _ = self.policy.bind(self.adapt_all(params, inner))(outer.inputs, None)
             return surrogate(distribution).mean(), kl(distribution).mean()
 
-        direction = conjugate_gradient(curvature, grad, c.cg_iterations)
-        scale = torch.sqrt(2 * c.max_kl / (direction @ curvature(direction)))
+        direction, residual = conjugate_gradient(curvature, grad, c.cg_iterations)
+        scale = torch.sqrt(2 * c.max_kl / (direction @ (grad - residual)).clamp_min(1e-30))
         old_loss = surrogate(old).mean()
         self.params, metrics = line_search(
             evaluate, self.params, scale * direction, old_loss, c.max_kl, c.line_search_steps, c.line_search_shrink
@@ -101,8 +111,8 @@ class MAML:
     def adapt_all(self, params: Tensor, inner: list[Trajectory]) -> Tensor:
         """Parameters [N, P] after one inner step on each of the given trajectories, from params [P]."""
         adapted: Tensor = params.expand(len(inner[0].obs), -1)
-        for trajectory in inner:
-            adapted, _ = self.adapt(adapted, None, trajectory)
+        for adapt, trajectory in zip(self.adapters(), inner, strict=True):
+            adapted, _ = adapt(adapted, None, trajectory)
         return adapted
 
     def linearize(self, inner: list[Trajectory]) -> tuple[Tensor, Product, Product]:
@@ -110,7 +120,8 @@ class MAML:
         params: Tensor = self.params.expand(len(inner[0].obs), -1)
         products: list[Product] = []
         for trajectory in inner:
-            grad, product = hessian(self.policy, params, trajectory, self.loss.objective(trajectory))
+            linearized = self.policy.linearize(params, trajectory.inputs)
+            grad, product = linearized.hessian(self.loss.objective(trajectory))
             products.append(product)
             params = params - self.config.inner_lr * grad
 
@@ -127,4 +138,8 @@ class MAML:
         return {"params": self.params}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.params = state["params"]
+        """Raises `ValueError` when the parameters are of another policy."""
+        params = state["params"]
+        if params.shape != self.params.shape:
+            raise ValueError(f"it holds {params.numel()} parameters, the policy has {self.params.numel()}")
+        self.params = params

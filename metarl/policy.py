@@ -20,6 +20,7 @@ from torch import Generator, Tensor, nn
 from envs.errors import InputError, require
 from envs.structs import Struct
 from metarl.distributions import Categorical, DiagGaussian, Distribution
+from metarl.linearize import AutogradLinearization, Linearization, MLPLinearization
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,10 @@ class Policy(ABC):
     @abstractmethod
     def bind(self, params: Tensor) -> Network:
         """The policy with `params` [N, P]: a row for each task. Differentiable in `params`."""
+
+    def linearize(self, params: Tensor, inputs: StepInput) -> Linearization:
+        """Derivatives of objectives at `params` [N, P] and `inputs`."""
+        return AutogradLinearization(self, params, inputs)
 
 
 class Head:
@@ -110,36 +115,46 @@ class MLPPolicy(Policy):
 
     def init(self, generator: Generator) -> Tensor:
         """Uniform Glorot weights, zero biases, as in the published MAML code."""
-        layers = []
-        for outputs, inputs in self.shapes:
-            weight = torch.empty(outputs, inputs - 1, device=generator.device)
-            nn.init.xavier_uniform_(weight, generator=generator)
-            layers.append(torch.cat([weight.flatten(), weight.new_zeros(outputs)]))
-        return torch.cat([*layers, self.head.init().to(generator.device)])
+        layers = [torch.zeros(shape, device=generator.device) for shape in self.shapes]
+        for layer in layers:
+            nn.init.xavier_uniform_(layer[:, :-1], generator=generator)
+        return torch.cat([*(layer.flatten() for layer in layers), self.head.init().to(generator.device)])
 
-    def unflatten(self, params: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-        """params [N, P] -> views ([(weight [N, out, in], bias [N, out, 1]), ...], free [N, num_free])."""
+    def unflatten(self, params: Tensor) -> tuple[list[Tensor], Tensor]:
+        """params [N, P] -> views: layers [N, out, in + 1] with the bias in the last column, and free [N, num_free]."""
         *layers, free = params.split([o * i for o, i in self.shapes] + [self.head.num_free], -1)
-        weights = []
-        for flat, (outputs, inputs) in zip(layers, self.shapes, strict=True):
-            weight, bias = flat.split([outputs * (inputs - 1), outputs], -1)
-            weights.append((weight.view(-1, outputs, inputs - 1), bias.unsqueeze(-1)))
-        return weights, free
+        return [flat.view(-1, o, i) for flat, (o, i) in zip(layers, self.shapes, strict=True)], free
+
+    def activation(self, x: Tensor, inplace: bool = False) -> Tensor:
+        if self.config.activation == "tanh":
+            return x.tanh_() if inplace else x.tanh()
+        return x.relu_() if inplace else x.relu()
+
+    def activation_slope(self, y: Tensor) -> Tensor:
+        """The activation's derivative, as a function of its value."""
+        return 1 - y.square() if self.config.activation == "tanh" else (y > 0).to(y.dtype)
+
+    def activation_curve(self, y: Tensor) -> Tensor:
+        """Its second derivative divided by the first, as a function of its value."""
+        return -2 * y if self.config.activation == "tanh" else torch.zeros_like(y)
 
     def bind(self, params: Tensor) -> Network:
         layers, free = self.unflatten(params)
-        activation = torch.tanh if self.config.activation == "tanh" else torch.relu
+        split = [(layer[..., :-1], layer[..., -1:]) for layer in layers]
 
         def network(inputs: StepInput, memory: Any = None) -> tuple[Distribution, Any]:
             obs = inputs.obs
             x = obs.flatten(1, -2).mT  # [N, O, B]
-            for weight, bias in layers[:-1]:
-                x = activation(torch.baddbmm(bias, weight, x))
-            weight, bias = layers[-1]
+            for weight, bias in split[:-1]:
+                x = self.activation(torch.baddbmm(bias, weight, x))
+            weight, bias = split[-1]
             outputs = torch.baddbmm(bias, weight, x).mT  # [N, B, A]
             return self.head(outputs.reshape(*obs.shape[:-1], -1), free), memory
 
         return network
+
+    def linearize(self, params: Tensor, inputs: StepInput) -> Linearization:
+        return MLPLinearization(self, params, inputs)
 
 
 class ModulePolicy(Policy):

@@ -5,7 +5,7 @@ These two functions serve training, evaluation, references and videos alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ def rollout(
     state, obs = env.reset(task, num_envs, generator)
     prev_reward = torch.zeros(obs.shape[:2], device=obs.device)
     dtype = torch.int64 if isinstance(env.action_space, spaces.Discrete) else torch.float32
-    prev_action = torch.zeros(*obs.shape[:2], *env.action_space.shape, dtype=dtype, device=obs.device)
+    prev_action = torch.zeros(obs.shape[:2] + (env.action_space.shape or ()), dtype=dtype, device=obs.device)
     yes = torch.ones_like(prev_reward, dtype=torch.bool)
     no, alive = ~yes, yes
     for t in range(num_episodes * env.horizon):
@@ -120,20 +120,24 @@ def collect(
     policy: Policy,
     params: Tensor,
     task: Struct,
-    adapt: Adapter,
-    num_steps: int,
+    adapters: Sequence[Adapter],
     num_envs: int,
     generator: Generator,
+    states: list[list] | None = None,
 ) -> list[Trajectory]:
-    """Roll out, adapt, roll out again, `num_steps` times, starting from `params` [P] or [N, P].
+    """Roll out, adapt, roll out again, starting from `params` [P] or [N, P]; one adaptation step for each adapter.
 
-    Returns num_steps + 1 trajectories; entry k was collected after k adaptation steps.
+    Returns len(adapters) + 1 trajectories; entry k was collected after k adaptation steps. `states` receives one list
+    of states for each of them, for a video.
     """
-    n = len(next(iter(vars(task).values())))
-    params, memory = params.detach().expand(n, -1), None
+    params, memory = params.detach().expand(len(task), -1), None
     trajectories: list[Trajectory] = []
-    for k in range(num_steps + 1):
-        if k > 0:
+    for adapt in (None, *adapters):
+        if adapt is not None:
             params, memory = adapt(params, memory, trajectories[-1])
-        trajectories.append(rollout(env, policy_actor(policy, params, generator), task, num_envs, generator))
+        seen: list | None = None if states is None else []
+        act = policy_actor(policy, params, generator)
+        trajectories.append(rollout(env, act, task, num_envs, generator, states=seen))
+        if states is not None and seen is not None:
+            states.append(seen)
     return trajectories

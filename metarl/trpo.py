@@ -10,8 +10,12 @@ from torch import Tensor
 
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, residual_tol: float = 1e-10
-) -> Tensor:
-    """Approximate x with product(x) = b for a symmetric positive definite linear map of [P]."""
+) -> tuple[Tensor, Tensor]:
+    """Approximate x with product(x) = b for a symmetric positive definite linear map of [P].
+
+    Returns:
+        x, and the residual b - product(x) that the recursion carries along.
+    """
     x = torch.zeros_like(b)
     residual, direction = b.clone(), b.clone()
     rr = residual @ residual
@@ -24,7 +28,7 @@ def conjugate_gradient(
         residual = residual - step * image
         rr, previous = residual @ residual, rr
         direction = residual + (rr / previous) * direction
-    return x
+    return x, residual
 
 
 def line_search(

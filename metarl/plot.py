@@ -1,0 +1,189 @@
+"""Charts: the adaptation curve of an evaluation as a picture, and a chart that grows frame by frame for a video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.errors import InputError, require
+
+INK, MUTED, FAINT = "#1f2733", "#6d7683", "#dde1e7"
+ACCENT = "#2f6fde"
+BEFORE, RAMP = "#9aa3b0", ("#19a98b", "#2f6fde", "#7a3fb5")
+"""Colours of adaptation steps: before adaptation, and from the first step to the last."""
+MAX_TASK_CURVES = 60
+
+
+def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
+    """Draw an evaluation's adaptation curve as a PNG.
+
+    The interquartile mean over tasks with its 95% interval, the mean, single tasks and the reference policies. The
+    vertical axis is made for the learned curve; a reference far outside it is named at the edge with its value.
+
+    Args:
+        evaluation: with the keys `env`, `preset`, `algorithm`, `split`, `num_tasks`, `iteration`, `seed`,
+            `adaptation`: `unit`, and by adaptation step [K + 1] `mean`, `iqm`, `ci95` (pairs low, high),
+            `per_task`: mean returns [num_tasks][K + 1], and
+            `references`: name -> `mean`, and optionally `ci95`.
+        path: ends in .png; its folder is made.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: for another suffix or a place that cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    path = Path(path)
+    require(path.suffix == ".png", f"A plot's name must end in .png, and {str(path)!r} does not.")
+    figure = Figure(figsize=(7.6, 4.8), dpi=150, facecolor="white")
+    axes = figure.add_axes((0.1, 0.13, 0.66, 0.7))
+    draw_curve(axes, evaluation)
+    e = evaluation
+    figure.text(0.1, 0.93, f"{e['env']} · {e['preset']} · {e['algorithm']}", fontsize=13, weight="bold", color=INK)
+    note = f"{e['num_tasks']} {e['split']} tasks · iteration {e['iteration']} · seed {e['seed']}"
+    figure.text(0.1, 0.875, note, fontsize=9.5, color=MUTED)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, bbox_inches="tight", pad_inches=0.25)  # names may reach beyond the figure
+    except OSError as error:
+        raise InputError(f"The plot cannot be written to {str(path)!r}: {error.strerror or error}.") from None
+    return path
+
+
+def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
+    """The same on Matplotlib axes, without titles."""
+    curve, references = evaluation["adaptation"], evaluation.get("references", {})
+    mean, iqm, (low, high) = np.asarray(curve["mean"]), np.asarray(curve["iqm"]), np.asarray(curve["ci95"]).T
+    steps = np.arange(len(mean))
+    tasks = np.asarray(evaluation["per_task"], dtype=float).reshape(-1, len(mean))
+    limits = curve_limits(tasks, [mean, iqm, low, high], [reference["mean"] for reference in references.values()])
+    axes.set_ylim(*limits)
+
+    shown = tasks[:: -(-len(tasks) // MAX_TASK_CURVES)]
+    outside = int(((shown < limits[0]) | (shown > limits[1])).any(1).sum())
+    label = "single tasks" if len(shown) == len(tasks) else f"{len(shown)} of the {len(tasks)} tasks"
+    label += f" ({outside} beyond the axis)" if outside else ""
+    for k, row in enumerate(shown):
+        axes.plot(steps, row, color="#cbd2db", lw=0.8, zorder=1.5, label=None if k else label)
+    axes.fill_between(steps, low, high, color=ACCENT, alpha=0.22, lw=0, zorder=1.8, label="95% interval of the IQM")
+    axes.plot(steps, mean, color=INK, lw=1.2, ls=(0, (4, 3)), label="mean")
+    axes.plot(steps, iqm, "o-", color=ACCENT, lw=2.4, ms=6, mec="white", mew=1, label="interquartile mean (IQM)")
+    for reference in references.values():
+        axes.axhline(reference["mean"], color=MUTED, lw=1, ls=":")
+        if "ci95" in reference:
+            axes.axhspan(*reference["ci95"], color=MUTED, alpha=0.12, lw=0)
+    place_names(axes, {name: reference["mean"] for name, reference in references.items()})
+
+    axes.set_ylim(*limits)
+    axes.set_xlim(-0.15, len(steps) - 0.85)
+    axes.set_xticks(range(0, len(steps), 1 + len(steps) // 20))
+    axes.set_xlabel(curve["unit"], color=MUTED)
+    axes.set_ylabel("return", color=MUTED)
+    axes.tick_params(colors=MUTED, length=0)
+    axes.grid(axis="y", color=FAINT, lw=0.7)
+    axes.spines[:].set_visible(False)
+    axes.legend(fontsize=8, framealpha=0.9, edgecolor="none", labelcolor=INK)
+
+
+def curve_limits(tasks: np.ndarray, curves: list[np.ndarray], references: list[float]) -> tuple[float, float]:
+    """Vertical range: the curves, the middle 90% of tasks, and every reference within a range's length of them."""
+    values = np.concatenate([*curves, *np.percentile(tasks, [5, 95], axis=0)])
+    low, high = float(values.min()), float(values.max())
+    span = (high - low) or abs(high) or 1.0
+    near = [value for value in references if low - span <= value <= high + span]
+    low, high = min([low, *near]), max([high, *near])
+    return low - 0.05 * (high - low or span), high + 0.05 * (high - low or span)
+
+
+def place_names(axes: Any, values: Mapping[str, float]) -> None:
+    """Names of the horizontal lines to the right of the axes, moved apart where they would overlap.
+
+    A value outside the axes is named at the edge, with an arrow.
+    """
+    bottom, top = axes.get_ylim()
+    line, position = 0.055, -np.inf  # of the axes' height
+    for name, value in sorted(values.items(), key=lambda item: item[1]):
+        share = (value - bottom) / (top - bottom)
+        position = max(min(max(share, 0.0), 1.0), position + line)
+        arrow = "" if 0 <= share <= 1 else " ↓ below the axis" if share < 0 else " ↑ above the axis"
+        text = f"{name} {number(value, 1 if abs(value) >= 10 else 2)}{arrow}"
+        axes.text(1.02, position, text, transform=axes.transAxes, va="center", fontsize=8.5, color=MUTED)
+
+
+def number(x: float, digits: int) -> str:
+    """Fixed-point, with a true minus sign."""
+    return f"{x:.{digits}f}".replace("-", "−")
+
+
+class GrowingChart:
+    """Two plots with one vertical axis: the mean return so far over time, and its present value by adaptation step."""
+
+    inset = 56  # pixels left of the axes, for the numbers
+
+    def __init__(self, curves: np.ndarray, colours: list[str], unit: str, width: int, height: int) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.curves, self.width, self.height = curves, width, height
+        count, duration = len(curves), curves.shape[1] - 1
+        self.figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+        self.canvas = FigureCanvasAgg(self.figure)
+        room = width - self.inset - 8
+        low, high = float(curves.min()), float(curves.max())
+        space = (high - low) or 1.0
+        self.over_time, self.by_step = (
+            self.figure.add_axes(
+                (x / width, 46 / height, w / width, 1 - 50 / height), ylim=(low - 0.06 * space, high + 0.12 * space)
+            )
+            for x, w in ((self.inset, 0.5 * room), (self.inset + 0.6 * room, 0.4 * room))
+        )
+        for axes, label in ((self.over_time, "step"), (self.by_step, unit)):
+            axes.set_xlabel(label, fontsize=10, color=MUTED)
+            axes.tick_params(labelsize=9, colors=MUTED, length=0)
+            axes.grid(color=FAINT, lw=0.7)
+            axes.spines[:].set_visible(False)
+        self.over_time.set_xlim(0, duration)
+        self.by_step.set_xlim(-0.5, count - 0.5)
+        self.by_step.set_xticks(range(0, count, 1 + count // 9))
+        self.by_step.tick_params(labelleft=False)
+        style: dict[str, Any] = {"animated": True, "clip_on": False}
+        self.lines = [self.over_time.plot([], [], color=c, lw=2.2, **style)[0] for c in colours]
+        self.join = self.by_step.plot([], [], color=FAINT, lw=2, **style)[0]
+        self.dots = [
+            (
+                self.over_time.plot([], [], "o", color=c, ms=6, **style)[0],
+                self.by_step.plot([], [], "o", color=c, ms=8, **style)[0],
+            )
+            for c in colours
+        ]
+        self.canvas.draw()
+        self.background = self.canvas.copy_from_bbox(self.figure.bbox)
+
+    def draw(self, t: int) -> tuple[np.ndarray, list[tuple[float, float, float]]]:
+        """The chart at step t, uint8 [H, W, 3], and (x, y, value) of the dots to label, in pixels from the top left."""
+        self.canvas.restore_region(self.background)
+        heads = self.curves[:, t]
+        self.join.set_data(range(len(heads)), heads)
+        self.figure.draw_artist(self.join)
+        for k, (line, (dot, end)) in enumerate(zip(self.lines, self.dots, strict=True)):
+            line.set_data(range(t + 1), self.curves[k, : t + 1])
+            dot.set_data([t], heads[k : k + 1])
+            end.set_data([k], heads[k : k + 1])
+            for artist in (line, dot, end):
+                self.figure.draw_artist(artist)
+        at = self.by_step.transData.transform(np.column_stack([np.arange(len(heads)), heads]))
+        marks = [(float(x), self.height - float(y), float(v)) for (x, y), v in zip(at, heads, strict=True)]
+        return np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy(), marks if len(heads) <= 5 else marks[-1:]
+
+
+def step_colours(count: int) -> list[str]:
+    """`count` colours: grey before adaptation, then evenly along `RAMP`."""
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+    ramp = LinearSegmentedColormap.from_list("steps", RAMP)
+    return [BEFORE, *(to_hex(ramp(x)) for x in np.linspace(0, 1, count - 1))]

@@ -1,0 +1,117 @@
+"""The training loop: collect, update, log, checkpoint; stops cleanly on a signal or a non-finite number."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from types import FrameType
+
+from metarl.rollout import collect
+from metarl.run import Run
+
+
+class NonFiniteError(ArithmeticError):
+    """Training met a number that is not finite. The message says at which iteration and what is kept."""
+
+
+class StopSignals:
+    """Within this context SIGINT and SIGTERM set `received` instead of ending the process. A second one ends it."""
+
+    received: int | None = None
+
+    def __enter__(self) -> StopSignals:
+        self.previous = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        for s, handler in self.previous.items():
+            signal.signal(s, handler)
+        print("\nStopping after this iteration; once more to stop at once.", file=sys.stderr, flush=True)
+
+    def __exit__(self, *exc: object) -> None:
+        for s, handler in self.previous.items():
+            signal.signal(s, handler)
+
+
+def train_iteration(run: Run) -> dict[str, float]:
+    """One meta-iteration. Returns its metrics; `return_k` is the mean return after k inner steps.
+
+    Raises:
+        NonFiniteError: before the parameters are changed.
+    """
+    config, algorithm = run.config, run.algorithm
+    start = time.perf_counter()
+    task = run.env.sample_tasks(config.meta_batch_size, run.generator)
+    trajectories = collect(
+        run.env, algorithm.policy, algorithm.params, task, algorithm.adapters(), config.num_envs, run.generator
+    )
+    sampled = time.perf_counter()
+    returns = {f"return_{k}": float(t.returns.mean()) for k, t in enumerate(trajectories)}
+    update = algorithm.update(trajectories)
+    end = time.perf_counter()
+    bad = [name for name, value in {**returns, **update}.items() if not math.isfinite(value)]
+    if bad:
+        raise NonFiniteError(
+            f"Iteration {run.iteration + 1} met a non-finite {' and '.join(bad)}; "
+            f"{run.path} keeps the checkpoint of iteration {run.iteration}; try a smaller inner_lr."
+        )
+    run.iteration += 1
+    run.env_steps += sum(t.reward.numel() for t in trajectories)
+    run.seconds += end - start
+    return {
+        "iteration": run.iteration,
+        **returns,
+        **update,
+        "env_steps": run.env_steps,
+        "seconds": run.seconds,
+        "sampling_seconds": sampled - start,
+        "optimization_seconds": end - sampled,
+    }
+
+
+def train(run: Run, quiet: bool = False) -> int | None:
+    """Train until the configured number of iterations. The run's folder must exist (`Run.create` or `Run.open`).
+
+    Returns:
+        None when it finished, else the number of the signal that stopped it after it saved.
+
+    Raises:
+        NonFiniteError: after saving the last good state.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from torch.utils.tensorboard import SummaryWriter
+
+    run.trim_metrics()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    total = run.config.num_iterations
+    with (
+        StopSignals() as stop,
+        SummaryWriter(str(run.path), purge_step=run.iteration + 1) as writer,
+        Progress(*columns, disable=quiet or not sys.stdout.isatty()) as progress,
+    ):
+        bar = progress.add_task("meta-training", total=total, completed=run.iteration)
+        report = time.monotonic()
+        try:
+            while run.iteration < total and stop.received is None:
+                metrics = train_iteration(run)
+                run.log(metrics)
+                for name, value in metrics.items():
+                    writer.add_scalar(name, value, run.iteration)
+                if run.iteration % run.config.checkpoint_every == 0:
+                    run.save()
+                progress.update(bar, completed=run.iteration, description=_summary(run, metrics))
+                if not quiet and not sys.stdout.isatty() and time.monotonic() - report > 10:
+                    report = time.monotonic()
+                    left = (total - run.iteration) * run.seconds / run.iteration
+                    print(f"{run.iteration}/{total}  {_summary(run, metrics)}  {left:.0f} s left", flush=True)
+        finally:
+            run.save()
+    return stop.received
+
+
+def _summary(run: Run, metrics: dict[str, float]) -> str:
+    returns = " → ".join(f"{v:.2f}" for k, v in metrics.items() if k.startswith("return_"))
+    return f"return {returns}  {run.iteration / run.seconds:.2f} it/s"

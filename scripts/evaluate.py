@@ -1,0 +1,105 @@
+"""Evaluate how a trained run adapts to tasks it has not seen: prints a table, writes PNG and JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from torch import Generator
+
+from envs.errors import require
+from metarl.cli import Session, run_main
+from metarl.evaluate import adaptation_returns, reference_returns, summarize
+from metarl.plot import plot_curve
+from metarl.run import Run, write_atomically
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate how a trained run adapts to tasks it has not seen: prints a table, writes PNG and JSON."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """The run folder that train.py wrote."""
+    num_tasks: int = 1000
+    """Tasks to evaluate on."""
+    split: str = "test"
+    """train, test (held-out tasks of the training law) or ood (outside its range)."""
+    num_steps: int = 3
+    """Adaptation steps."""
+    num_envs: int | None = None
+    """Episodes per task and step; by default the run's eval_num_envs."""
+    seed: int = 0
+    """Seed of the tasks and episodes; the tasks depend on it and the split alone."""
+    output: Path | None = None
+    """The JSON file; the PNG goes beside it. By default DIR/evaluation-SPLIT.json."""
+    session: Session = field(default_factory=Session)
+
+
+def evaluate(args: Evaluate) -> dict[str, Any]:
+    """The evaluation of a run as a JSON-able dict."""
+    run = Run.open(args.run_dir, args.session.apply())
+    num_envs = args.num_envs or run.config.eval_num_envs
+    generator = Generator(run.device).manual_seed(args.seed)
+    task = run.env.sample_tasks(args.num_tasks, generator, args.split)
+    adapters = run.algorithm.adapters(args.num_steps, test=True)
+    with Progress(transient=True) as progress:
+        bar = progress.add_task(f"{args.num_tasks} {args.split} tasks", total=1.0)
+        returns = adaptation_returns(
+            run.env, run.algorithm.policy, run.algorithm.params, task, adapters, num_envs, generator,
+            lambda fraction: progress.update(bar, completed=fraction),
+        )  # fmt: skip
+    references = reference_returns(run.env, task, num_envs, generator)
+    return {
+        "preset": run.preset,
+        "env": f"{run.config.env}/{run.config.env_preset}",
+        "algorithm": type(run.algorithm).__name__,
+        "split": args.split,
+        "num_tasks": args.num_tasks,
+        "num_envs": num_envs,
+        "seed": args.seed,
+        "train_seed": run.config.seed,
+        "iteration": run.iteration,
+        "env_steps": run.env_steps,
+        "train_seconds": run.seconds,
+        **summarize(returns.numpy(), {name: r.numpy() for name, r in references.items()}),
+    }
+
+
+def table(result: dict[str, Any]) -> Table:
+    """The adaptation curve and the references."""
+    caption = f"95 % bootstrap intervals over tasks; iteration {result['iteration']}"
+    title = f"{result['preset']}: return on {result['num_tasks']} {result['split']} tasks"
+    out = Table(title=title, caption=caption)
+    for name in ("policy", "mean", "interquartile mean", "95 % interval of it", "std over tasks"):
+        out.add_column(name, justify="left" if name == "policy" else "right")
+    a = result["adaptation"]
+    for k, (mean, iqm, (low, high), std) in enumerate(zip(a["mean"], a["iqm"], a["ci95"], a["std"], strict=True)):
+        name = f"after {k} {a['unit']}" if k != 1 else f"after 1 {a['unit'].removesuffix('s')}"
+        out.add_row(name, f"{mean:.2f}", f"{iqm:.2f}", f"{low:.2f} .. {high:.2f}", f"{std:.2f}")
+    out.add_section()
+    for name, r in result["references"].items():
+        out.add_row(f"reference: {name}", f"{r['mean']:.2f}", f"mean within {r['ci95'][0]:.2f} .. {r['ci95'][1]:.2f}")
+    return out
+
+
+def main(arguments: list[str]) -> None:
+    args = tyro.cli(Evaluate, prog="evaluate.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+    require(args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
+    require(args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
+    require(args.num_envs is None or args.num_envs >= 1, f"num_envs must be at least 1, not {args.num_envs}.")
+    result = evaluate(args)
+    Console().print(table(result))
+    output = args.output or args.run_dir / f"evaluation-{args.split}.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, lambda path: path.write_text(json.dumps(result) + "\n"))
+    print(f"Wrote {output} and {plot_curve(result, output.with_suffix('.png'))}")
+
+
+if __name__ == "__main__":
+    run_main(main)

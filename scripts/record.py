@@ -1,0 +1,58 @@
+"""Record a video of adaptation: the same held-out tasks before and after each adaptation step, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from torch import Generator
+
+from envs.errors import require
+from metarl.cli import Session, run_main
+from metarl.run import Run
+from metarl.video import check_video_path, compose, pace, record_adaptation, write_video
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record a video of adaptation: the same held-out tasks before and after each adaptation step, side by side."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """The run folder that train.py wrote."""
+    num_tasks: int = 3
+    """Tasks, one after another."""
+    split: str = "test"
+    """train, test (held-out tasks of the training law) or ood (outside its range)."""
+    num_steps: int = 3
+    """Adaptation steps: panels after the first."""
+    seed: int = 0
+    """Seed of the tasks and episodes."""
+    output: Path | None = None
+    """An .mp4 or .gif file; by default videos/NAME.mp4 with the name of the run folder."""
+    session: Session = field(default_factory=Session)
+
+
+def main(arguments: list[str]) -> None:
+    args = tyro.cli(Record, prog="record.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+    require(args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
+    require(args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
+    output = args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4"
+    check_video_path(output)
+    run = Run.open(args.run_dir, args.session.apply())
+    generator = Generator(run.device).manual_seed(args.seed)
+    task = run.env.sample_tasks(args.num_tasks, generator, args.split)
+    algorithm = run.algorithm
+    recording = record_adaptation(
+        run.env, algorithm.policy, algorithm.params, task, algorithm.adapters(args.num_steps, test=True),
+        run.config.eval_num_envs, generator,
+    )  # fmt: skip
+    every, fps = pace(recording)
+    title = f"{run.config.env} · {run.config.env_preset} · {type(algorithm).__name__}"
+    frames = compose(run.env, recording, title, args.split, every=every, fps=fps)
+    print(f"Wrote {write_video(frames, output, fps)}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,90 @@
+"""Meta-train a policy: `python scripts/train.py PRESET [--run-dir DIR] [--FIELD VALUE ...]`.
+
+Go on with a run that was stopped: `python scripts/train.py --resume DIR [--num-iterations K]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+import envs
+from envs.errors import InputError
+from metarl.cli import Session, option, run_main
+from metarl.config import PRESETS, TrainConfig, preset
+from metarl.run import Run
+from metarl.train import train
+
+Flat = tyro.conf.OmitArgPrefixes
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its checkpoint, bit for bit as if it had not been stopped."""
+
+    resume: Path
+    """The run folder."""
+    num_iterations: int | None = None
+    """Train up to this number of meta-iterations instead of the configured one."""
+    session: Session = dataclasses.field(default_factory=Session)
+
+
+def resumed_run(arguments: list[str]) -> Run:
+    args = tyro.cli(Resume, prog="train.py", args=arguments, config=(Flat,))
+    run = Run.open(args.resume, args.session.apply(), args.num_iterations)
+    print(f"Resuming {run.path} after iteration {run.iteration} of {run.config.num_iterations}.")
+    return run
+
+
+def new_run(name: str, arguments: list[str]) -> Run:
+    """Parse the fields of a preset, of its environment and of the session, and create the run folder."""
+    config = preset(name)
+    env = option(arguments, "--env") or config.env
+    env_preset = option(arguments, "--env-preset") or (config.env_preset if env == config.env else None)
+    env_config = envs.make_config(env, env_preset)
+    config = dataclasses.replace(config, env=env, env_preset=env_preset or next(iter(envs.family(env).presets)))
+    fields: list[tuple[str, Any, Any]] = [
+        ("run_dir", Path, Path("runs") / name),
+        ("session", Annotated[Session, Flat], Session()),
+        ("train", Annotated[TrainConfig, Flat], config),
+        ("env", type(env_config), env_config),
+    ]
+    presets = "\n".join(f"  {key}: {make.__doc__}" for key, make in PRESETS.items())
+    args: Any = tyro.cli(
+        dataclasses.make_dataclass("Args", fields),
+        prog="train.py PRESET",
+        description=f"{__doc__}\nPresets:\n{presets}\n\nBelow: every field, with the value that {name} gives it.",
+        args=arguments,
+    )
+    run = Run(args.run_dir, name, args.train, args.env, args.session.apply())
+    run.create()
+    return run
+
+
+def main(arguments: list[str]) -> int:
+    if any(argument.split("=")[0] == "--resume" for argument in arguments):
+        run = resumed_run(arguments)
+    elif arguments and not arguments[0].startswith("-"):
+        run = new_run(arguments[0], arguments[1:])
+    elif "--help" in arguments or "-h" in arguments:
+        run = new_run(next(iter(PRESETS)), ["--help"])
+    else:
+        raise InputError(f"Name a preset first: train.py PRESET; presets: {', '.join(PRESETS)}. See train.py --help.")
+    stopped_by = train(run)
+    done = f"{run.iteration} of {run.config.num_iterations} iterations"
+    print(f"{run.path}: {done}, {run.env_steps:,} environment steps, {run.seconds:.0f} s of training.")
+    if stopped_by is not None:
+        name = signal.Signals(stopped_by).name
+        print(f"Stopped by {name} and saved. Go on with: python scripts/train.py --resume {run.path}")
+        return 128 + stopped_by
+    print(f"Next: python scripts/evaluate.py {run.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

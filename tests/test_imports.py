@@ -1,0 +1,88 @@
+"""Who may import whom: `envs` stands alone, and `metarl` knows the interface of an environment, never a family."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+INTERFACE = {"envs", "envs.core", "envs.structs", "envs.errors", "envs.registry"}
+SOURCES = sorted(path for package in ("envs", "metarl") for path in (ROOT / package).rglob("*.py"))
+
+
+def imported(source: str) -> set[str]:
+    """Full names of the modules that a source imports, wherever in it. `from envs import x` counts as `envs`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            names.add(node.module or "")
+    return names
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path.read_text())}
+
+
+def test_the_import_reader_sees_every_form():
+    source = "import a.b as c\nfrom d.e import f\ndef g():\n    import h\n    from i import j"
+    assert imported(source) == {"a.b", "d.e", "h", "i"}
+
+
+def test_the_sources_are_found():
+    assert {path.parent.name for path in SOURCES} >= {"envs", "adapters", "metarl"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_architecture(path):
+    package = path.relative_to(ROOT).parts[0]
+    if package == "envs":
+        assert not roots(path) & {"metarl", "scripts"}
+    else:
+        tree = ast.parse(path.read_text())
+        from_envs = {name for name in imported(path.read_text()) if name.split(".")[0] == "envs"}
+        assert from_envs <= INTERFACE
+        for node in ast.walk(tree):  # `from envs import point` would reach a family through the package
+            if isinstance(node, ast.ImportFrom) and node.module == "envs":
+                assert not {f"envs.{a.name}" for a in node.names} & (submodules("envs") - INTERFACE)
+        assert not roots(path) & {"scripts", "mujoco", "mujoco_warp", "warp"}
+    if path.name != "sb3.py":
+        assert "stable_baselines3" not in roots(path)
+
+
+def submodules(package: str) -> set[str]:
+    files = (ROOT / package).rglob("*.py")
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files}
+
+
+def run(code: str) -> str:
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_importing_and_using_envs_loads_no_heavy_library():
+    code = """
+import sys, gymnasium, envs
+gymnasium.make("metarl/Point-v0").reset(seed=0)
+gymnasium.make_vec("metarl/Point-v0", num_envs=2).reset(seed=0)
+heavy = ["metarl", "stable_baselines3", "mujoco", "mujoco_warp", "warp", "moviepy", "tensorboard", "matplotlib"]
+print([name for name in heavy if name in sys.modules])
+"""
+    assert run(code).strip() == "[]"
+
+
+def test_without_stable_baselines3_its_adapter_names_the_extra():
+    code = """
+import sys
+sys.modules["stable_baselines3"] = None
+try:
+    import envs.adapters.sb3
+except ImportError as error:
+    print(error)
+"""
+    assert run(code).strip() == "Stable-Baselines3 is missing here; install metarl-toolkit[sb3]."
