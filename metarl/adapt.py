@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from metarl import losses
 from metarl.advantage import advantages
 from metarl.linearize import Objective
 from metarl.policy import Policy
-from metarl.rollout import Adapter, Trajectory
+from metarl.rollout import Adapter, Trajectory, task_slices
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,16 @@ class InnerLoss:
         return lambda d: losses.policy_gradient(d, trajectory.action, advantage, trajectory.mask)
 
 
+def sgd_step(policy: Policy, params: Tensor, trajectory: Trajectory, objective: Objective, inner_lr: float) -> Tensor:
+    """U(params) [N, P]: one gradient step of each task on its own trajectory."""
+    return params - inner_lr * policy.linearize(params, trajectory.inputs).gradient(objective)
+
+
 def sgd_adapt(policy: Policy, loss: InnerLoss, inner_lr: float) -> Adapter:
-    """The adapter of MAML and Reptile: one gradient step on each task's own trajectory."""
+    """The adapter of MAML and Reptile: `sgd_step` on the inner loss."""
 
     def adapt(params: Tensor, memory: Any, trajectory: Trajectory) -> tuple[Tensor, Any]:
-        gradient = policy.linearize(params, trajectory.inputs).gradient(loss.objective(trajectory))
-        return params - inner_lr * gradient, memory
+        groups = [(params[tasks], trajectory[tasks]) for tasks in task_slices(trajectory)]
+        return torch.cat([sgd_step(policy, p, t, loss.objective(t), inner_lr) for p, t in groups]), memory
 
     return adapt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,12 @@ from torch import Tensor
 
 from envs.errors import require
 from metarl import losses
-from metarl.adapt import InnerLoss, sgd_adapt
+from metarl.adapt import InnerLoss, sgd_adapt, sgd_step
 from metarl.advantage import advantages
+from metarl.distributions import Distribution
 from metarl.linearize import Product
 from metarl.policy import Policy
-from metarl.rollout import Adapter, Trajectory
+from metarl.rollout import Adapter, Trajectory, task_slices
 from metarl.trpo import conjugate_gradient, line_search
 
 
@@ -57,82 +59,101 @@ class MAMLConfig:
             require(0 <= value <= 1, f"{name} must lie in [0, 1], not {value}.")
 
 
+class TaskGroup:
+    """The outer objective of some tasks, linearized at the parameters that the trajectories were collected with.
+
+    Everything it returns is a sum over its tasks, so that groups can be added up.
+    """
+
+    def __init__(self, policy: Policy, config: MAMLConfig, params: Tensor, trajectories: list[Trajectory]) -> None:
+        self.policy, self.config = policy, config
+        *self.inner, self.outer = trajectories
+        loss = InnerLoss(config.gamma, config.gae_lambda)
+        self.inner_objectives = [loss.objective(trajectory) for trajectory in self.inner]
+        self.advantage = advantages(self.outer, config.gamma, config.gae_lambda)
+        self.inner_hessians: list[Product] = []
+        adapted = params.expand(len(self.outer), -1)
+        for trajectory, objective in zip(self.inner, self.inner_objectives, strict=True):
+            gradient, product = policy.linearize(adapted, trajectory.inputs).hessian(objective)
+            self.inner_hessians.append(product)
+            adapted = adapted - config.inner_lr * gradient
+        self.linearized = policy.linearize(adapted, self.outer.inputs)
+        self.old = self.linearized.distribution.detach()
+        self.old_log_prob = self.old.log_prob(self.outer.action)
+        # At the old parameters the KL divergence has no gradient, so the chain rule leaves JᵀFJ of its Hessian with
+        # respect to the meta-parameters: F is the Hessian in the adapted ones, J the Jacobian of adaptation.
+        _, self.fisher = self.linearized.hessian(self.kl, stationary=True)
+
+    def surrogate(self, distribution: Distribution) -> Tensor:
+        return losses.surrogate(
+            distribution, self.outer.action, self.advantage, self.outer.mask, self.old_log_prob
+        )  # fmt: skip
+
+    def kl(self, distribution: Distribution) -> Tensor:
+        return losses.kl_divergence(self.old, distribution, self.outer.mask)
+
+    def through_adaptation(self, vector: Tensor, products: list[Product]) -> Tensor:
+        """Multiply [N, P] by the Jacobians I - αH of the inner steps, one after another."""
+        if not self.config.first_order:
+            for hessian in products:
+                vector = vector - self.config.inner_lr * hessian(vector)
+        return vector
+
+    def gradient(self) -> Tensor:
+        """Meta-gradient of the surrogate [P]."""
+        outer = self.linearized.gradient(self.surrogate)
+        return self.through_adaptation(outer, self.inner_hessians[::-1]).sum(0)
+
+    def curvature(self, vector: Tensor) -> Tensor:
+        """Product of the Hessian of the KL divergence in the meta-parameters with a vector, [P] -> [P]."""
+        tangent = self.through_adaptation(vector.expand(len(self.outer), -1), self.inner_hessians)
+        return self.through_adaptation(self.fisher(tangent), self.inner_hessians[::-1]).sum(0)
+
+    def evaluate(self, params: Tensor) -> Tensor:
+        """Surrogate and KL divergence [2] of the policies that other meta-parameters [P] adapt to."""
+        adapted = params.expand(len(self.outer), -1)
+        for trajectory, objective in zip(self.inner, self.inner_objectives, strict=True):
+            adapted = sgd_step(self.policy, adapted, trajectory, objective, self.config.inner_lr)
+        distribution, _ = self.policy.bind(adapted)(self.outer.inputs, None)
+        return torch.stack([self.surrogate(distribution).sum(), self.kl(distribution).sum()])
+
+
 class MAML:
     """Holds the meta-parameters `params` [P]; `adapters` move them to a task, `update` improves them."""
 
     def __init__(self, config: MAMLConfig, policy: Policy, params: Tensor) -> None:
         self.config, self.policy, self.params = config, policy, params
-        self.loss = InnerLoss(config.gamma, config.gae_lambda)
 
     def adapters(self, num_steps: int | None = None, test: bool = False) -> list[Adapter]:
         """One adapter for each inner step; by default as many as in training. `test` applies `halve_test_lr`."""
-        num_steps = self.config.num_inner_steps if num_steps is None else num_steps
-        halve = test and self.config.halve_test_lr
-        rates = [self.config.inner_lr * (0.5 if halve and k > 0 else 1.0) for k in range(num_steps)]
-        return [sgd_adapt(self.policy, self.loss, rate) for rate in rates]
+        c = self.config
+        num_steps = c.num_inner_steps if num_steps is None else num_steps
+        rates = [c.inner_lr * (0.5 if test and c.halve_test_lr and k > 0 else 1.0) for k in range(num_steps)]
+        return [sgd_adapt(self.policy, InnerLoss(c.gamma, c.gae_lambda), rate) for rate in rates]
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
-        """One outer step from what `collect` returned. Returns metrics."""
+        """One outer step from what `collect` returned with `adapters()`. Returns metrics."""
         c = self.config
-        *inner, outer = trajectories
-        adapted, jacobian, transpose = self.linearize(inner)
-        linearized = self.policy.linearize(adapted, outer.inputs)
-        old = linearized.distribution.detach()
-        old_log_prob = old.log_prob(outer.action)
-        advantage = advantages(outer, c.gamma, c.gae_lambda)
-
-        def surrogate(distribution):
-            return losses.surrogate(distribution, outer.action, advantage, outer.mask, old_log_prob)
-
-        def kl(distribution):
-            return losses.kl_divergence(old, distribution, outer.mask)
-
-        grad = transpose(linearized.gradient(surrogate)).mean(0)
-        # At the old parameters the KL divergence has no gradient, so the chain rule leaves JᵀFJ of its Hessian,
-        # F being that in the adapted parameters.
-        _, fisher = linearized.hessian(kl, stationary=True)
+        n = len(trajectories[0])
+        groups = [
+            TaskGroup(self.policy, c, self.params, [trajectory[tasks] for trajectory in trajectories])
+            for tasks in task_slices(trajectories[0])
+        ]
 
         def curvature(vector: Tensor) -> Tensor:
-            tangent = jacobian(vector.expand_as(adapted))
-            return transpose(fisher(tangent)).mean(0) + c.cg_damping * vector
+            return sum_over(group.curvature(vector) for group in groups) / n + c.cg_damping * vector
 
-        def evaluate(params: Tensor) -> tuple[Tensor, Tensor]:
-            distribution, _ = self.policy.bind(self.adapt_all(params, inner))(outer.inputs, None)
-            return surrogate(distribution).mean(), kl(distribution).mean()
+        def evaluate(params: Tensor) -> Tensor:
+            return sum_over(group.evaluate(params) for group in groups) / n
 
-        direction, residual = conjugate_gradient(curvature, grad, c.cg_iterations)
-        scale = torch.sqrt(2 * c.max_kl / (direction @ (grad - residual)).clamp_min(1e-30))
-        old_loss = surrogate(old).mean()
+        gradient = sum_over(group.gradient() for group in groups) / n
+        direction, residual = conjugate_gradient(curvature, gradient, c.cg_iterations)
+        scale = torch.sqrt(2 * c.max_kl / (direction @ (gradient - residual)).clamp_min(1e-30))
+        old_loss = sum_over(group.surrogate(group.old).sum() for group in groups) / n
         self.params, metrics = line_search(
             evaluate, self.params, scale * direction, old_loss, c.max_kl, c.line_search_steps, c.line_search_shrink
         )
-        return {"grad_norm": float(grad.norm()), **metrics}
-
-    def adapt_all(self, params: Tensor, inner: list[Trajectory]) -> Tensor:
-        """Parameters [N, P] after one inner step on each of the given trajectories, from params [P]."""
-        adapted: Tensor = params.expand(len(inner[0].obs), -1)
-        for adapt, trajectory in zip(self.adapters(), inner, strict=True):
-            adapted, _ = adapt(adapted, None, trajectory)
-        return adapted
-
-    def linearize(self, inner: list[Trajectory]) -> tuple[Tensor, Product, Product]:
-        """Adapted parameters [N, P], and the products of the Jacobian of adaptation, and its transpose, with [N, P]."""
-        params: Tensor = self.params.expand(len(inner[0].obs), -1)
-        products: list[Product] = []
-        for trajectory in inner:
-            linearized = self.policy.linearize(params, trajectory.inputs)
-            grad, product = linearized.hessian(self.loss.objective(trajectory))
-            products.append(product)
-            params = params - self.config.inner_lr * grad
-
-        def chain(vector: Tensor, order: list[Product]) -> Tensor:
-            for product in order:
-                vector = vector - self.config.inner_lr * product(vector)
-            return vector
-
-        if self.config.first_order:
-            return params, lambda v: v, lambda v: v
-        return params, lambda v: chain(v, products), lambda v: chain(v, products[::-1])
+        return {"grad_norm": float(gradient.norm()), **metrics}
 
     def state_dict(self) -> dict[str, Any]:
         return {"params": self.params}
@@ -143,3 +164,7 @@ class MAML:
         if params.shape != self.params.shape:
             raise ValueError(f"it holds {params.numel()} parameters, the policy has {self.params.numel()}")
         self.params = params
+
+
+def sum_over(terms: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum(0)

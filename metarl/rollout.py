@@ -20,6 +20,9 @@ from metarl.policy import Policy, StepInput
 Actor = Callable[[StepInput, Any, Any], tuple[Tensor, Any]]
 """`(inputs, state, memory) -> (action, memory)`. Only reference policies read the environment's state."""
 
+CHUNK_STEPS = 20_000
+"""Environment steps in such a group. It moves speed and memory, and results by rounding alone (docs/speed.md)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Trajectory(Struct):
@@ -40,6 +43,14 @@ class Trajectory(Struct):
     def inputs(self) -> StepInput:
         """What the policy saw, [N, T, E, ...]."""
         return StepInput(self.obs, _shift(self.action), _shift(self.reward), self.first)
+
+
+def task_slices(trajectory: Trajectory) -> list[slice]:
+    """Groups of tasks to compute on one after another: on the CPU small enough to stay in its caches."""
+    n, horizon, num_envs = trajectory.reward.shape
+    limit = CHUNK_STEPS if trajectory.reward.device.type == "cpu" else 100 * CHUNK_STEPS
+    size = max(1, limit // (horizon * num_envs))
+    return [slice(start, start + size) for start in range(0, n, size)]
 
 
 def _shift(x: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def conjugate_gradient(
 
 
 def line_search(
-    evaluate: Callable[[Tensor], tuple[Tensor, Tensor]],
+    evaluate: Callable[[Tensor], Tensor],
     params: Tensor,
     full_step: Tensor,
     old_loss: Tensor,
@@ -43,7 +43,7 @@ def line_search(
     """The first of params - shrink^k * full_step that lowers the loss with KL <= max_kl, or params unchanged.
 
     Args:
-        evaluate: params [P] -> (loss, KL to the old policy).
+        evaluate: params [P] -> [loss, KL to the old policy].
 
     Returns:
         New params and `{loss, kl, step}`, where step is shrink^k, or 0 when no step was accepted.
