@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from metarl import losses
-from metarl.advantage import advantages
+from metarl.advantage import advantages, standardize
 from metarl.linearize import Objective
 from metarl.policy import Policy
 from metarl.rollout import Adapter, Trajectory, task_slices
@@ -27,7 +27,7 @@ class InnerLoss:
     gae_lambda: float
 
     def objective(self, trajectory: Trajectory) -> Objective:
-        advantage = advantages(trajectory, self.gamma, self.gae_lambda)
+        advantage = standardize(advantages(trajectory, self.gamma, self.gae_lambda), trajectory.mask)
         return lambda d: losses.policy_gradient(d, trajectory.action, advantage, trajectory.mask)
 
 

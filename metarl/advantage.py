@@ -56,12 +56,21 @@ def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: f
 
 
 def advantages(trajectory: Trajectory, gamma: float, gae_lambda: float) -> Tensor:
-    """Advantages [N, T, E] of a trajectory, standardized over each task's steps."""
-    mask = trajectory.mask
+    """Generalized advantage estimates [N, T, E] over each task's linear baseline, in units of reward."""
     target = discounted_sum(trajectory.reward, gamma)
-    value = linear_baseline(trajectory.obs, target, mask)
-    advantage = gae(trajectory.reward, value, mask, gamma, gae_lambda)
+    value = linear_baseline(trajectory.obs, target, trajectory.mask)
+    return gae(trajectory.reward, value, trajectory.mask, gamma, gae_lambda)
+
+
+def standardize(advantage: Tensor, mask: Tensor, over_tasks: bool = False) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1 over each task's valid steps, 0 where mask is 0.
+
+    `over_tasks` divides by one standard deviation of all tasks instead of by each task's own. That keeps the weight
+    of a task whose returns still spread widely against one that is nearly solved.
+    """
     count = mask.sum((1, 2), keepdim=True)
-    centred = (advantage - advantage.sum((1, 2), keepdim=True) / count) * mask
-    std = (centred.square().sum((1, 2), keepdim=True) / count).sqrt()
-    return centred / (std + 1e-8)
+    centred = (advantage - (advantage * mask).sum((1, 2), keepdim=True) / count) * mask
+    variance = centred.square().sum((1, 2), keepdim=True) / count
+    if over_tasks:
+        variance = variance.mean(0, keepdim=True)
+    return centred / (variance.sqrt() + 1e-8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -14,8 +13,6 @@ import torch
 
 from envs.errors import InputError, require
 from metarl.train import NonFiniteError
-
-WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
 @dataclass(frozen=True)
@@ -38,19 +35,26 @@ class Session:
 
 
 def option(arguments: Sequence[str], name: str) -> str | None:
-    """The value of `--name value` or `--name=value`, for what must be known before the fields can be parsed."""
-    for i, argument in enumerate(arguments):
-        if argument == name and i + 1 < len(arguments):
-            return arguments[i + 1]
-        if argument.startswith(name + "="):
-            return argument.split("=", 1)[1]
-    return None
+    """The value of `--name value` or `--name=value`, for what must be known before the fields can be parsed.
+
+    As everywhere on the command line, the last one counts, and `_` may stand for `-` in a name.
+    """
+    value = None
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        key, equals, rest = argument.partition("=")
+        if key.replace("_", "-") == name:
+            value = rest if equals else following
+    return value
 
 
 def import_modules(arguments: Sequence[str]) -> None:
     """Import the modules that `--imports` names, also from the current folder."""
-    sys.path.insert(0, os.getcwd())
-    for name in filter(None, (option(arguments, "--imports") or "").split(",")):
+    names = [name for name in (option(arguments, "--imports") or "").split(",") if name]
+    if names:
+        sys.path.insert(0, os.getcwd())
+    for name in names:
+        importable = all(part.isidentifier() for part in name.split("."))
+        require(importable, f"--imports takes names of modules, such as my_family, and {name!r} is none.")
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -70,13 +74,12 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
         _fail(str(error), 2)
     except NonFiniteError as error:
         _fail(str(error), 1)
-    except OSError as error:
-        if error.errno not in WRITE_ERRORS:
-            raise
-        where = f" {error.filename}" if error.filename else ""
-        _fail(f"Cannot write{where}: {error.strerror}; what was saved before is kept.", 1)
+    except OSError as error:  # a full disk, a folder that cannot be written, an encoder that failed
+        where = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or str(error).strip().split("\n")[0].removesuffix(".") or type(error).__name__
+        _fail(f"{where}{reason}; what was saved before is kept.", 1)
     except KeyboardInterrupt:
-        _fail("Interrupted; nothing was written.", 130)
+        _fail("Interrupted; what was saved before is kept.", 130)
 
 
 def _fail(message: str, status: int) -> None:

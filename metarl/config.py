@@ -20,7 +20,7 @@ class TrainConfig:
     """Preset of the family; single fields are set with --env.FIELD."""
     seed: int = 0
     """Seed of parameters, tasks, actions and environments."""
-    num_iterations: int = 100
+    num_iterations: int = 50
     """Meta-iterations."""
     meta_batch_size: int = 20
     """Tasks in a meta-iteration (N)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from envs.errors import require
 from metarl import losses
 from metarl.adapt import InnerLoss, sgd_adapt, sgd_step
-from metarl.advantage import advantages
+from metarl.advantage import advantages, standardize
 from metarl.distributions import Distribution
 from metarl.linearize import Product
 from metarl.policy import Policy
@@ -37,6 +37,9 @@ class MAMLConfig:
     """Discount."""
     gae_lambda: float = 1.0
     """Bias-variance trade-off of the advantages; 1 gives Monte Carlo returns minus the baseline."""
+    outer_scale: Literal["batch", "task"] = "batch"
+    """Divide outer advantages by one standard deviation for the whole meta-batch, so that the outer objective is the
+    mean return of the tasks; or by each task's own, as peers do, which favours tasks that are nearly solved."""
     max_kl: float = 0.01
     """Trust region of the outer step: mean KL divergence between the old and new adapted policies, in nats."""
     cg_iterations: int = 10
@@ -54,6 +57,9 @@ class MAMLConfig:
             require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
         for name in ("num_inner_steps", "cg_iterations", "line_search_steps"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        require(
+            self.outer_scale in ("batch", "task"), f"outer_scale must be 'batch' or 'task', not {self.outer_scale!r}."
+        )
         for name in ("gamma", "gae_lambda", "line_search_shrink"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{name} must lie in [0, 1], not {value}.")
@@ -65,12 +71,13 @@ class TaskGroup:
     Everything it returns is a sum over its tasks, so that groups can be added up.
     """
 
-    def __init__(self, policy: Policy, config: MAMLConfig, params: Tensor, trajectories: list[Trajectory]) -> None:
-        self.policy, self.config = policy, config
+    def __init__(
+        self, policy: Policy, config: MAMLConfig, params: Tensor, trajectories: list[Trajectory], advantage: Tensor
+    ) -> None:
+        self.policy, self.config, self.advantage = policy, config, advantage
         *self.inner, self.outer = trajectories
         loss = InnerLoss(config.gamma, config.gae_lambda)
         self.inner_objectives = [loss.objective(trajectory) for trajectory in self.inner]
-        self.advantage = advantages(self.outer, config.gamma, config.gae_lambda)
         self.inner_hessians: list[Product] = []
         adapted = params.expand(len(self.outer), -1)
         for trajectory, objective in zip(self.inner, self.inner_objectives, strict=True):
@@ -85,9 +92,7 @@ class TaskGroup:
         _, self.fisher = self.linearized.hessian(self.kl, stationary=True)
 
     def surrogate(self, distribution: Distribution) -> Tensor:
-        return losses.surrogate(
-            distribution, self.outer.action, self.advantage, self.outer.mask, self.old_log_prob
-        )  # fmt: skip
+        return losses.surrogate(distribution, self.outer.action, self.advantage, self.outer.mask, self.old_log_prob)
 
     def kl(self, distribution: Distribution) -> Tensor:
         return losses.kl_divergence(self.old, distribution, self.outer.mask)
@@ -134,10 +139,11 @@ class MAML:
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """One outer step from what `collect` returned with `adapters()`. Returns metrics."""
         c = self.config
-        n = len(trajectories[0])
+        n, outer = len(trajectories[0]), trajectories[-1]
+        advantage = standardize(advantages(outer, c.gamma, c.gae_lambda), outer.mask, c.outer_scale == "batch")
         groups = [
-            TaskGroup(self.policy, c, self.params, [trajectory[tasks] for trajectory in trajectories])
-            for tasks in task_slices(trajectories[0])
+            TaskGroup(self.policy, c, self.params, [trajectory[tasks] for trajectory in trajectories], advantage[tasks])
+            for tasks in task_slices(outer)
         ]
 
         def curvature(vector: Tensor) -> Tensor:

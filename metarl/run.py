@@ -8,12 +8,13 @@ events.*        the same for TensorBoard
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import io
 import json
 import os
-import pickle
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,8 @@ import envs
 from envs.core import Env
 from envs.errors import InputError, require
 from metarl.config import TrainConfig
-from metarl.maml import MAML, MAMLConfig
-from metarl.policy import MLPConfig, make_policy
-
-CHECKPOINT_KEYS = {"iteration", "env_steps", "seconds", "algorithm", "generator"}
+from metarl.maml import MAML
+from metarl.policy import make_policy
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -69,7 +68,7 @@ class Run:
         return {"preset": self.preset, "env": env, "train": dataclasses.asdict(self.config)}
 
     def create(self) -> None:
-        """Make the folder and write config.json. Raises `InputError` when the folder already holds a run."""
+        """Make the folder and write config.json. Raises `InputError` when it holds a run already or cannot be made."""
         if (self.path / "config.json").exists():
             other = _read_config(self.path)
             difference = _first_difference(other, json.loads(json.dumps(self.description)))
@@ -77,13 +76,26 @@ class Run:
             raise InputError(
                 f"{self.path} already holds {what}; go on with it by --resume {self.path}, or choose another --run-dir."
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        for name in ("checkpoint.pt", "metrics.jsonl"):
+            taken = (self.path / name).exists()
+            require(not taken, f"{self.path} holds a {name} without its config.json; choose another --run-dir.")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write_config()
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(
+                f"The run folder {self.path} cannot be made: {reason}; choose another --run-dir."
+            ) from None
+
+    def write_config(self) -> None:
+        """Write config.json atomically."""
         text = json.dumps(self.description, indent=2) + "\n"
         write_atomically(self.path / "config.json", lambda path: path.write_text(text))
 
     @classmethod
     def open(cls, path: Path, device: str = "cpu", num_iterations: int | None = None) -> Run:
-        """Load a run from its folder, at its checkpoint if it has one.
+        """Load a run from its folder, at its checkpoint if it has one. Writes nothing.
 
         Args:
             num_iterations: replaces the configured number, to train for longer.
@@ -93,48 +105,70 @@ class Run:
         """
         description = _read_config(path)
         try:
-            train = dict(description["train"])
-            train["policy"] = MLPConfig(**{**train["policy"], "hidden_sizes": tuple(train["policy"]["hidden_sizes"])})
-            train["algorithm"] = MAMLConfig(**train["algorithm"])
-            if num_iterations is not None:
-                train["num_iterations"] = num_iterations
-            config = TrainConfig(**train)
-            env_config = envs.make_config(config.env, config.env_preset, **description["env"]["config"])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{path}/config.json was not written by this version: {error}.") from None
-        run = cls(path, description["preset"], config, env_config, device)
+            config = _replace_fields(TrainConfig(), description["train"])
+            require(
+                config.env in envs.FAMILIES,
+                f"{path} is a run on the environment {config.env!r}, which is not registered; "
+                "name the module that registers it with --imports.",
+            )
+            env_config = _replace_fields(envs.make_config(config.env, config.env_preset), description["env"]["config"])
+            preset = description["preset"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}/config.json is damaged or of another version: {_in_words(error)}.") from None
+        if num_iterations is not None:
+            config = dataclasses.replace(config, num_iterations=num_iterations)
+        run = cls(path, preset, config, env_config, device)
         if (path / "checkpoint.pt").exists():
             run._load_checkpoint()
         return run
 
-    def save(self) -> None:
-        """Write config.json and checkpoint.pt atomically."""
-        state = {
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything that training changes."""
+        return {
             "iteration": self.iteration,
             "env_steps": self.env_steps,
             "seconds": self.seconds,
-            "algorithm": self.algorithm.state_dict(),
+            "algorithm": copy.deepcopy(self.algorithm.state_dict()),
             "generator": self.generator.get_state(),
         }
-        write_atomically(self.path / "checkpoint.pt", lambda path: torch.save(state, path))
 
-    def _load_checkpoint(self) -> None:
-        path = self.path / "checkpoint.pt"
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{path} is truncated or not a checkpoint of this toolkit ({reason}).") from None
-        foreign = f"{path} is not a checkpoint of the run in config.json beside it"
-        require(isinstance(state, dict) and state.keys() >= CHECKPOINT_KEYS, f"{foreign}: fields are missing.")
-        try:
-            self.algorithm.load_state_dict(state["algorithm"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{foreign}: {error}.") from None
-        self.iteration, self.env_steps, self.seconds = state["iteration"], state["env_steps"], state["seconds"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self.algorithm.load_state_dict(state["algorithm"])
         generator = state["generator"].cpu()
         if generator.shape == self.generator.get_state().shape:  # a CUDA generator's state does not fit the CPU's
             self.generator.set_state(generator)
+        self.iteration, self.env_steps = int(state["iteration"]), int(state["env_steps"])
+        self.seconds = float(state["seconds"])
+
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Within this context an error takes back what training changed since its start."""
+        before = self.state_dict()
+        try:
+            yield
+        except BaseException:
+            self.load_state_dict(before)
+            raise
+
+    def save(self) -> None:
+        """Write checkpoint.pt atomically."""
+        buffer = io.BytesIO()  # to a full disk, torch.save would raise RuntimeError
+        torch.save(self.state_dict(), buffer)
+        write_atomically(self.path / "checkpoint.pt", lambda path: path.write_bytes(buffer.getvalue()))
+
+    def _load_checkpoint(self) -> None:
+        path = self.path / "checkpoint.pt"
+        content = io.BytesIO(path.read_bytes())
+        try:
+            state = torch.load(content, map_location=self.device, weights_only=True)
+        except Exception:  # a damaged file can make the restricted unpickler raise almost anything
+            raise InputError(f"{path} is truncated or not a checkpoint of this toolkit.") from None
+        try:
+            self.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            foreign = f"{path} is not a checkpoint of the run in config.json beside it"
+            raise InputError(f"{foreign}: {_in_words(error)}.") from None
 
     def trim_metrics(self) -> None:
         """Drop lines of metrics.jsonl that were written after the checkpoint, so that a resumed run repeats none."""
@@ -142,13 +176,13 @@ class Run:
         if not path.exists():
             return
         kept = []
-        for line in path.read_text().splitlines():
+        for line in path.read_bytes().splitlines(keepends=True):
             try:
                 if json.loads(line)["iteration"] <= self.iteration:
-                    kept.append(line + "\n")
-            except (json.JSONDecodeError, KeyError):
+                    kept.append(line)
+            except (ValueError, KeyError, TypeError):
                 continue  # the line that a kill cut short
-        write_atomically(path, lambda p: p.write_text("".join(kept)))
+        write_atomically(path, lambda p: p.write_bytes(b"".join(kept)))
 
     def log(self, metrics: dict[str, float]) -> None:
         """Append a line to metrics.jsonl."""
@@ -158,14 +192,39 @@ class Run:
 
 def _read_config(path: Path) -> dict[str, Any]:
     require(path.is_dir(), f"There is no run folder {path}.")
+    file = path / "config.json"
+    require(file.is_file(), f"{path} is not a run folder: it holds no config.json.")
     try:
-        description = json.loads((path / "config.json").read_text())
-        require(isinstance(description, dict), f"{path}/config.json is damaged.")
-        return description
-    except FileNotFoundError:
-        raise InputError(f"{path} is not a run folder: it holds no config.json.") from None
-    except json.JSONDecodeError:
-        raise InputError(f"{path}/config.json is damaged: it is not JSON.") from None
+        description = json.loads(file.read_text())
+    except ValueError:
+        raise InputError(f"{file} is damaged: it is not JSON.") from None
+    require(isinstance(description, dict), f"{file} is damaged: it is not a JSON object.")
+    return description
+
+
+def _replace_fields(config: Any, values: dict[str, Any]) -> Any:
+    """A config with the fields that JSON holds, each of the type it had. Raises `TypeError`."""
+    changes: dict[str, Any] = {}
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    for name, value in values.items():
+        if name not in fields:
+            raise TypeError(f"{type(config).__name__} has no field {name!r}")
+        old = getattr(config, name)
+        kind = (int, float) if fields[name].type in (float, "float") else type(old)
+        if dataclasses.is_dataclass(old):
+            value = _replace_fields(old, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        if None not in (old, value) and not isinstance(value, kind):
+            raise TypeError(f"{name} cannot be {value!r} where {old!r} is right")
+        changes[name] = value
+    return dataclasses.replace(config, **changes)
+
+
+def _in_words(error: Exception) -> str:
+    """The first line of an error's message, for a user."""
+    message = (str(error) or type(error).__name__).splitlines()[0]
+    return f"the field {message} is missing" if isinstance(error, KeyError) else message
 
 
 def _first_difference(there: Any, here: Any, name: str = "") -> str | None:

@@ -6,6 +6,7 @@ import math
 import signal
 import sys
 import time
+from contextlib import suppress
 from types import FrameType
 
 from metarl.rollout import collect
@@ -40,7 +41,7 @@ def train_iteration(run: Run) -> dict[str, float]:
     """One meta-iteration. Returns its metrics; `return_k` is the mean return after k inner steps.
 
     Raises:
-        NonFiniteError: before the parameters are changed.
+        NonFiniteError: when a return, a metric or a parameter is not finite. Call this within `Run.undone_on_error`.
     """
     config, algorithm = run.config, run.algorithm
     start = time.perf_counter()
@@ -50,14 +51,10 @@ def train_iteration(run: Run) -> dict[str, float]:
     )
     sampled = time.perf_counter()
     returns = {f"return_{k}": float(t.returns.mean()) for k, t in enumerate(trajectories)}
+    _check_finite(run, returns)
     update = algorithm.update(trajectories)
+    _check_finite(run, {**update, "parameter": float(algorithm.params.sum())})
     end = time.perf_counter()
-    bad = [name for name, value in {**returns, **update}.items() if not math.isfinite(value)]
-    if bad:
-        raise NonFiniteError(
-            f"Iteration {run.iteration + 1} met a non-finite {' and '.join(bad)}; "
-            f"{run.path} keeps the checkpoint of iteration {run.iteration}; try a smaller inner_lr."
-        )
     run.iteration += 1
     run.env_steps += sum(t.reward.numel() for t in trajectories)
     run.seconds += end - start
@@ -72,6 +69,15 @@ def train_iteration(run: Run) -> dict[str, float]:
     }
 
 
+def _check_finite(run: Run, values: dict[str, float]) -> None:
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        raise NonFiniteError(
+            f"Iteration {run.iteration + 1} met numbers that are not finite ({', '.join(bad)}); {run.path} keeps the "
+            f"state after iteration {run.iteration}; a new run with a smaller inner_lr may get further."
+        )
+
+
 def train(run: Run, quiet: bool = False) -> int | None:
     """Train until the configured number of iterations. The run's folder must exist (`Run.create` or `Run.open`).
 
@@ -79,14 +85,16 @@ def train(run: Run, quiet: bool = False) -> int | None:
         None when it finished, else the number of the signal that stopped it after it saved.
 
     Raises:
-        NonFiniteError: after saving the last good state.
+        NonFiniteError: after saving the state before the iteration. So does any other error.
     """
+    total = run.config.num_iterations
+    if run.iteration >= total:
+        return None
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from torch.utils.tensorboard import SummaryWriter
 
     run.trim_metrics()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    total = run.config.num_iterations
     with (
         StopSignals() as stop,
         SummaryWriter(str(run.path), purge_step=run.iteration + 1) as writer,
@@ -96,8 +104,9 @@ def train(run: Run, quiet: bool = False) -> int | None:
         report = time.monotonic()
         try:
             while run.iteration < total and stop.received is None:
-                metrics = train_iteration(run)
-                run.log(metrics)
+                with run.undone_on_error():
+                    metrics = train_iteration(run)
+                    run.log(metrics)
                 for name, value in metrics.items():
                     writer.add_scalar(name, value, run.iteration)
                 if run.iteration % run.config.checkpoint_every == 0:
@@ -107,8 +116,11 @@ def train(run: Run, quiet: bool = False) -> int | None:
                     report = time.monotonic()
                     left = (total - run.iteration) * run.seconds / run.iteration
                     print(f"{run.iteration}/{total}  {_summary(run, metrics)}  {left:.0f} s left", flush=True)
-        finally:
-            run.save()
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                run.save()
+            raise
+        run.save()
     return stop.received
 
 

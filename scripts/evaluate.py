@@ -18,6 +18,7 @@ from metarl.cli import Session, run_main
 from metarl.evaluate import adaptation_returns, reference_returns, summarize
 from metarl.plot import plot_curve
 from metarl.run import Run, write_atomically
+from metarl.train import NonFiniteError
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
             run.env, run.algorithm.policy, run.algorithm.params, task, adapters, num_envs, generator,
             lambda fraction: progress.update(bar, completed=fraction),
         )  # fmt: skip
+    diverged = int((~returns.isfinite()).any(1).sum())
+    if diverged:
+        raise NonFiniteError(f"On {diverged} of {args.num_tasks} tasks adaptation met a return that is not finite.")
     references = reference_returns(run.env, task, num_envs, generator)
     return {
         "preset": run.preset,
@@ -93,9 +97,12 @@ def main(arguments: list[str]) -> None:
     require(args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
     require(args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
     require(args.num_envs is None or args.num_envs >= 1, f"num_envs must be at least 1, not {args.num_envs}.")
+    require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
+    output = args.output or args.run_dir / f"evaluation-{args.split}.json"
+    require(output.suffix == ".json", f"The output's name must end in .json, and {str(output)!r} does not.")
+    require(not output.is_dir(), f"The output cannot be written to {str(output)!r}, which is a folder.")
     result = evaluate(args)
     Console().print(table(result))
-    output = args.output or args.run_dir / f"evaluation-{args.split}.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, lambda path: path.write_text(json.dumps(result) + "\n"))
     print(f"Wrote {output} and {plot_curve(result, output.with_suffix('.png'))}")

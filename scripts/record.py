@@ -38,11 +38,11 @@ def main(arguments: list[str]) -> None:
     args = tyro.cli(Record, prog="record.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
     require(args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
     require(args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
-    output = args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4"
-    check_video_path(output)
+    require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     run = Run.open(args.run_dir, args.session.apply())
     generator = Generator(run.device).manual_seed(args.seed)
     task = run.env.sample_tasks(args.num_tasks, generator, args.split)
+    output = check_video_path(args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4")
     algorithm = run.algorithm
     recording = record_adaptation(
         run.env, algorithm.policy, algorithm.params, task, algorithm.adapters(args.num_steps, test=True),

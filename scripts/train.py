@@ -6,6 +6,7 @@ Go on with a run that was stopped: `python scripts/train.py --resume DIR [--num-
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ class Resume:
 def resumed_run(arguments: list[str]) -> Run:
     args = tyro.cli(Resume, prog="train.py", args=arguments, config=(Flat,))
     run = Run.open(args.resume, args.session.apply(), args.num_iterations)
-    print(f"Resuming {run.path} after iteration {run.iteration} of {run.config.num_iterations}.")
+    if run.iteration < run.config.num_iterations:
+        run.write_config()  # with the new number of iterations
+        print(f"Resuming {run.path} after iteration {run.iteration} of {run.config.num_iterations}.")
     return run
 
 
@@ -75,14 +78,20 @@ def main(arguments: list[str]) -> int:
         run = new_run(next(iter(PRESETS)), ["--help"])
     else:
         raise InputError(f"Name a preset first: train.py PRESET; presets: {', '.join(PRESETS)}. See train.py --help.")
+    where = shlex.quote(str(run.path))
+    if imports := option(arguments, "--imports"):
+        where += f" --imports {shlex.quote(imports)}"
+    if run.iteration >= run.config.num_iterations:
+        print(f"{run.path} has done its {run.iteration} iterations already; --num-iterations K trains it for longer.")
+        return 0
     stopped_by = train(run)
     done = f"{run.iteration} of {run.config.num_iterations} iterations"
     print(f"{run.path}: {done}, {run.env_steps:,} environment steps, {run.seconds:.0f} s of training.")
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
-        print(f"Stopped by {name} and saved. Go on with: python scripts/train.py --resume {run.path}")
+        print(f"Stopped by {name} and saved. Go on with: python scripts/train.py --resume {where}")
         return 128 + stopped_by
-    print(f"Next: python scripts/evaluate.py {run.path}")
+    print(f"Next: python scripts/evaluate.py {where}")
     return 0
 
 

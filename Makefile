@@ -1,0 +1,34 @@
+# make demo: train MAML on 2D navigation, evaluate on held-out tasks, write the curve and the video.
+# make test: every test. Both make .venv from the pins first; both can be repeated.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+
+.PHONY: demo test lint setup clean
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup
+	@if [ -f $(DEMO)/config.json ]; then $(BIN)/python scripts/train.py --resume $(DEMO); \
+	else $(BIN)/python scripts/train.py maml-point --run-dir $(DEMO); fi
+	$(BIN)/python scripts/evaluate.py $(DEMO) --output videos/demo-curve.json
+	$(BIN)/python scripts/record.py $(DEMO) --output videos/demo.mp4
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv runs/demo

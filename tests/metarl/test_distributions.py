@@ -1,0 +1,49 @@
+"""Distributions against torch.distributions, and sampling by frequency."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Generator
+from torch.distributions import Categorical as TorchCategorical
+from torch.distributions import Independent, Normal
+from torch.distributions import kl_divergence as torch_kl
+
+from metarl.distributions import Categorical, DiagGaussian
+
+
+def gaussian(seed):
+    g = Generator().manual_seed(seed)
+    mean, log_std = torch.randn(5, 3, generator=g), 0.3 * torch.randn(1, 3, generator=g)
+    return DiagGaussian(mean, log_std), Independent(Normal(mean, log_std.exp().expand(5, 3)), 1)
+
+
+def categorical(seed):
+    logits = torch.randn(5, 4, generator=Generator().manual_seed(seed))
+    return Categorical.from_logits(logits), TorchCategorical(logits=logits)
+
+
+@pytest.mark.parametrize("make", [gaussian, categorical])
+def test_densities_equal_those_of_torch(make):
+    (ours, theirs), (ours2, theirs2) = make(0), make(1)
+    action = ours.sample(Generator().manual_seed(2))
+    torch.testing.assert_close(ours.log_prob(action), theirs.log_prob(action))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy())
+    torch.testing.assert_close(ours.kl(ours2), torch_kl(theirs, theirs2))
+    assert ours.kl(ours).abs().max() == 0
+
+
+def test_gaussian_samples_have_the_right_moments_and_come_from_the_generator_alone():
+    distribution = DiagGaussian(torch.full((100_000, 1), 2.0), torch.tensor([[0.5]]).log())
+    sample = distribution.sample(Generator().manual_seed(0))
+    assert sample.mean().item() == pytest.approx(2, abs=0.01)
+    assert sample.std().item() == pytest.approx(0.5, abs=0.01)
+    torch.manual_seed(7)
+    assert torch.equal(sample, distribution.sample(Generator().manual_seed(0)))
+    assert not torch.equal(sample, distribution.sample(Generator().manual_seed(1)))
+
+
+def test_categorical_samples_have_the_right_frequencies():
+    p = torch.tensor([0.1, 0.2, 0.7])
+    sample = Categorical.from_logits(p.log().expand(100_000, 3)).sample(Generator().manual_seed(0))
+    torch.testing.assert_close(torch.bincount(sample) / 100_000, p, atol=0.01, rtol=0)

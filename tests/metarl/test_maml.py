@@ -1,0 +1,179 @@
+"""MAML's derivatives against automatic differentiation through adaptation, loops over tasks and finite differences."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from metarl import losses
+from metarl.adapt import InnerLoss
+from metarl.advantage import advantages, standardize
+from metarl.maml import TaskGroup
+
+SETTINGS = pytest.mark.parametrize("config", [{"num_inner_steps": 1}, {"num_inner_steps": 3}], ids=["K=1", "K=3"])
+
+
+def outer_advantage(problem):
+    config, outer = problem.algorithm.config, problem.trajectories[-1]
+    return standardize(advantages(outer, config.gamma, config.gae_lambda), outer.mask, over_tasks=True)
+
+
+def group_of(problem, tasks=slice(None)):
+    a, advantage = problem.algorithm, outer_advantage(problem)[tasks]
+    return TaskGroup(problem.policy, a.config, a.params, [t[tasks] for t in problem.trajectories], advantage)
+
+
+def plain_outer(problem, params, tasks=slice(None)):
+    """Surrogate loss and KL [N] of adapted policies, by nothing but autograd: the readable form of the algorithm."""
+    config = problem.algorithm.config
+    *inner, outer = (t[tasks] for t in problem.trajectories)
+    loss = InnerLoss(config.gamma, config.gae_lambda)
+
+    def adapted(start, create_graph):
+        theta = start.expand(len(outer), -1)
+        for trajectory in inner:
+            distribution, _ = problem.policy.bind(theta)(trajectory.inputs, None)
+            value = loss.objective(trajectory)(distribution).sum()
+            gradient = torch.autograd.grad(value, theta, create_graph=create_graph)[0]
+            theta = theta - config.inner_lr * gradient
+        return theta
+
+    old_start = problem.algorithm.params.clone().requires_grad_()
+    old, _ = problem.policy.bind(adapted(old_start, False).detach())(outer.inputs, None)
+    new, _ = problem.policy.bind(adapted(params, not config.first_order))(outer.inputs, None)
+    advantage = outer_advantage(problem)[tasks]
+    surrogate = losses.surrogate(new, outer.action, advantage, outer.mask, old.log_prob(outer.action))
+    return surrogate, losses.kl_divergence(old, new, outer.mask)
+
+
+def relative(a, b):
+    return float((a - b).norm() / b.norm())
+
+
+def central_difference(function, at, direction, step):
+    return (function(at + step * direction) - function(at - step * direction)) / (2 * step)
+
+
+@SETTINGS
+@pytest.mark.parametrize("first_order", [False, True])
+def test_meta_gradient_equals_autograd_through_adaptation(build_problem, config, first_order):
+    problem = build_problem(**config, first_order=first_order)
+    params = problem.algorithm.params.clone().requires_grad_()
+    expected = torch.autograd.grad(plain_outer(problem, params)[0].sum(), params)[0]
+    assert relative(group_of(problem).gradient(), expected) < 1e-10
+
+
+def test_second_order_differs_from_first_order(build_problem):
+    second, first = (group_of(build_problem(first_order=flag)).gradient() for flag in (False, True))
+    assert relative(second, first) > 1e-2
+
+
+@SETTINGS
+def test_batched_meta_gradient_equals_a_loop_over_tasks(build_problem, config):
+    problem = build_problem(**config)
+    loop = sum(group_of(problem, slice(i, i + 1)).gradient() for i in range(3))
+    assert relative(group_of(problem).gradient(), loop) < 1e-10
+
+
+@SETTINGS
+def test_meta_gradient_equals_finite_differences_of_the_post_adaptation_loss(build_problem, config):
+    problem = build_problem(**config)
+    group = group_of(problem)
+    gradient = group.gradient()
+    for seed in range(3):
+        direction = torch.randn(len(gradient), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        numeric = central_difference(lambda p: group.evaluate(p)[0], problem.algorithm.params, direction, 1e-5)
+        assert float(gradient @ direction) == pytest.approx(float(numeric), rel=1e-5)
+
+
+def test_first_order_is_the_gradient_at_the_adapted_parameters(build_problem):
+    """With the inner Jacobian taken as the identity, the meta-gradient is the outer gradient where adaptation led."""
+    problem = build_problem(num_inner_steps=3, first_order=True)
+    group = group_of(problem)
+    assert relative(group.gradient(), group.linearized.gradient(group.surrogate).sum(0)) < 1e-12
+
+
+@SETTINGS
+def test_evaluate_equals_plain_adaptation_and_losses(build_problem, config):
+    problem = build_problem(**config)
+    moved = (problem.algorithm.params + 0.1).requires_grad_()
+    surrogate, kl = plain_outer(problem, moved)
+    torch.testing.assert_close(
+        group_of(problem).evaluate(moved.detach()), torch.stack([surrogate.sum(), kl.sum()]).detach()
+    )
+    assert float(kl.detach().sum()) > 1e-4
+
+
+@SETTINGS
+def test_curvature_equals_differences_of_the_kl_gradient(build_problem, config):
+    problem = build_problem(**config)
+    group = group_of(problem)
+
+    def kl_gradient(at):
+        leaf = at.clone().requires_grad_()
+        return torch.autograd.grad(plain_outer(problem, leaf)[1].sum(), leaf)[0]
+
+    params = problem.algorithm.params
+    assert kl_gradient(params).norm() < 1e-12
+    direction = torch.randn(len(params), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    numeric = central_difference(kl_gradient, params, direction, 1e-5)
+    assert relative(group.curvature(direction), numeric) < 1e-6
+
+
+def test_inner_hessian_product_equals_differences_of_inner_gradients(build_problem):
+    problem = build_problem()
+    trajectory = problem.trajectories[0]
+    objective = InnerLoss(0.97, 0.9).objective(trajectory)
+    params = problem.algorithm.params.expand(3, -1)
+    direction = torch.randn(params.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    def gradient(at):
+        return problem.policy.linearize(at, trajectory.inputs).gradient(objective)
+
+    _, product = problem.policy.linearize(params, trajectory.inputs).hessian(objective)
+    assert relative(product(direction), central_difference(gradient, params, direction, 1e-5)) < 1e-7
+
+
+def test_update_lowers_the_surrogate_within_the_trust_region(build_problem):
+    problem = build_problem()
+    algorithm, before = problem.algorithm, problem.algorithm.params.clone()
+    group = group_of(problem)
+    metrics = algorithm.update(problem.trajectories)
+    surrogate, kl = (group.evaluate(algorithm.params) / 3).tolist()
+    assert metrics["step"] > 0 and not torch.equal(algorithm.params, before)
+    assert surrogate < float(group.surrogate(group.old).mean())
+    assert 0 < kl <= algorithm.config.max_kl
+    assert (metrics["loss"], metrics["kl"]) == pytest.approx((surrogate, kl))
+
+
+def test_groups_of_tasks_change_the_update_by_rounding_alone(build_problem, monkeypatch):
+    whole, split = build_problem(), build_problem()
+    whole.algorithm.update(whole.trajectories)
+    monkeypatch.setattr("metarl.rollout.CHUNK_STEPS", 1)
+    split.algorithm.update(split.trajectories)
+    assert relative(split.algorithm.params, whole.algorithm.params) < 1e-9
+
+
+def test_nothing_to_learn_leaves_the_parameters_alone(build_problem):
+    problem = build_problem()
+    flat = [copy.copy(t) for t in problem.trajectories]
+    for trajectory in flat:
+        trajectory.reward.zero_()
+    before = problem.algorithm.params.clone()
+    metrics = problem.algorithm.update(flat)
+    assert torch.equal(problem.algorithm.params, before)
+    assert metrics["step"] == 0
+
+
+def test_adapters_halve_the_rate_after_the_first_step_at_test_only(build_problem):
+    """The change that a step makes is linear in its rate."""
+    problem = build_problem(num_inner_steps=2)
+    params, trajectory = problem.algorithm.params.expand(3, -1), problem.trajectories[0]
+    train = [adapt(params, None, trajectory)[0] - params for adapt in problem.algorithm.adapters()]
+    test = [adapt(params, None, trajectory)[0] - params for adapt in problem.algorithm.adapters(3, test=True)]
+    torch.testing.assert_close(train[0], train[1])
+    torch.testing.assert_close(test[0], train[0])
+    torch.testing.assert_close(test[1], train[0] / 2)
+    torch.testing.assert_close(test[2], train[0] / 2)

@@ -1,0 +1,65 @@
+"""The wheel installs and works outside the checkout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    source = out / "source"  # a copy, so that no build folder appears in the checkout
+    for package in ("envs", "metarl"):
+        for path in (ROOT / package).rglob("*"):
+            if path.suffix == ".py" or path.name == "py.typed":
+                target = source / path.relative_to(ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(path.read_bytes())
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", out, source]
+    subprocess.run(command, check=True)
+    return next(out.glob("metarl_toolkit-*.whl"))
+
+
+def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(wheel):
+    names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
+    modules = {str(p.relative_to(ROOT)) for package in ("envs", "metarl") for p in (ROOT / package).rglob("*.py")}
+    assert names == modules | {"envs/py.typed", "metarl/py.typed"}
+
+
+def test_the_installed_wheel_adapts_a_policy_outside_the_checkout(wheel, tmp_path):
+    target, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", target, wheel]
+    subprocess.run(install, check=True)
+    program = f"""
+import envs, gymnasium, metarl.config, torch
+from metarl.maml import MAML, MAMLConfig
+from metarl.policy import MLPConfig, make_policy
+from metarl.rollout import collect
+assert envs.__file__.startswith({str(target)!r}), envs.__file__
+assert metarl.config.__file__.startswith({str(target)!r})
+gymnasium.make("metarl/Point-v0", task={{"goal": [0.3, -0.2]}}).reset(seed=0)
+env, generator = envs.make("point", horizon=5), torch.Generator().manual_seed(0)
+policy = make_policy(env.observation_space, env.action_space, MLPConfig((4,)))
+algorithm = MAML(MAMLConfig(), policy, policy.init(generator))
+task = env.sample_tasks(2, generator)
+before = algorithm.params.clone()
+algorithm.update(collect(env, policy, algorithm.params, task, algorithm.adapters(), 3, generator))
+assert not torch.equal(before, algorithm.params)
+print("adapted")
+"""
+    environment = {"PYTHONPATH": str(target), "PATH": "/usr/bin:/bin", "MPLBACKEND": "Agg"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=elsewhere, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "adapted"
