@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metarl import losses
 from metarl.advantage import advantages, standardize
-from metarl.linearize import Objective
+from metarl.linearize import Objective, linearize
 from metarl.policy import Policy
 from metarl.rollout import Adapter, Trajectory, task_slices
 
@@ -33,7 +33,7 @@ class InnerLoss:
 
 def sgd_step(policy: Policy, params: Tensor, trajectory: Trajectory, objective: Objective, inner_lr: float) -> Tensor:
     """U(params) [N, P]: one gradient step of each task on its own trajectory."""
-    return params - inner_lr * policy.linearize(params, trajectory.inputs).gradient(objective)
+    return params - inner_lr * linearize(policy, params, trajectory.inputs).gradient(objective)
 
 
 def sgd_adapt(policy: Policy, loss: InnerLoss, inner_lr: float) -> Adapter:

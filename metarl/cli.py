@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 import torch
@@ -40,7 +42,7 @@ def option(arguments: Sequence[str], name: str) -> str | None:
     As everywhere on the command line, the last one counts, and `_` may stand for `-` in a name.
     """
     value = None
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:]):
         key, equals, rest = argument.partition("=")
         if key.replace("_", "-") == name:
             value = rest if equals else following
@@ -67,6 +69,7 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
     Exit status: 0 when all went well, 2 for bad input, 1 when the work could not be finished, 130 after Ctrl-C.
     """
     arguments = sys.argv[1:]
+    threading.excepthook = _thread_error
     try:
         import_modules(arguments)
         sys.exit(main(arguments) or 0)
@@ -80,6 +83,12 @@ def run_main(main: Callable[[list[str]], int | None]) -> None:
         _fail(f"{where}{reason}; what was saved before is kept.", 1)
     except KeyboardInterrupt:
         _fail("Interrupted; what was saved before is kept.", 130)
+
+
+def _thread_error(args: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread and raises its `OSError` again where it is called: no traceback here."""
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
 
 
 def _fail(message: str, status: int) -> None:

@@ -1,6 +1,6 @@
-"""Linearization: derivatives of objectives of a policy's action distributions at fixed states and parameters.
+"""linearize: derivatives of objectives of a policy's action distributions at fixed states and parameters.
 
-`AutogradLinearization` serves any policy. `MLPLinearization` writes the same derivatives out for fully connected
+`AutogradLinearization` serves any policy; `MLPLinearization` writes the same derivatives out for fully connected
 networks (Pearlmutter 1994, the R-operator): activations and errors are computed once, and each Hessian product is
 one tangent sweep forward and one back. Tests hold the two together; docs/speed.md says what the second buys.
 """
@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import singledispatch
 
 import torch
 from torch import Tensor
 
 from metarl.distributions import Distribution
-
-if TYPE_CHECKING:
-    from metarl.policy import MLPPolicy, Policy, StepInput
+from metarl.policy import MLPPolicy, Policy, StepInput
 
 Objective = Callable[[Distribution], Tensor]
 """A loss as a function of the action distributions at fixed states: `distribution [N, T, E] -> [N]`."""
@@ -144,3 +142,12 @@ class MLPLinearization(Linearization):
 
 def _with_ones(x: Tensor) -> Tensor:
     return torch.cat([x, torch.ones_like(x[:, :1])], 1)
+
+
+@singledispatch
+def linearize(policy: Policy, params: Tensor, inputs: StepInput) -> Linearization:
+    """The policy at `params` [N, P] and `inputs` [N, T, E], ready for derivatives of objectives."""
+    return AutogradLinearization(policy, params, inputs)
+
+
+linearize.register(MLPPolicy, MLPLinearization)

@@ -15,7 +15,7 @@ from metarl import losses
 from metarl.adapt import InnerLoss, sgd_adapt, sgd_step
 from metarl.advantage import advantages, standardize
 from metarl.distributions import Distribution
-from metarl.linearize import Product
+from metarl.linearize import Product, linearize
 from metarl.policy import Policy
 from metarl.rollout import Adapter, Trajectory, task_slices
 from metarl.trpo import conjugate_gradient, line_search
@@ -81,10 +81,10 @@ class TaskGroup:
         self.inner_hessians: list[Product] = []
         adapted = params.expand(len(self.outer), -1)
         for trajectory, objective in zip(self.inner, self.inner_objectives, strict=True):
-            gradient, product = policy.linearize(adapted, trajectory.inputs).hessian(objective)
+            gradient, product = linearize(policy, adapted, trajectory.inputs).hessian(objective)
             self.inner_hessians.append(product)
             adapted = adapted - config.inner_lr * gradient
-        self.linearized = policy.linearize(adapted, self.outer.inputs)
+        self.linearized = linearize(policy, adapted, self.outer.inputs)
         self.old = self.linearized.distribution.detach()
         self.old_log_prob = self.old.log_prob(self.outer.action)
         # At the old parameters the KL divergence has no gradient, so the chain rule leaves JᵀFJ of its Hessian with

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,6 @@ from torch import Generator, Tensor, nn
 from envs.errors import InputError, require
 from envs.structs import Struct
 from metarl.distributions import Categorical, DiagGaussian, Distribution
-from metarl.linearize import AutogradLinearization, Linearization, MLPLinearization
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +52,6 @@ class Policy(ABC):
     @abstractmethod
     def bind(self, params: Tensor) -> Network:
         """The policy with `params` [N, P]: a row for each task. Differentiable in `params`."""
-
-    def linearize(self, params: Tensor, inputs: StepInput) -> Linearization:
-        """Derivatives of objectives at `params` [N, P] and `inputs`."""
-        return AutogradLinearization(self, params, inputs)
 
 
 class Head:
@@ -126,9 +121,10 @@ class MLPPolicy(Policy):
         return [flat.view(-1, o, i) for flat, (o, i) in zip(layers, self.shapes, strict=True)], free
 
     def activation(self, x: Tensor, inplace: bool = False) -> Tensor:
-        if self.config.activation == "tanh":
-            return x.tanh_() if inplace else x.tanh()
-        return x.relu_() if inplace else x.relu()
+        if self.config.activation == "relu":
+            return x.relu_() if inplace else x.relu()
+        # tanh x = 2 σ(2x) - 1 to 2e-7: PyTorch's tanh takes twice as long as this on the CPU.
+        return x.mul_(2).sigmoid_().mul_(2).sub_(1) if inplace else torch.sigmoid(2 * x) * 2 - 1
 
     def activation_slope(self, y: Tensor) -> Tensor:
         """The activation's derivative, as a function of its value."""
@@ -152,9 +148,6 @@ class MLPPolicy(Policy):
             return self.head(outputs.reshape(*obs.shape[:-1], -1), free), memory
 
         return network
-
-    def linearize(self, params: Tensor, inputs: StepInput) -> Linearization:
-        return MLPLinearization(self, params, inputs)
 
 
 class ModulePolicy(Policy):
@@ -195,6 +188,3 @@ def make_policy(observation_space: spaces.Space, action_space: spaces.Space, con
     if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
         raise InputError(f"A policy needs a one-dimensional Box observation space, not {observation_space}.")
     return MLPPolicy(observation_space, action_space, config)
-
-
-__all__: Sequence[str] = ["MLPConfig", "MLPPolicy", "ModulePolicy", "Network", "Policy", "StepInput", "make_policy"]

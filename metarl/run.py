@@ -13,6 +13,7 @@ import dataclasses
 import io
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,13 +162,15 @@ class Run:
         path = self.path / "checkpoint.pt"
         content = io.BytesIO(path.read_bytes())
         try:
-            state = torch.load(content, map_location=self.device, weights_only=True)
+            with warnings.catch_warnings(action="ignore"):
+                state = torch.load(content, map_location=self.device, weights_only=True)
         except Exception:  # a damaged file can make the restricted unpickler raise almost anything
             raise InputError(f"{path} is truncated or not a checkpoint of this toolkit.") from None
+        foreign = f"{path} is not a checkpoint of the run in config.json beside it"
+        require(isinstance(state, dict), f"{foreign}: it holds a {type(state).__name__}.")
         try:
             self.load_state_dict(state)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            foreign = f"{path} is not a checkpoint of the run in config.json beside it"
             raise InputError(f"{foreign}: {_in_words(error)}.") from None
 
     def trim_metrics(self) -> None:

@@ -10,6 +10,7 @@ import multiprocessing
 import platform
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -26,8 +27,9 @@ import envs
 import metarl.rollout
 from envs.errors import require, unknown
 from metarl.cli import Session, run_main
+from metarl.linearize import AutogradLinearization, linearize
 from metarl.maml import MAML, MAMLConfig
-from metarl.policy import MLPConfig, MLPPolicy, Policy
+from metarl.policy import MLPConfig, MLPPolicy
 from metarl.rollout import collect, reference_actor, rollout
 from metarl.run import write_atomically
 
@@ -35,7 +37,8 @@ from metarl.run import write_atomically
 class PlainPolicy(MLPPolicy):
     """The readable version: every derivative by automatic differentiation."""
 
-    linearize = Policy.linearize
+
+linearize.register(PlainPolicy, AutogradLinearization)
 
 
 def steps(device: str, repeats: int, num_tasks: int, num_envs: int = 1) -> dict[str, Any]:
@@ -78,6 +81,17 @@ def maml(
     }
 
 
+def imports(device: str, repeats: int) -> dict[str, Any]:
+    """Seconds that a fresh interpreter takes to import torch, and to import envs."""
+    seconds: dict[str, list[float]] = {"torch": [], "envs": []}
+    for _ in range(repeats):
+        for module, times in seconds.items():
+            times.append(
+                _timed("cpu", lambda m=module: subprocess.run([sys.executable, "-c", f"import {m}"], check=True))
+            )
+    return {f"import_{module}_seconds": statistics.median(times) for module, times in seconds.items()}
+
+
 def _timed(device: str, work: Any) -> float:
     start = time.perf_counter()
     work()
@@ -87,6 +101,7 @@ def _timed(device: str, work: Any) -> float:
 
 
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "imports": (imports, {}),
     "steps-1k": (steps, {"num_tasks": 1024}),
     "steps-16k": (steps, {"num_tasks": 16384}),
     "maml": (maml, {}),
@@ -98,6 +113,16 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "maml-first-order": (maml, {"first_order": True}),
     "maml-no-groups": (maml, {"groups": False}),
     "maml-plain": (maml, {"groups": False, "plain": True}),
+}
+
+
+COLUMNS = {
+    "sampling s": ("sampling_seconds", 3),
+    "optimization s": ("optimization_seconds", 3),
+    "total s": ("total_seconds", 3),
+    "env steps/s": ("env_steps_per_second", 0),
+    "sampling steps/s": ("sampling_steps_per_second", 0),
+    "peak MB": ("peak_memory_mb", 0),
 }
 
 
@@ -137,7 +162,7 @@ def main(arguments: list[str]) -> None:
     envs.check_device(args.session.apply())
     out = Table(title=f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
                       f"{torch.get_num_threads()} threads, {args.session.apply()}")  # fmt: skip
-    for column in ("case", "sampling s", "optimization s", "total s", "env steps/s", "sampling steps/s", "peak MB"):
+    for column in ("case", *COLUMNS):
         out.add_column(column, justify="left" if column == "case" else "right")
     results = []
     for name in args.names or CASES:
@@ -145,11 +170,9 @@ def main(arguments: list[str]) -> None:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             r = pool.apply(run_case, (name, args.session, args.repeats))
         results.append(r)
-        seconds = [
-            f"{r[k]:.3f}" if k in r else "" for k in ("sampling_seconds", "optimization_seconds", "total_seconds")
-        ]
-        rates = [f"{r[k]:,.0f}" if k in r else "" for k in ("env_steps_per_second", "sampling_steps_per_second")]
-        out.add_row(name, *seconds, *rates, f"{r['peak_memory_mb']:.0f}")
+        out.add_row(name, *(f"{r[key]:,.{digits}f}" if key in r else "" for key, digits in COLUMNS.values()))
+        if "import_envs_seconds" in r:
+            print(f"import torch {r['import_torch_seconds']:.2f} s, import envs {r['import_envs_seconds']:.2f} s")
     Console().print(out)
     if args.output:
         report = {"torch": torch.__version__, "device": args.session.apply(), "threads": torch.get_num_threads()}

@@ -1,8 +1,97 @@
-"""Settings for all tests: one thread, and hypothesis without deadlines or chance."""
+"""Settings for all tests: one thread, and hypothesis without deadlines or chance. Small runs, and the scripts."""
 
+from __future__ import annotations
+
+import runpy
+import shutil
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 import torch
 from hypothesis import settings
+
+import envs
+from metarl.config import TrainConfig
+from metarl.maml import MAMLConfig
+from metarl.policy import MLPConfig
+from metarl.run import Run
+from metarl.train import train
 
 torch.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def tiny_run(path: Path, horizon: int = 5, hidden_sizes: tuple[int, ...] = (4,), inner_lr=0.1, **fields) -> Run:
+    """A run on Point whose iteration takes milliseconds, in a folder of its own."""
+    sizes = {"num_iterations": 6, "meta_batch_size": 2, "num_envs": 3, "eval_num_envs": 4}
+    policy, algorithm = MLPConfig(hidden_sizes), MAMLConfig(inner_lr=inner_lr)
+    config = TrainConfig(policy=policy, algorithm=algorithm, **{**sizes, **fields})
+    run = Run(path, "maml-point", config, envs.make_config("point", horizon=horizon))
+    run.create()
+    return run
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """`tiny_run` in a subfolder of `tmp_path`."""
+    return lambda name="run", **fields: tiny_run(tmp_path / name, **fields)
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("trained") / "run"
+    train(tiny_run(path, num_iterations=3), quiet=True)
+    return path
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path) -> Path:
+    """The folder of a run after its 3 iterations; a copy for this test alone."""
+    return Path(shutil.copytree(trained_once, tmp_path / "trained"))
+
+
+@pytest.fixture
+def script(monkeypatch, capfd):
+    """`script("train", "maml-point", ...)` runs a script in this process as its command line would.
+
+    Returns its exit `status`, and what it printed to `out` and `err`.
+    """
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+
+    def run(name: str, *arguments: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+        printed = capfd.readouterr()
+        return SimpleNamespace(status=end.value.code, out=printed.out, err=printed.err)
+
+    return run
+
+
+@pytest.fixture
+def files():
+    """`files(folder)`: the names below a folder, and what the files hold."""
+    return lambda folder: {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def sentence():
+    """Checks that an error or a message is one line that ends with a full stop; returns it."""
+
+    def check(error: object) -> str:
+        text = str(getattr(error, "value", error)).strip()
+        assert "\n" not in text
+        assert text.endswith(".")
+        return text
+
+    return check

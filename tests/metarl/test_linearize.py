@@ -8,7 +8,7 @@ from gymnasium import spaces
 from torch import Generator, nn
 
 from metarl import losses
-from metarl.linearize import AutogradLinearization, MLPLinearization
+from metarl.linearize import AutogradLinearization, MLPLinearization, linearize
 from metarl.policy import MLPConfig, ModulePolicy, StepInput, make_policy
 
 N, T, E, O = 3, 4, 5, 2  # noqa: E741
@@ -68,8 +68,8 @@ def test_a_module_policy_with_the_same_weights_is_the_same_policy(head):
         return losses.policy_gradient(d, action, advantage, mask)
 
     ours, theirs = (
-        policy.linearize(params, inputs).gradient(objective),
-        other.linearize(vector, inputs).gradient(objective),
+        linearize(policy, params, inputs).gradient(objective),
+        linearize(other, vector, inputs).gradient(objective),
     )
     torch.testing.assert_close(ours.square().sum(-1), theirs.square().sum(-1))
 
@@ -82,7 +82,7 @@ def test_tasks_do_not_mix():
     for shift in (0.0, 1.0):
         moved = params.clone()
         moved[1] += shift
-        gradient, product = policy.linearize(moved, inputs).hessian(
+        gradient, product = linearize(policy, moved, inputs).hessian(
             lambda d: losses.policy_gradient(d, action, advantage, mask)
         )
         results.append((gradient, product(vector)))

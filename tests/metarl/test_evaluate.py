@@ -1,0 +1,240 @@
+"""Evaluation: its statistics, its tasks, and the file that evaluate.py writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch import Generator
+
+import envs
+from metarl import evaluate
+from metarl.evaluate import adaptation_returns, bootstrap_ci, interquartile_mean, reference_returns, summarize
+from metarl.rollout import collect
+from metarl.run import Run
+from metarl.train import train
+
+
+def seeded(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+# --- Statistics --------------------------------------------------------------------------------------------------
+
+
+def test_the_interquartile_mean_by_hand():
+    assert interquartile_mean(np.array([100.0, 1.0, 2.0, -50.0])) == 1.5
+    assert interquartile_mean(np.array([1.0, 2.0, 3.0])) == 2.0  # a quarter of three tasks is less than one
+    assert interquartile_mean(np.array([7.0])) == 7.0
+    columns = np.array([[0.0, 9.0], [1.0, 5.0], [3.0, 1.0], [9.0, 4.0]])
+    np.testing.assert_array_equal(interquartile_mean(columns), [2.0, 4.5])
+    np.testing.assert_array_equal(interquartile_mean(columns.T, axis=1), [2.0, 4.5])
+
+
+def test_the_bootstrap_interval_is_the_percentiles_of_resampled_statistics():
+    x = np.random.default_rng(1).normal(size=60)
+    draws = np.random.default_rng(2).choice(x, (20_000, 60))
+    for statistic, resampled in ((np.mean, draws.mean(1)), (interquartile_mean, interquartile_mean(draws, 1))):
+        np.testing.assert_allclose(bootstrap_ci(x, statistic), np.quantile(resampled, [0.025, 0.975]), atol=0.02)
+    standard_error = x.std() / np.sqrt(60)
+    np.testing.assert_allclose(
+        bootstrap_ci(x, np.mean), x.mean() + 1.96 * standard_error * np.array([-1, 1]), atol=0.02
+    )
+
+
+def test_the_bootstrap_interval_is_repeatable_and_narrows_with_more_tasks():
+    x = np.random.default_rng(3).normal(size=1000)
+    assert bootstrap_ci(x, np.mean) == bootstrap_ci(x, np.mean)
+    widths = [np.ptp(bootstrap_ci(x[:n], np.mean)) for n in (40, 1000)]
+    assert widths[1] < widths[0] / 3
+
+
+@pytest.mark.parametrize("x", [[2.5], [2.5, 2.5, 2.5]])
+def test_equal_values_are_their_own_interval(x):
+    assert bootstrap_ci(np.array(x), np.mean) == [2.5, 2.5]
+
+
+def test_a_summary_by_hand():
+    returns = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [10.0, 1.0]], np.float32)
+    result = summarize(returns, {"random": np.array([1.0, 2.0, 3.0, 6.0], np.float32)}, "episodes")
+    assert result["per_task"] == returns.tolist()
+    curve = result["adaptation"]
+    assert curve["unit"] == "episodes"
+    assert curve["mean"] == [4.0, 1.0]
+    assert curve["iqm"] == [3.0, 1.0]
+    assert curve["std"] == pytest.approx([np.sqrt(56 / 3), 0.0])
+    assert curve["ci95"][1] == curve["mean_ci95"][1] == [1.0, 1.0]
+    assert result["references"]["random"]["mean"] == 3.0
+    low, high = result["references"]["random"]["ci95"]
+    assert 1.0 < low < 3.0 < high < 6.0
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_a_single_task_can_be_summarized():
+    result = summarize(np.array([[-3.0, -1.0]]), {"random": np.array([-5.0])})
+    assert result["adaptation"]["std"] == [0.0, 0.0]
+    assert result["adaptation"]["ci95"] == [[-3.0, -3.0], [-1.0, -1.0]]
+
+
+# --- Returns -----------------------------------------------------------------------------------------------------
+
+
+def test_a_row_is_a_task_and_a_column_a_step(make_run):
+    run = make_run()
+    task, adapters = run.env.sample_tasks(5, seeded()), run.algorithm.adapters(2)
+    args = run.algorithm.policy, run.algorithm.params, task, adapters, 3
+    returns = adaptation_returns(run.env, *args, seeded(1))
+    trajectories = collect(run.env, *args, seeded(1))
+    assert returns.shape == (5, 3)
+    for k, trajectory in enumerate(trajectories):
+        torch.testing.assert_close(returns[:, k], trajectory.reward.sum(1).mean(1))
+
+
+def test_groups_of_tasks_come_back_in_order(make_run, monkeypatch):
+    """Goals ever farther away: whatever the groups, the returns of the first episodes fall in that order."""
+    run = make_run()
+    task = run.env.task_from_dicts([{"goal": [0.2 * k, 0.0]} for k in range(8)])
+    params = torch.zeros_like(run.algorithm.params)  # the mean action is 0
+    params[-2:] = -10.0  # and its standard deviation small
+    fractions: list[float] = []
+    monkeypatch.setattr(evaluate, "CHUNK_STEPS", 3 * run.env.horizon * 4)  # three tasks a group
+    returns = adaptation_returns(
+        run.env, run.algorithm.policy, params, task, run.algorithm.adapters(1), 4, seeded(), fractions.append
+    )
+    assert fractions == [3 / 8, 6 / 8, 1.0]
+    assert returns.shape == (8, 2)
+    assert returns.isfinite().all()
+    expected = -run.env.horizon * (0.2 * torch.arange(8.0)) ** 2
+    torch.testing.assert_close(returns[1:, 0], expected[1:], rtol=0.02, atol=1e-3)
+    references = reference_returns(run.env, task, 4, seeded())
+    assert all(len(values) == 8 for values in references.values())
+    assert (references["straight line"].diff() < 0).all()
+
+
+def test_references_are_played_on_the_given_tasks():
+    env = envs.make("point", horizon=20)
+    task = env.task_from_dicts([{"goal": [0.05, 0.0]}, {"goal": [0.25, 0.0]}])
+    line = reference_returns(env, task, 2, seeded())["straight line"]
+    torch.testing.assert_close(line, torch.tensor([0.0, -(0.15**2) - 0.05**2]), atol=1e-6, rtol=0)
+    far = env.sample_tasks(30, seeded())
+    references = reference_returns(env, far, 10, seeded())
+    assert references.keys() == {"random", "straight line"}
+    assert references["straight line"].mean() > references["random"].mean() / 4
+
+
+def test_adaptation_with_a_step_of_zero_leaves_the_curve_flat(make_run):
+    run = make_run(inner_lr=0.0, horizon=10)
+    task = run.env.sample_tasks(200, seeded())
+    args = run.algorithm.policy, run.algorithm.params, task, run.algorithm.adapters(3, test=True), 10
+    returns = adaptation_returns(run.env, *args, seeded(1)).double()
+    change = returns[:, 1:] - returns[:, :1]
+    standard_error = change.std(0) / np.sqrt(200)
+    assert (standard_error > 0).all()
+    assert (change.mean(0).abs() < 4 * standard_error).all()
+
+
+# --- scripts/evaluate.py -----------------------------------------------------------------------------------------
+
+
+def evaluated(script, path, *arguments) -> dict:
+    output = path.parent / "evaluation.json"
+    result = script("evaluate", path, "--output", output, *arguments)
+    assert (result.status, result.err) == (0, "")
+    return json.loads(output.read_text())
+
+
+def test_the_file_holds_what_is_promised_and_the_numbers_fit(script, trained):
+    e = evaluated(script, trained, "--num-tasks", 30, "--num-steps", 2)
+    assert {k: e[k] for k in ("preset", "env", "algorithm", "split", "num_tasks", "seed", "iteration")} == {
+        "preset": "maml-point", "env": "point/finn2017", "algorithm": "MAML", "split": "test", "num_tasks": 30,
+        "seed": 0, "iteration": 3,
+    }  # fmt: skip
+    assert (e["num_envs"], e["train_seed"]) == (4, 0)
+    rows, curve = np.array(e["per_task"]), e["adaptation"]
+    assert rows.shape == (30, 3)
+    assert np.isfinite(rows).all()
+    assert curve["unit"] == "gradient steps"
+    np.testing.assert_allclose(curve["mean"], rows.mean(0))
+    np.testing.assert_allclose(curve["std"], rows.std(0, ddof=1))
+    np.testing.assert_allclose(curve["iqm"], scipy.stats.trim_mean(rows, 0.25))
+    assert np.shape(curve["ci95"]) == np.shape(curve["mean_ci95"]) == (3, 2)
+    for middle, intervals in (("iqm", "ci95"), ("mean", "mean_ci95")):
+        assert all(low < m < high for m, (low, high) in zip(curve[middle], curve[intervals], strict=True))
+    assert e["references"].keys() == {"random", "straight line"}
+    for reference in e["references"].values():
+        assert reference["ci95"][0] < reference["mean"] < reference["ci95"][1]
+
+
+def test_it_evaluates_the_checkpoint_on_the_tasks_of_the_seed(script, trained):
+    e = evaluated(script, trained, "--num-tasks", 6, "--num-steps", 1, "--seed", 9, "--num-envs", 5)
+    run, generator = Run.open(trained), seeded(9)
+    task = run.env.sample_tasks(6, generator, "test")
+    args = run.algorithm.policy, run.algorithm.params, task, run.algorithm.adapters(1, test=True), 5
+    returns = adaptation_returns(run.env, *args, generator)
+    np.testing.assert_array_equal(np.array(e["per_task"], np.float32), returns.numpy())
+    line = reference_returns(run.env, task, 5, generator)["straight line"]
+    assert e["references"]["straight line"]["mean"] == pytest.approx(float(line.mean()))
+
+
+def test_the_seed_fixes_the_evaluation(script, trained):
+    first, second = (evaluated(script, trained, "--num-tasks", 10) for _ in range(2))
+    assert first == second
+    assert evaluated(script, trained, "--num-tasks", 10, "--seed", 1)["per_task"] != first["per_task"]
+
+
+def test_the_tasks_depend_on_seed_and_split_alone(script, trained, make_run):
+    """The straight line is told the goal and takes no chances, so its returns stand for the tasks."""
+    other = make_run("other", seed=8, hidden_sizes=(3, 3), num_iterations=1)
+    train(other, quiet=True)
+
+    def line(path, *arguments):
+        return evaluated(script, path, "--num-tasks", 20, *arguments)["references"]["straight line"]
+
+    usual = line(trained)
+    assert usual == line(other.path, "--num-steps", 1, "--num-envs", 2)
+    assert usual != line(trained, "--seed", 1)
+    assert line(trained, "--split", "ood")["mean"] < usual["ci95"][0]
+
+
+def test_no_steps_evaluate_the_policy_as_it_is(script, trained):
+    e = evaluated(script, trained, "--num-tasks", 5, "--num-steps", 0)
+    assert np.shape(e["per_task"]) == (5, 1)
+    assert len(e["adaptation"]["mean"]) == len(e["adaptation"]["ci95"]) == 1
+
+
+def test_one_task_is_enough(script, trained):
+    e = evaluated(script, trained, "--num-tasks", 1)
+    assert e["adaptation"]["ci95"] == [[row, row] for row in e["per_task"][0]]
+
+
+def test_table_and_files(script, trained, tmp_path):
+    result = script("evaluate", trained, "--num-tasks", 5, "--split", "ood", "--num-steps", 1)
+    e = json.loads((trained / "evaluation-ood.json").read_text())
+    assert (trained / "evaluation-ood.png").read_bytes().startswith(b"\x89PNG")
+    assert f"Wrote {trained / 'evaluation-ood.json'} and {trained / 'evaluation-ood.png'}" in result.out
+    for value in (*e["adaptation"]["mean"], *e["adaptation"]["iqm"], e["references"]["random"]["mean"]):
+        assert f"{value:.2f}" in result.out
+    assert "iteration 3" in result.out
+
+
+def test_the_checkpoint_in_the_folder_is_the_one_evaluated(script, trained, tmp_path):
+    untrained = tmp_path / "untrained"
+    shutil.copytree(trained, untrained)
+    (untrained / "checkpoint.pt").unlink()
+    before, after = (evaluated(script, path, "--num-tasks", 5) for path in (untrained, trained))
+    assert (before["iteration"], after["iteration"]) == (0, 3)
+    assert (before["env_steps"], after["env_steps"]) == (0, 3 * 2 * 2 * 3 * 5)
+    assert before["per_task"] != after["per_task"]
+
+
+def test_returns_that_are_not_finite_are_not_written(script, make_run, sentence, files):
+    run = make_run(inner_lr=1e38)
+    before = files(run.path)
+    result = script("evaluate", run.path, "--num-tasks", 4)
+    assert result.status == 1
+    assert "On 4 of 4 tasks adaptation met a return that is not finite" in sentence(result.err)
+    assert files(run.path) == before

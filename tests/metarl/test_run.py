@@ -1,0 +1,348 @@
+"""The run folder: made once, written atomically, read with care."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import pickle
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import envs
+from envs import InputError
+from metarl.run import Run, write_atomically
+
+
+def same_state(a: Run, b: Run) -> bool:
+    return (
+        torch.equal(a.algorithm.params, b.algorithm.params)
+        and torch.equal(a.generator.get_state(), b.generator.get_state())
+        and (a.iteration, a.env_steps, a.seconds) == (b.iteration, b.env_steps, b.seconds)
+    )
+
+
+def changed(run: Run) -> Run:
+    """As some training would leave it."""
+    run.algorithm.params = run.algorithm.params + torch.rand(len(run.algorithm.params), generator=run.generator)
+    run.iteration, run.env_steps, run.seconds = 4, 240, 1.5
+    return run
+
+
+# --- Making and opening ------------------------------------------------------------------------------------------
+
+
+def test_a_run_opens_as_it_was_made(make_run):
+    run = make_run(seed=3, hidden_sizes=(4, 3), inner_lr=0.25, horizon=7)
+    again = Run.open(run.path)
+    assert (again.config, again.env_config, again.preset) == (run.config, run.env_config, run.preset)
+    assert again.config.policy.hidden_sizes == (4, 3)
+    assert again.env.horizon == 7
+    assert same_state(run, again)
+
+
+def test_a_saved_run_opens_where_it_was(make_run):
+    run = changed(make_run())
+    run.save()
+    assert same_state(run, Run.open(run.path))
+    assert not same_state(run, make_run("other"))
+
+
+def test_opening_writes_nothing(make_run, files):
+    run = make_run()
+    run.save()
+    before = files(run.path)
+    Run.open(run.path, num_iterations=99)
+    assert files(run.path) == before
+
+
+def test_a_number_of_iterations_replaces_the_configured_one(make_run):
+    run = make_run(num_iterations=6)
+    assert Run.open(run.path).config.num_iterations == 6
+    assert Run.open(run.path, num_iterations=9).config.num_iterations == 9
+    with pytest.raises(InputError, match="num_iterations must be at least 1, not 0"):
+        Run.open(run.path, num_iterations=0)
+
+
+def test_a_folder_that_holds_a_run_is_not_taken(make_run, files, sentence):
+    run = changed(make_run(seed=1))
+    run.save()
+    before = files(run.path)
+    with pytest.raises(InputError) as same:
+        make_run(seed=1)
+    assert "already holds this run; go on with it by --resume" in sentence(same)
+    with pytest.raises(InputError) as other:
+        make_run(seed=2)
+    assert "another configuration (seed is 1 there and 2 here)" in sentence(other)
+    assert files(run.path) == before
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pt", "metrics.jsonl"])
+def test_what_a_lost_config_leaves_behind_is_not_overwritten(make_run, name, files, sentence):
+    run = make_run()
+    (run.path / name).write_text("something")
+    (run.path / "config.json").unlink()
+    before = files(run.path)
+    with pytest.raises(InputError) as error:
+        make_run()
+    assert f"holds a {name} without its config.json" in sentence(error)
+    assert files(run.path) == before
+
+
+def test_a_run_folder_that_cannot_be_made(make_run, tmp_path, monkeypatch, sentence):
+    (tmp_path / "file").write_text("mine")
+    for place in ("file", "file/below"):
+        with pytest.raises(InputError) as error:
+            make_run(place)
+        assert "cannot be made" in sentence(error)
+    assert (tmp_path / "file").read_text() == "mine"
+
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # root may write everywhere, so it is asked of no real folder
+    with pytest.raises(InputError) as error:
+        make_run("elsewhere")
+    assert "cannot be made: Permission denied" in sentence(error)
+
+
+def test_a_family_with_fields_of_other_types_comes_back_as_it_was(make_run, monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Config(envs.point.PointConfig):
+        gravity: float = 1  # a float by its annotation
+        masses: tuple[float, ...] = (1.0, 2.0)
+        label: str | None = None
+
+    monkeypatch.setitem(
+        envs.FAMILIES, "own", envs.Family("own", "metarl/Own-v0", envs.point.Point, {"a": Config(horizon=5)})
+    )
+    run = make_run("first")
+    config = dataclasses.replace(run.config, env="own", env_preset="a")
+    own = Config(horizon=5, gravity=0.5, masses=(3.0,), label="x")
+    Run(run.path.with_name("own"), "maml-point", config, own).create()
+    assert Run.open(run.path.with_name("own")).env_config == own
+    monkeypatch.delitem(envs.FAMILIES, "own")
+    with pytest.raises(InputError, match=r"environment 'own', which is not registered; name the module .* --imports"):
+        Run.open(run.path.with_name("own"))
+
+
+# --- A damaged config.json ---------------------------------------------------------------------------------------
+
+
+def edit(**train):
+    return lambda text: json.dumps({**json.loads(text), "train": {**json.loads(text)["train"], **train}})
+
+
+DAMAGE = {
+    "empty": (lambda text: "", "is damaged: it is not JSON"),
+    "cut short": (lambda text: text[: len(text) // 2], "is damaged: it is not JSON"),
+    "binary": (lambda text: b"\xff\xfe\x00\x81", "is damaged: it is not JSON"),
+    "a list": (lambda text: "[1, 2]", "it is not a JSON object"),
+    "a number": (lambda text: "3", "it is not a JSON object"),
+    "no fields": (lambda text: "{}", "the field 'train' is missing"),
+    "train is a list": (lambda text: '{"preset": "x", "train": [], "env": {"config": {}}}', "damaged"),
+    "unknown field": (edit(momentum=0.9), "TrainConfig has no field 'momentum'"),
+    "unknown nested field": (edit(policy={"depth": 3}), "MLPConfig has no field 'depth'"),
+    "wrong type": (edit(num_envs="many"), "num_envs cannot be 'many' where 20 is right"),
+    "a fraction of a task": (edit(meta_batch_size=2.5), "meta_batch_size cannot be 2.5 where 20 is right"),
+    "impossible": (edit(meta_batch_size=0), "meta_batch_size must be at least 1"),
+    "null": (edit(num_envs=None), "damaged"),
+    "unknown preset": (edit(env_preset="finn2016"), "Did you mean 'finn2017'"),
+    "unknown family": (edit(env="plane"), "'plane', which is not registered"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_config_is_named_in_one_sentence(make_run, case, sentence):
+    run = make_run()
+    spoil, words = DAMAGE[case]
+    file = run.path / "config.json"
+    content = spoil(file.read_text())
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError) as error:
+        Run.open(run.path)
+    assert words in sentence(error)
+
+
+def test_what_is_no_run_folder(tmp_path, sentence):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    for name, words in (("none", "There is no run folder"), ("file", "no run folder"), ("empty", "no config.json")):
+        with pytest.raises(InputError) as error:
+            Run.open(tmp_path / name)
+        assert words in sentence(error)
+
+
+# --- A damaged or foreign checkpoint -----------------------------------------------------------------------------
+
+
+class Exploit:
+    """Unpickling this creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def refused(run: Run, sentence) -> str:
+    with pytest.raises(InputError) as error:
+        Run.open(run.path)
+    assert str(run.path / "checkpoint.pt") in sentence(error)
+    return str(error.value)
+
+
+def test_a_truncated_checkpoint_is_refused(make_run, sentence):
+    run = make_run()
+    run.save()
+    whole = (run.path / "checkpoint.pt").read_bytes()
+    for length in (0, 1, 4, 100, len(whole) // 2, len(whole) - 100, len(whole) - 1):
+        (run.path / "checkpoint.pt").write_bytes(whole[:length])
+        assert "truncated or not a checkpoint" in refused(run, sentence)
+    (run.path / "checkpoint.pt").write_bytes(whole)
+    assert Run.open(run.path).iteration == 0
+
+
+@pytest.mark.parametrize("content", [b"hello\n", b"\x80\x04.", b"\x80\x02}q\x00.", bytes(range(256)), b"PK\x03\x04"])
+def test_any_other_file_is_refused(make_run, content, sentence):
+    run = make_run()
+    (run.path / "checkpoint.pt").write_bytes(content)
+    refused(run, sentence)
+
+
+def test_a_malicious_checkpoint_is_refused_and_not_run(make_run, tmp_path, sentence):
+    run = make_run()
+    trace = tmp_path / "trace"
+    exploit = {**run.state_dict(), "seconds": Exploit(trace)}
+    torch.save(exploit, run.path / "checkpoint.pt")
+    assert "not a checkpoint" in refused(run, sentence)
+    (run.path / "checkpoint.pt").write_bytes(pickle.dumps(exploit["seconds"]))
+    refused(run, sentence)
+    assert not trace.exists()
+    pickle.loads((run.path / "checkpoint.pt").read_bytes())
+    assert trace.exists(), "the exploit would have worked"
+
+
+FOREIGN = {
+    "a list": lambda state: [1, 2],
+    "a tensor": lambda state: torch.zeros(3),
+    "something else": lambda state: {"model": torch.zeros(3)},
+    "no generator": lambda state: {k: v for k, v in state.items() if k != "generator"},
+    "no parameters": lambda state: {**state, "algorithm": {}},
+    "parameters that are none": lambda state: {**state, "algorithm": {"params": "many"}},
+    "an iteration that is none": lambda state: {**state, "iteration": "last"},
+    "a generator that is none": lambda state: {**state, "generator": torch.zeros_like(state["generator"])},
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_foreign_torch_file_is_refused(make_run, case, sentence):
+    run = make_run()
+    torch.save(FOREIGN[case](run.state_dict()), run.path / "checkpoint.pt")
+    assert "is not a checkpoint of the run in config.json beside it" in refused(run, sentence)
+
+
+def test_the_checkpoint_of_another_policy_is_refused(make_run, sentence):
+    small, large = make_run("small", hidden_sizes=(3,)), make_run("large", hidden_sizes=(4,))
+    large.save()
+    shutil.copy(large.path / "checkpoint.pt", small.path)
+    sizes = f"{large.algorithm.params.numel()} parameters, the policy has {small.algorithm.params.numel()}"
+    assert sizes in refused(small, sentence)
+
+
+# --- Atomic writing ----------------------------------------------------------------------------------------------
+
+
+def no_space(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def fails_and_keeps(run: Run, kind: type[BaseException], files) -> None:
+    """Saving the run raises `kind` and leaves the folder as it is."""
+    before = files(run.path)
+    with pytest.raises(kind):
+        changed(run).save()
+    assert files(run.path) == before
+
+
+@pytest.mark.parametrize("where", ["torch.save", "os.fsync", "pathlib.Path.write_bytes", "pathlib.Path.replace"])
+def test_a_failed_save_leaves_the_previous_checkpoint(make_run, where, monkeypatch, files):
+    run = make_run()
+    run.save()
+    monkeypatch.setattr(where, no_space)
+    fails_and_keeps(run, OSError, files)
+    monkeypatch.undo()
+    run.save()
+    assert Run.open(run.path).iteration == 4
+
+
+def test_a_write_that_stops_half_way_leaves_the_previous_checkpoint(make_run, monkeypatch, files):
+    run = make_run()
+    run.save()
+
+    def half(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    fails_and_keeps(run, KeyboardInterrupt, files)
+
+
+def test_a_file_system_that_takes_no_more_leaves_the_previous_checkpoint(make_run, files):
+    run = make_run()
+    run.save()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the kernel refuses to write beyond: an OSError
+    try:
+        fails_and_keeps(run, OSError, files)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    run.save()
+    assert Run.open(run.path).iteration == 4
+
+
+def test_a_file_is_whole_before_it_takes_its_name(tmp_path, monkeypatch):
+    path, steps = tmp_path / "file", []
+    path.write_text("old")
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(("fsync", path.read_text())), fsync(fd)))
+    monkeypatch.setattr(Path, "replace", lambda a, b: (steps.append((a.read_text(), b.read_text())), replace(a, b)))
+    write_atomically(path, lambda p: p.write_text("new"))
+    assert steps == [("fsync", "old"), ("new", "old")]
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# --- Metrics and undoing -----------------------------------------------------------------------------------------
+
+
+def test_metrics_after_the_checkpoint_are_dropped(make_run):
+    run = make_run()
+    lines = [json.dumps({"iteration": k, "return_0": -k}) for k in (1, 2, 3, 4)]
+    run.iteration = 2
+    for text in ("\n".join(lines) + "\n", "\n".join([*lines, '{"iteration": 5, "ret']), "\n".join([*lines, "5", "[]"])):
+        (run.path / "metrics.jsonl").write_text(text)
+        run.trim_metrics()
+        assert (run.path / "metrics.jsonl").read_text() == "\n".join(lines[:2]) + "\n"
+    run.log({"iteration": 3})
+    assert (run.path / "metrics.jsonl").read_text().splitlines() == [*lines[:2], '{"iteration": 3}']
+
+
+def test_an_error_takes_back_what_was_changed(make_run):
+    run, untouched = changed(make_run()), changed(make_run("other"))
+    with pytest.raises(ZeroDivisionError), run.undone_on_error():
+        run.algorithm.params.fill_(float("nan"))  # in place, as an optimizer would
+        torch.rand(3, generator=run.generator)
+        run.iteration, run.env_steps, run.seconds = 5, 300, 2.0
+        _ = 1 / 0
+    assert same_state(run, untouched)
+    with run.undone_on_error():
+        run.iteration = 5
+    assert run.iteration == 5
