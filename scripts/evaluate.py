@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -77,18 +78,29 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> Table:
     """The adaptation curve and the references."""
-    caption = f"95 % bootstrap intervals over tasks; iteration {result['iteration']}"
-    title = f"{result['preset']}: return on {result['num_tasks']} {result['split']} tasks"
-    out = Table(title=title, caption=caption)
-    for name in ("policy", "mean", "interquartile mean", "95 % interval of it", "std over tasks"):
-        out.add_column(name, justify="left" if name == "policy" else "right")
+    title = (
+        f"{result['preset']}: return on {result['num_tasks']} {result['split']} tasks, iteration {result['iteration']}"
+    )
+    caption = f"steps: {result['adaptation']['unit']}; IQM: interquartile mean; intervals: bootstrap"
+    out = Table(title=title, caption=caption, box=SIMPLE, padding=(0, 1))
+    out.add_column("policy")
+    for name in ("mean", "95 % of mean", "IQM", "95 % of IQM", "std"):
+        out.add_column(name, justify="right")
+
+    def number(x: float) -> str:
+        return f"{x:.2f}" if abs(x) < 100 else f"{x:.1f}"
+
+    def interval(low: float, high: float) -> str:
+        return f"{number(low)} … {number(high)}"
+
     a = result["adaptation"]
-    for k, (mean, iqm, (low, high), std) in enumerate(zip(a["mean"], a["iqm"], a["ci95"], a["std"], strict=True)):
-        name = f"after {k} {a['unit']}" if k != 1 else f"after 1 {a['unit'].removesuffix('s')}"
-        out.add_row(name, f"{mean:.2f}", f"{iqm:.2f}", f"{low:.2f} .. {high:.2f}", f"{std:.2f}")
+    for k, mean in enumerate(a["mean"]):
+        name = f"after {k} step{'s' if k != 1 else ''}"
+        spread = (interval(*a["mean_ci95"][k]), number(a["iqm"][k]), interval(*a["ci95"][k]), number(a["std"][k]))
+        out.add_row(name, number(mean), *spread)
     out.add_section()
     for name, r in result["references"].items():
-        out.add_row(f"reference: {name}", f"{r['mean']:.2f}", f"mean within {r['ci95'][0]:.2f} .. {r['ci95'][1]:.2f}")
+        out.add_row(name, number(r["mean"]), interval(*r["ci95"]), style="dim")
     return out
 
 

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,7 @@ class Copy:
             for number, stream in enumerate(self.streams, 1):
                 os.dup2(stream.fileno(), number)
             sys.stdout, sys.stderr = self.streams
+            threading.excepthook = threading.__excepthook__  # pytest has one of its own
             sys.argv = [f"{name}.py", *map(str, arguments)]
             os.chdir(cwd or os.getcwd())
             first()
@@ -134,6 +136,7 @@ def test_a_signal_saves_and_the_printed_command_goes_on_to_the_bit(tmp_path, who
     assert outcome(path) == whole
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_leave_a_readable_checkpoint_and_cost_no_bit(tmp_path, whole):
     path = tmp_path / "run"
     chance = random.Random(0)
@@ -362,6 +365,15 @@ def test_a_file_system_that_takes_no_more_ends_training_in_one_sentence(tmp_path
     assert 1 <= run.iteration < 100
     assert run.iteration <= len(lines(path)) <= run.iteration + 1
     assert not list(path.glob(".*"))
+
+
+def test_an_output_that_cannot_be_written_ends_in_one_sentence(script, trained, tmp_path, sentence):
+    (tmp_path / "file").write_text("mine")
+    result = script("evaluate", trained, "--num-tasks", 2, "--num-steps", 0, "--output", tmp_path / "file/x.json")
+    assert result.status == 1
+    assert f"error: {tmp_path / 'file'}" in sentence(result.err)
+    assert "return on 2 test tasks" in result.out
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_numbers_that_are_not_finite_end_in_one_sentence(script, tmp_path, sentence):

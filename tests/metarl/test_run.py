@@ -9,6 +9,7 @@ import os
 import pickle
 import resource
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -192,8 +193,9 @@ class Exploit:
 
 
 def refused(run: Run, sentence) -> str:
-    with pytest.raises(InputError) as error:
+    with warnings.catch_warnings(record=True) as seen, pytest.raises(InputError) as error:
         Run.open(run.path)
+    assert not seen
     assert str(run.path / "checkpoint.pt") in sentence(error)
     return str(error.value)
 
