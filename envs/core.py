@@ -8,6 +8,7 @@ There is no autoreset here: it lives in `envs.adapters`, at the edge where other
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ Reference = Callable[[Any, Any, Generator], Tensor]
 
 SPLITS = ("train", "test", "ood")
 """`train`: the training distribution; `test`: held-out tasks of it; `ood`: outside its range."""
+
+
+def task_generator(seed: int, split: str, device: torch.device | str = "cpu") -> Generator:
+    """A generator for drawing the tasks of a split: equal seeds give different tasks in different splits."""
+    state = np.random.SeedSequence([seed, zlib.crc32(split.encode())]).generate_state(1, np.uint64)
+    return Generator(device).manual_seed(int(state[0]) % 2**63)
 
 
 @dataclass(frozen=True, eq=False)

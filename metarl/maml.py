@@ -46,6 +46,9 @@ class MAMLConfig:
     """Conjugate gradient iterations."""
     cg_damping: float = 1e-5
     """Added to the diagonal of the curvature."""
+    curvature_episodes: int = 0
+    """Episodes of each task whose curvature conjugate gradient uses; 0 takes all. Schulman et al. subsample there; the
+    line search checks the step on all episodes in any case."""
     line_search_steps: int = 15
     """Steps that the line search tries before it keeps the old parameters."""
     line_search_shrink: float = 0.8
@@ -55,6 +58,7 @@ class MAMLConfig:
         for name in ("inner_lr", "max_kl", "cg_damping"):
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
+        require(self.curvature_episodes >= 0, f"curvature_episodes must be at least 0, not {self.curvature_episodes}.")
         for name in ("num_inner_steps", "cg_iterations", "line_search_steps"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
         require(
@@ -141,13 +145,23 @@ class MAML:
         c = self.config
         n, outer = len(trajectories[0]), trajectories[-1]
         advantage = standardize(advantages(outer, c.gamma, c.gae_lambda), outer.mask, c.outer_scale == "batch")
-        groups = [
-            TaskGroup(self.policy, c, self.params, [trajectory[tasks] for trajectory in trajectories], advantage[tasks])
-            for tasks in task_slices(outer)
-        ]
+
+        def linearize_groups(episodes: slice) -> list[TaskGroup]:
+            chosen = [trajectory[:, :, episodes] for trajectory in trajectories]
+            return [
+                TaskGroup(self.policy, c, self.params, [t[tasks] for t in chosen], advantage[tasks][:, :, episodes])
+                for tasks in task_slices(outer)
+            ]
+
+        groups = linearize_groups(slice(None))
+        curvature_groups = (
+            linearize_groups(slice(c.curvature_episodes))
+            if 0 < c.curvature_episodes < outer.reward.shape[2]
+            else groups
+        )
 
         def curvature(vector: Tensor) -> Tensor:
-            return sum_over(group.curvature(vector) for group in groups) / n + c.cg_damping * vector
+            return sum_over(group.curvature(vector) for group in curvature_groups) / n + c.cg_damping * vector
 
         def evaluate(params: Tensor) -> Tensor:
             return sum_over(group.evaluate(params) for group in groups) / n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import InputError, require
+from metarl.files import write_atomically
 
 INK, MUTED, FAINT = "#1f2733", "#6d7683", "#dde1e7"
 ACCENT = "#2f6fde"
@@ -49,7 +51,9 @@ def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
     figure.text(0.1, 0.875, note, fontsize=9.5, color=MUTED)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, bbox_inches="tight", pad_inches=0.25)  # names may reach beyond the figure
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.25)  # names may reach beyond the figure
+        write_atomically(path, lambda part: part.write_bytes(picture.getvalue()))
     except OSError as error:
         raise InputError(f"The plot cannot be written to {str(path)!r}: {error.strerror or error}.") from None
     return path

@@ -112,7 +112,7 @@ def rollout(
         if states is not None:
             states.append(state)
         result = env.step(task, state, action, generator)
-        reward = result.reward * alive
+        reward = torch.where(alive, result.reward, 0.0)  # not a product: what follows an end may be NaN
         steps.append((obs, action, reward, alive, first))
         state, obs, prev_action, prev_reward = result.state, result.obs, action, reward
         alive = alive & ~result.terminated

@@ -12,9 +12,8 @@ import copy
 import dataclasses
 import io
 import json
-import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,20 +25,9 @@ import envs
 from envs.core import Env
 from envs.errors import InputError, require
 from metarl.config import TrainConfig
+from metarl.files import write_atomically
 from metarl.maml import MAML
 from metarl.policy import make_policy
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path`, flush it to disk and rename it, so that a kill at any moment leaves a whole file."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Run:

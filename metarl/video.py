@@ -268,6 +268,8 @@ def write_video(frames: Iterable[np.ndarray], path: str | Path, fps: int) -> Pat
         if process.returncode != 0:
             raise OSError(f"ffmpeg failed with exit status {process.returncode} while writing {path}.")
         part.replace(path)
+    except OSError as error:
+        raise OSError(f"The encoder stopped while writing {path} (is the disk full?).") from error
     finally:
         if process.poll() is None:
             process.kill()

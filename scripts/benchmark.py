@@ -27,11 +27,11 @@ import envs
 import metarl.rollout
 from envs.errors import require, unknown
 from metarl.cli import Session, run_main
+from metarl.files import write_atomically
 from metarl.linearize import AutogradLinearization, linearize
 from metarl.maml import MAML, MAMLConfig
 from metarl.policy import MLPConfig, MLPPolicy
 from metarl.rollout import collect, reference_actor, rollout
-from metarl.run import write_atomically
 
 
 class PlainPolicy(MLPPolicy):
@@ -52,7 +52,7 @@ def steps(device: str, repeats: int, num_tasks: int, num_envs: int = 1) -> dict[
 
 def maml(
     device: str, repeats: int, num_tasks: int = 20, num_envs: int = 20, inner_steps: int = 1, plain: bool = False,
-    groups: bool = True, first_order: bool = False,
+    groups: bool = True, **config: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Seconds per meta-iteration of MAML-TRPO on 2D navigation: H = 100, 64x64 tanh, 10 CG iterations."""
     if not groups:
@@ -60,8 +60,7 @@ def maml(
     env, generator = envs.make("point", device=device), Generator(device).manual_seed(0)
     kind = PlainPolicy if plain else MLPPolicy
     policy = kind(env.observation_space, env.action_space, MLPConfig())
-    config = MAMLConfig(num_inner_steps=inner_steps, first_order=first_order)
-    algorithm = MAML(config, policy, policy.init(generator))
+    algorithm = MAML(MAMLConfig(num_inner_steps=inner_steps, **config), policy, policy.init(generator))
     sampling, optimization = [], []
     for _ in range(repeats + 2):
         task = env.sample_tasks(num_tasks, generator)
@@ -111,17 +110,19 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "maml-2-inner-steps": (maml, {"inner_steps": 2}),
     "maml-3-inner-steps": (maml, {"inner_steps": 3}),
     "maml-first-order": (maml, {"first_order": True}),
+    "maml-curvature-10-of-20": (maml, {"curvature_episodes": 10}),
+    "maml-curvature-5-of-20": (maml, {"curvature_episodes": 5}),
     "maml-no-groups": (maml, {"groups": False}),
     "maml-plain": (maml, {"groups": False, "plain": True}),
 }
 
 
 COLUMNS = {
-    "sampling s": ("sampling_seconds", 3),
-    "optimization s": ("optimization_seconds", 3),
+    "sample s": ("sampling_seconds", 3),
+    "optim. s": ("optimization_seconds", 3),
     "total s": ("total_seconds", 3),
-    "env steps/s": ("env_steps_per_second", 0),
-    "sampling steps/s": ("sampling_steps_per_second", 0),
+    "steps/s": ("env_steps_per_second", 0),
+    "sampled/s": ("sampling_steps_per_second", 0),
     "peak MB": ("peak_memory_mb", 0),
 }
 
@@ -163,7 +164,7 @@ def main(arguments: list[str]) -> None:
     out = Table(title=f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
                       f"{torch.get_num_threads()} threads, {args.session.apply()}")  # fmt: skip
     for column in ("case", *COLUMNS):
-        out.add_column(column, justify="left" if column == "case" else "right")
+        out.add_column(column, justify="left" if column == "case" else "right", no_wrap=True)
     results = []
     for name in args.names or CASES:
         Console(stderr=True).print(f"{name} …", style="dim")

@@ -14,11 +14,13 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Generator
 
+import envs
 from envs.errors import require
 from metarl.cli import Session, run_main
 from metarl.evaluate import adaptation_returns, reference_returns, summarize
+from metarl.files import write_atomically
 from metarl.plot import plot_curve
-from metarl.run import Run, write_atomically
+from metarl.run import Run
 from metarl.train import NonFiniteError
 
 
@@ -48,7 +50,8 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
     run = Run.open(args.run_dir, args.session.apply())
     num_envs = args.num_envs or run.config.eval_num_envs
     generator = Generator(run.device).manual_seed(args.seed)
-    task = run.env.sample_tasks(args.num_tasks, generator, args.split)
+    task_generator = envs.task_generator(args.seed, args.split, run.device)
+    task = run.env.sample_tasks(args.num_tasks, task_generator, args.split)
     adapters = run.algorithm.adapters(args.num_steps, test=True)
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{args.num_tasks} {args.split} tasks", total=1.0)

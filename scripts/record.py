@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 from torch import Generator
 
+import envs
 from envs.errors import require
 from metarl.cli import Session, run_main
 from metarl.run import Run
@@ -41,7 +42,8 @@ def main(arguments: list[str]) -> None:
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     run = Run.open(args.run_dir, args.session.apply())
     generator = Generator(run.device).manual_seed(args.seed)
-    task = run.env.sample_tasks(args.num_tasks, generator, args.split)
+    task_generator = envs.task_generator(args.seed, args.split, run.device)
+    task = run.env.sample_tasks(args.num_tasks, task_generator, args.split)
     output = check_video_path(args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4")
     algorithm = run.algorithm
     recording = record_adaptation(

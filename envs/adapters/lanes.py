@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from envs.adapters.checks import check_seed
-from envs.core import Env
+from envs.core import Env, task_generator
 from envs.errors import require
 from envs.structs import Struct
 
@@ -74,7 +74,8 @@ class Lanes:
     def sample_tasks(self, n: int, seed: int | None = None, split: str = "train") -> list[dict[str, Any]]:
         """Draw `n` tasks as plain dicts, without touching the lanes. Raises `InputError`."""
         require(isinstance(n, int) and n >= 1, f"The number of tasks must be at least 1, not {n!r}.")
-        generator = Generator(self.env.device).manual_seed(secrets.randbits(62) if seed is None else check_seed(seed))
+        seed = secrets.randbits(62) if seed is None else check_seed(seed)
+        generator = task_generator(seed, split, self.env.device)
         return self.env.task_to_dicts(self.env.sample_tasks(n, generator, split))
 
     def reset(self, seed: int | None = None, resample: bool | Sequence[bool] = False) -> np.ndarray:

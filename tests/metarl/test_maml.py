@@ -157,6 +157,15 @@ def test_groups_of_tasks_change_the_update_by_rounding_alone(build_problem, monk
     assert relative(split.algorithm.params, whole.algorithm.params) < 1e-9
 
 
+def test_curvature_of_some_episodes_gives_another_step_within_the_trust_region(build_problem):
+    whole, some, all_of_them = (build_problem(curvature_episodes=k) for k in (0, 3, 4))
+    metrics = [problem.algorithm.update(problem.trajectories) for problem in (whole, some, all_of_them)]
+    assert torch.equal(whole.algorithm.params, all_of_them.algorithm.params)
+    assert relative(some.algorithm.params, whole.algorithm.params) > 1e-3
+    assert metrics[1]["step"] > 0 and metrics[1]["kl"] <= some.algorithm.config.max_kl
+    assert metrics[1]["grad_norm"] == metrics[0]["grad_norm"], "the gradient uses every episode"
+
+
 def test_nothing_to_learn_leaves_the_parameters_alone(build_problem):
     problem = build_problem()
     flat = [copy.copy(t) for t in problem.trajectories]

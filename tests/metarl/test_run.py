@@ -17,7 +17,8 @@ import torch
 
 import envs
 from envs import InputError
-from metarl.run import Run, write_atomically
+from metarl.files import write_atomically
+from metarl.run import Run
 
 
 def same_state(a: Run, b: Run) -> bool:
