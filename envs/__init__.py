@@ -8,14 +8,14 @@ Importing this package registers the Gymnasium ids. It never imports `metarl`.
 """
 
 from envs import point
-from envs.core import SPLITS, Env, Reference, StepResult
+from envs.core import SPLITS, Env, Reference, StepResult, Transition
 from envs.errors import InputError
 from envs.registry import FAMILIES, Family, check_device, family, make, make_config, register
 from envs.structs import Struct
 
 __all__ = [
     "DISTRIBUTION", "FAMILIES", "SPLITS", "Env", "Family", "InputError", "Reference", "StepResult", "Struct",
-    "check_device", "family", "make", "make_config", "register",
+    "Transition",    "check_device", "family", "make", "make_config", "register",
 ]  # fmt: skip
 
 DISTRIBUTION = "metarl-toolkit"

@@ -30,7 +30,7 @@ from metarl.cli import Session, run_main
 from metarl.linearize import AutogradLinearization, linearize
 from metarl.maml import MAML, MAMLConfig
 from metarl.policy import MLPConfig, MLPPolicy
-from metarl.rollout import collect, reference_actor, rollout
+from metarl.rollout import collect, reference_rollout
 from metarl.run import write_atomically
 
 
@@ -45,9 +45,11 @@ def steps(device: str, repeats: int, num_tasks: int, num_envs: int = 1) -> dict[
     """Environment steps a second under random actions."""
     env, generator = envs.make("point", device=device), Generator(device).manual_seed(0)
     task = env.sample_tasks(num_tasks, generator)
-    act = reference_actor(env.random_actions, task, generator)
-    seconds = [_timed(device, lambda: rollout(env, act, task, num_envs, generator)) for _ in range(repeats + 1)][1:]
-    return {"env_steps_per_second": num_tasks * num_envs * env.horizon / statistics.median(seconds)}
+    random = env.references()["random"]
+    seconds = [
+        _timed(device, lambda: reference_rollout(env, random, task, num_envs, generator)) for _ in range(repeats + 1)
+    ]
+    return {"env_steps_per_second": num_tasks * num_envs * env.horizon / statistics.median(seconds[1:])}
 
 
 def maml(

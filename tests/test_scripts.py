@@ -485,7 +485,7 @@ class Line(envs.Env):
         return image
 
     def references(self):
-        return {"random": self.random_actions}
+        return {"random": envs.Reference(self.random_actions)}
 
 
 envs.register("line", Line, {"short": LineConfig(), "long": LineConfig(length=0.5, horizon=8)})
