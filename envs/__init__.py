@@ -7,19 +7,24 @@
 Importing this package registers the Gymnasium ids. It never imports `metarl`.
 """
 
-from envs import point
-from envs.core import SPLITS, Env, Reference, StepResult, task_generator
+from envs import bandit, gridworld, point, tabular
+from envs.core import SPLITS, Env, Reference, StepResult, Transition, task_generator
 from envs.errors import InputError
 from envs.registry import FAMILIES, Family, check_device, family, make, make_config, register
 from envs.structs import Struct
+from envs.tasks import describe_task, load_tasks, save_tasks
 
 __all__ = [
     "DISTRIBUTION", "FAMILIES", "SPLITS", "Env", "Family", "InputError", "Reference", "StepResult", "Struct",
-    "check_device", "family", "make", "make_config", "register",
-    "task_generator",
+    "Transition", "check_device", "describe_task", "family", "load_tasks", "make", "make_config", "register",
+    "save_tasks", "task_generator",
 ]  # fmt: skip
 
 DISTRIBUTION = "metarl-toolkit"
 """Name of the distribution this package comes from; `metarl` checks it, since `envs` is a common folder name."""
 
 register("point", point.Point, point.PRESETS)
+register("bernoulli-bandit", bandit.Bandit, bandit.BERNOULLI_PRESETS)
+register("gaussian-bandit", bandit.Bandit, bandit.GAUSSIAN_PRESETS)
+register("tabular-mdp", tabular.Tabular, tabular.PRESETS, gym_id="metarl/TabularMDP-v0")
+register("gridworld", gridworld.GridWorld, gridworld.PRESETS, gym_id="metarl/GridWorld-v0")

@@ -8,6 +8,7 @@ There is no autoreset here: it lives in `envs.adapters`, at the edge where other
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +25,6 @@ from envs.structs import Struct
 
 TaskT = TypeVar("TaskT", bound=Struct)
 StateT = TypeVar("StateT", bound=Struct)
-
-Reference = Callable[[Any, Any, Generator], Tensor]
-"""A reference policy: `(task [N], state [N, E], generator) -> action [N, E, A]`. It may look at the task."""
 
 SPLITS = ("train", "test", "ood")
 """`train`: the training distribution; `test`: held-out tasks of it; `ood`: outside its range."""
@@ -46,6 +44,33 @@ class StepResult(Struct, Generic[StateT]):
     obs: Tensor  # [N, E, O] float32
     reward: Tensor  # [N, E] float32
     terminated: Tensor  # [N, E] bool
+
+
+@dataclass(frozen=True, eq=False)
+class Transition(Struct, Generic[StateT]):
+    """One step of every lane, as a reference policy with a memory sees it afterwards."""
+
+    state: StateT  # [N, E, ...] before the step
+    action: Tensor  # [N, E, A], or [N, E] when discrete
+    reward: Tensor  # [N, E]
+    next_state: StateT  # [N, E, ...] after the step, also at the end of an episode
+    terminated: Tensor  # [N, E] bool
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference policy. It may look at the state, and at the task where its name says so.
+
+    A memory is a Struct of tensors [N, E, ...] that `start` makes for a trial, `observe` updates after each step, and
+    that survives the ends of episodes within the trial. Most references need none.
+    """
+
+    act: Callable[[Any, Any, Any, Generator], Tensor]
+    """`(task [N], state [N, E], memory, generator) -> action`."""
+    start: Callable[[Any, int, Generator], Any] = lambda task, num_envs, generator: None
+    """`(task [N], num_envs, generator) -> memory`."""
+    observe: Callable[[Any, Any, Transition], Any] = lambda task, memory, transition: memory
+    """`(task, memory, transition) -> memory`."""
 
 
 class Env(ABC, Generic[TaskT, StateT]):
@@ -96,7 +121,7 @@ class Env(ABC, Generic[TaskT, StateT]):
     def references(self) -> dict[str, Reference]:
         """Reference policies by name, against which a learned curve is read. Always holds `random`."""
 
-    def random_actions(self, task: TaskT, state: StateT, generator: Generator) -> Tensor:
+    def random_actions(self, task: TaskT, state: StateT, memory: Any, generator: Generator) -> Tensor:
         """The reference `random`: uniform over the action space. Returns [N, E, A] or [N, E]."""
         lanes = next(iter(vars(state).values())).shape[:2]
         if isinstance(self.action_space, spaces.Discrete):
@@ -130,14 +155,16 @@ class Env(ABC, Generic[TaskT, StateT]):
                 raise unknown("task field", str(name), self.task_space)
         row = {}
         for name, space in self.task_space.items():
-            require(name in task, f"The task {dict(task)!r} lacks the field {name!r}, which is {space}.")
+            require(name in task, f"The task {reprlib.repr(dict(task))} lacks the field {name!r}, which is {space}.")
             try:
                 value = np.asarray(task[name], dtype=space.dtype)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 value = None
             whole = value is not None and (value.dtype.kind == "f" or np.array_equal(value, task[name]))
             if value is None or not whole or value.shape != space.shape or not space.contains(value):
-                raise InputError(f"The task field {name!r} must lie in {space}, and {task[name]!r} does not.")
+                raise InputError(
+                    f"The task field {name!r} must lie in {space}, and {reprlib.repr(task[name])} does not."
+                )
             row[name] = value
         return row
 

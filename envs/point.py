@@ -133,13 +133,13 @@ class Point(Env[Task, State]):
         terminated = offset.abs().amax(-1) < self.config.goal_tolerance
         return StepResult(State(position), position, reward, terminated)
 
-    def straight_line(self, task: Task, state: State, generator: Generator) -> Tensor:
+    def straight_line(self, task: Task, state: State, memory: None, generator: Generator) -> Tensor:
         """Moves straight to the goal, which it is told: the ceiling up to the last fraction of a step."""
         offset = (task.goal[:, None] - state.position) / self.config.max_step
         return offset / offset.abs().amax(-1, keepdim=True).clamp_min(1.0)
 
     def references(self) -> dict[str, Reference]:
-        return {"random": self.random_actions, "straight line": self.straight_line}
+        return {"random": Reference(self.random_actions), "straight line": Reference(self.straight_line)}
 
     def render(self, task: Task, episode: State, earlier: Sequence[State] = (), size: int = 480) -> np.ndarray:
         over = 3  # drawn three times as large and reduced, for smooth lines

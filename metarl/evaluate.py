@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from envs.core import Env
 from envs.structs import Struct
 from metarl.policy import Policy
-from metarl.rollout import Adapter, collect, reference_actor, rollout
+from metarl.rollout import Adapter, collect, reference_rollout
 
 CHUNK_STEPS = 100_000
 """Tasks are evaluated in groups of about this many environment steps, to bound memory."""
@@ -58,7 +58,7 @@ def reference_returns(env: Env, task: Struct, num_envs: int, generator: Generato
     return {
         name: torch.cat(
             [
-                rollout(env, reference_actor(reference, chunk, generator), chunk, num_envs, generator).returns.mean(1)
+                reference_rollout(env, reference, chunk, num_envs, generator).returns.mean(1)
                 for chunk in _chunks(env, task, num_envs)
             ]
         ).cpu()

@@ -13,12 +13,15 @@ import torch
 from gymnasium import spaces
 from torch import Generator, Tensor
 
-from envs.core import Env, Reference
+from envs.core import Env, Reference, Transition
 from envs.structs import Struct
 from metarl.policy import Policy, StepInput
 
 Actor = Callable[[StepInput, Any, Any], tuple[Tensor, Any]]
 """`(inputs, state, memory) -> (action, memory)`. Only reference policies read the environment's state."""
+
+Observer = Callable[[Any, Transition], Any]
+"""`(memory, transition) -> memory`, called after each step."""
 
 CHUNK_STEPS = 20_000
 """Environment steps in such a group. It moves speed and memory, and results by rounding alone (docs/speed.md)."""
@@ -69,11 +72,6 @@ def policy_actor(policy: Policy, params: Tensor, generator: Generator) -> Actor:
     return act
 
 
-def reference_actor(reference: Reference, task: Struct, generator: Generator) -> Actor:
-    """Acts by a reference policy of the environment."""
-    return lambda inputs, state, memory: (reference(task, state, generator), memory)
-
-
 @torch.no_grad()
 def rollout(
     env: Env,
@@ -84,13 +82,15 @@ def rollout(
     num_episodes: int = 1,
     memory: Any = None,
     states: list | None = None,
+    observe: Observer | None = None,
 ) -> Trajectory:
     """Run `num_episodes` consecutive episodes of `horizon` steps in `num_envs` lanes of each task.
 
     Args:
-        act: policy or reference; see `policy_actor` and `reference_actor`.
+        act: chooses actions; see `policy_actor`.
         memory: passed to the first `act`; it survives the ends of episodes.
         states: a list that receives the state before each step and after the last, for a video.
+        observe: updates the memory after each step; see `reference_rollout`.
 
     Returns:
         Trajectory with T = num_episodes * horizon.
@@ -113,6 +113,8 @@ def rollout(
             states.append(state)
         result = env.step(task, state, action, generator)
         reward = torch.where(alive, result.reward, 0.0)  # not a product: what follows an end may be NaN
+        if observe is not None:
+            memory = observe(memory, Transition(state, action, result.reward, result.state, result.terminated))
         steps.append((obs, action, reward, alive, first))
         state, obs, prev_action, prev_reward = result.state, result.obs, action, reward
         alive = alive & ~result.terminated
@@ -120,6 +122,22 @@ def rollout(
         states.append(state)
     obs_, action_, reward_, alive_, first_ = (torch.stack(column, 1) for column in zip(*steps, strict=True))
     return Trajectory(obs_, action_, reward_, alive_.to(reward_.dtype), first_)
+
+
+def reference_rollout(
+    env: Env, reference: Reference, task: Struct, num_envs: int, generator: Generator, num_episodes: int = 1
+) -> Trajectory:
+    """`rollout` of a reference policy: a trial of `num_episodes` episodes in each lane."""
+    return rollout(
+        env,
+        lambda inputs, state, memory: (reference.act(task, state, memory, generator), memory),
+        task,
+        num_envs,
+        generator,
+        num_episodes,
+        reference.start(task, num_envs, generator),
+        observe=lambda memory, transition: reference.observe(task, memory, transition),
+    )
 
 
 Adapter = Callable[[Tensor, Any, Trajectory], tuple[Tensor, Any]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +26,7 @@ from torch import Generator, Tensor
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.structs import Struct
+from envs.tasks import describe_task
 from metarl.plot import INK, MUTED, GrowingChart, number, step_colours
 from metarl.policy import Policy
 from metarl.rollout import Adapter, collect
@@ -95,20 +96,6 @@ def pace(recording: Recording) -> tuple[int, int]:
     return every, min(30, max(6, round(longest / every / 5)))
 
 
-def describe(task: Mapping[str, Any]) -> str:
-    """One line of text for a task dict: numbers and short vectors as such, anything larger by its shape."""
-
-    def value(x: Any) -> str:
-        array = np.asarray(x)
-        if array.ndim == 0:
-            return number(float(x), 2) if isinstance(x, float) else str(x)
-        if array.ndim > 1 or array.size > 6:
-            return "[" + " × ".join(map(str, array.shape)) + "]"
-        return "(" + ", ".join(value(item) for item in array.tolist()) + ")"
-
-    return ", ".join(f"{name.replace('_', ' ')} {value(x)}" for name, x in task.items())
-
-
 def compose(
     env: Env,
     recording: Recording,
@@ -136,7 +123,7 @@ def compose(
     size = size or max(200, min(400, 1800 // (len(curves) + 2)))
     tasks = env.task_to_dicts(recording.task)
     for n, (episodes, duration) in enumerate(zip(recording.episodes, recording.durations, strict=True)):
-        subtitle = f"{TASK_NAMES.get(split, split)} {n + 1} of {len(tasks)}  ·  {describe(tasks[n])}"
+        subtitle = f"{TASK_NAMES.get(split, split)} {n + 1} of {len(tasks)}  ·  {describe_task(env, tasks[n])}"
         page = Page(title, subtitle, unit, curves[:, n, : duration + 1], recording.num_envs, size)
         drawn, panels = [-1] * len(episodes), [np.empty(0)] * len(episodes)
         for t in chain(range(0, duration, every), [duration]):

@@ -9,113 +9,21 @@ import json
 import multiprocessing
 import platform
 import resource
-import statistics
-import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
+from benchmark_cases import CASES
 from rich.console import Console
 from rich.table import Table
-from torch import Generator
 
 import envs
-import metarl.rollout
 from envs.errors import require, unknown
 from metarl.cli import Session, run_main
 from metarl.files import write_atomically
-from metarl.linearize import AutogradLinearization, linearize
-from metarl.maml import MAML, MAMLConfig
-from metarl.policy import MLPConfig, MLPPolicy
-from metarl.rollout import collect, reference_actor, rollout
-
-
-class PlainPolicy(MLPPolicy):
-    """The readable version: every derivative by automatic differentiation."""
-
-
-linearize.register(PlainPolicy, AutogradLinearization)
-
-
-def steps(device: str, repeats: int, num_tasks: int, num_envs: int = 1) -> dict[str, Any]:
-    """Environment steps a second under random actions."""
-    env, generator = envs.make("point", device=device), Generator(device).manual_seed(0)
-    task = env.sample_tasks(num_tasks, generator)
-    act = reference_actor(env.random_actions, task, generator)
-    seconds = [_timed(device, lambda: rollout(env, act, task, num_envs, generator)) for _ in range(repeats + 1)][1:]
-    return {"env_steps_per_second": num_tasks * num_envs * env.horizon / statistics.median(seconds)}
-
-
-def maml(
-    device: str, repeats: int, num_tasks: int = 20, num_envs: int = 20, inner_steps: int = 1, plain: bool = False,
-    groups: bool = True, **config: Any,
-) -> dict[str, Any]:  # fmt: skip
-    """Seconds per meta-iteration of MAML-TRPO on 2D navigation: H = 100, 64x64 tanh, 10 CG iterations."""
-    if not groups:
-        metarl.rollout.CHUNK_STEPS = sys.maxsize
-    env, generator = envs.make("point", device=device), Generator(device).manual_seed(0)
-    kind = PlainPolicy if plain else MLPPolicy
-    policy = kind(env.observation_space, env.action_space, MLPConfig())
-    algorithm = MAML(MAMLConfig(num_inner_steps=inner_steps, **config), policy, policy.init(generator))
-    sampling, optimization = [], []
-    for _ in range(repeats + 2):
-        task = env.sample_tasks(num_tasks, generator)
-        trajectories: list = []
-        params = algorithm.params
-        sampling.append(_timed(device, lambda t=task, p=params, out=trajectories: out.extend(
-            collect(env, policy, p, t, algorithm.adapters(), num_envs, generator))))  # fmt: skip
-        optimization.append(_timed(device, lambda out=trajectories: algorithm.update(out)))
-    a, b = statistics.median(sampling[2:]), statistics.median(optimization[2:])
-    count = num_tasks * num_envs * env.horizon * (inner_steps + 1)
-    return {
-        "sampling_seconds": a,
-        "optimization_seconds": b,
-        "total_seconds": a + b,
-        "env_steps_per_second": count / (a + b),
-        "sampling_steps_per_second": count / a,
-    }
-
-
-def imports(device: str, repeats: int) -> dict[str, Any]:
-    """Seconds that a fresh interpreter takes to import torch, and to import envs."""
-    seconds: dict[str, list[float]] = {"torch": [], "envs": []}
-    for _ in range(repeats):
-        for module, times in seconds.items():
-            times.append(
-                _timed("cpu", lambda m=module: subprocess.run([sys.executable, "-c", f"import {m}"], check=True))
-            )
-    return {f"import_{module}_seconds": statistics.median(times) for module, times in seconds.items()}
-
-
-def _timed(device: str, work: Any) -> float:
-    start = time.perf_counter()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-CASES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "imports": (imports, {}),
-    "steps-1k": (steps, {"num_tasks": 1024}),
-    "steps-16k": (steps, {"num_tasks": 16384}),
-    "maml": (maml, {}),
-    "maml-40-tasks": (maml, {"num_tasks": 40}),
-    "maml-200-tasks": (maml, {"num_tasks": 200}),
-    "maml-40-episodes": (maml, {"num_envs": 40}),
-    "maml-2-inner-steps": (maml, {"inner_steps": 2}),
-    "maml-3-inner-steps": (maml, {"inner_steps": 3}),
-    "maml-first-order": (maml, {"first_order": True}),
-    "maml-curvature-10-of-20": (maml, {"curvature_episodes": 10}),
-    "maml-curvature-5-of-20": (maml, {"curvature_episodes": 5}),
-    "maml-no-groups": (maml, {"groups": False}),
-    "maml-plain": (maml, {"groups": False, "plain": True}),
-}
-
 
 COLUMNS = {
     "sample s": ("sampling_seconds", 3),
@@ -123,6 +31,7 @@ COLUMNS = {
     "total s": ("total_seconds", 3),
     "steps/s": ("env_steps_per_second", 0),
     "sampled/s": ("sampling_steps_per_second", 0),
+    "bytes/lane": ("bytes_per_lane", 0),
     "peak MB": ("peak_memory_mb", 0),
 }
 

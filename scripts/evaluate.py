@@ -36,6 +36,8 @@ class Evaluate:
     """train, test (held-out tasks of the training law) or ood (outside its range)."""
     num_steps: int = 3
     """Adaptation steps."""
+    tasks: Path | None = None
+    """A file of tasks that list_envs.py saved, instead of tasks drawn by split and seed."""
     num_envs: int | None = None
     """Episodes per task and step; by default the run's eval_num_envs."""
     seed: int = 0
@@ -50,25 +52,29 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
     run = Run.open(args.run_dir, args.session.apply())
     num_envs = args.num_envs or run.config.eval_num_envs
     generator = Generator(run.device).manual_seed(args.seed)
-    task_generator = envs.task_generator(args.seed, args.split, run.device)
-    task = run.env.sample_tasks(args.num_tasks, task_generator, args.split)
+    if args.tasks is not None:
+        task = envs.load_tasks(args.tasks, run.env)
+    else:
+        task_generator = envs.task_generator(args.seed, args.split, run.device)
+        task = run.env.sample_tasks(args.num_tasks, task_generator, args.split)
+    split = args.split if args.tasks is None else str(args.tasks)
     adapters = run.algorithm.adapters(args.num_steps, test=True)
     with Progress(transient=True) as progress:
-        bar = progress.add_task(f"{args.num_tasks} {args.split} tasks", total=1.0)
+        bar = progress.add_task(f"{len(task)} tasks", total=1.0)
         returns = adaptation_returns(
             run.env, run.algorithm.policy, run.algorithm.params, task, adapters, num_envs, generator,
             lambda fraction: progress.update(bar, completed=fraction),
         )  # fmt: skip
     diverged = int((~returns.isfinite()).any(1).sum())
     if diverged:
-        raise NonFiniteError(f"On {diverged} of {args.num_tasks} tasks adaptation met a return that is not finite.")
+        raise NonFiniteError(f"On {diverged} of {len(task)} tasks adaptation met a return that is not finite.")
     references = reference_returns(run.env, task, num_envs, generator)
     return {
         "preset": run.preset,
         "env": f"{run.config.env}/{run.config.env_preset}",
         "algorithm": type(run.algorithm).__name__,
-        "split": args.split,
-        "num_tasks": args.num_tasks,
+        "split": split,
+        "num_tasks": len(task),
         "num_envs": num_envs,
         "seed": args.seed,
         "train_seed": run.config.seed,
@@ -113,7 +119,7 @@ def main(arguments: list[str]) -> None:
     require(args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
     require(args.num_envs is None or args.num_envs >= 1, f"num_envs must be at least 1, not {args.num_envs}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
-    output = args.output or args.run_dir / f"evaluation-{args.split}.json"
+    output = args.output or args.run_dir / f"evaluation-{args.tasks.stem if args.tasks else args.split}.json"
     require(output.suffix == ".json", f"The output's name must end in .json, and {str(output)!r} does not.")
     require(not output.is_dir(), f"The output cannot be written to {str(output)!r}, which is a folder.")
     result = evaluate(args)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-INTERFACE = {"envs", "envs.core", "envs.structs", "envs.errors", "envs.registry"}
+INTERFACE = {"envs", "envs.core", "envs.structs", "envs.errors", "envs.registry", "envs.tasks"}
 SOURCES = sorted(path for package in ("envs", "metarl") for path in (ROOT / package).rglob("*.py"))
 
 

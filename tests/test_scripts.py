@@ -497,7 +497,7 @@ class Line(envs.Env):
         return image
 
     def references(self):
-        return {"random": self.random_actions}
+        return {"random": envs.Reference(self.random_actions)}
 
 
 envs.register("line", Line, {"short": LineConfig(), "long": LineConfig(length=0.5, horizon=8)})
@@ -528,6 +528,21 @@ def test_a_family_of_ones_own_is_trained_resumed_evaluated_and_recorded(tmp_path
     assert evaluation["references"].keys() == {"random"}
     run(Copy, "record", "mine", "--num-tasks", "1", "--num-steps", "1")
     assert (tmp_path / "videos/mine.mp4").stat().st_size > 1000
+
+
+def test_evaluation_on_a_file_of_tasks(tmp_path, trained, script):
+    """The tasks of the file, in its order: a goal at the start earns more than one far away."""
+    env = Run.open(trained).env
+    goals = [[0.05, 0.0], [1.5, 1.5], [0.0, 0.05]]
+    path = envs.save_tasks(
+        tmp_path / "mine.json", "point", "finn2017", env, env.task_from_dicts([{"goal": g} for g in goals])
+    )
+    out = tmp_path / "out.json"
+    assert script("evaluate", trained, "--tasks", path, "--output", out).status == 0
+    result = json.loads(out.read_text())
+    rows = result["per_task"]
+    assert (result["num_tasks"], result["split"]) == (3, str(path))
+    assert min(rows[0][0], rows[2][0]) > 3 + rows[1][0]
 
 
 def test_a_run_on_a_family_that_was_not_imported_says_how(script, trained, sentence):

@@ -202,8 +202,13 @@ class TestEveryFamily:
         env = single(family, preset).unwrapped
         for split in env.lanes.env.splits:
             direct = envs.make(family, preset)
-            expected = direct.task_to_dicts(direct.sample_tasks(4, Generator().manual_seed(9), split))
+            expected = direct.task_to_dicts(direct.sample_tasks(4, envs.task_generator(9, split), split))
             assert env.sample_tasks(4, seed=9, split=split) == expected
+
+    def test_one_seed_draws_different_tasks_in_different_splits(self, family, preset):
+        env = single(family, preset).unwrapped
+        train, test = (env.sample_tasks(30, seed=3, split=split) for split in ("train", "test"))
+        assert train != test
 
     def test_global_random_generators_are_left_alone(self, family, preset):
         torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002

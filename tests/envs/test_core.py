@@ -81,7 +81,7 @@ class TestContract:
             assert obs.dtype == torch.float32 and obs.shape == (N, E, *env.observation_space.shape)
             assert all(env.observation_space.contains(row) for row in numpy_rows(obs))
             assert all(x.shape[:2] == (N, E) for x in tensors(state))
-            action = env.random_actions(task, state, draws)
+            action = env.random_actions(task, state, None, draws)
             assert all(env.action_space.contains(row) for row in numpy_rows(action))
             result = env.step(task, state, action, draws)
             assert result.reward.shape == result.terminated.shape == (N, E)
@@ -92,7 +92,7 @@ class TestContract:
     def test_a_step_is_a_function_of_its_arguments(self, env):
         task = env.sample_tasks(N, generator(1))
         state, _ = env.reset(task, E, generator(2))
-        action = env.random_actions(task, state, generator(3))
+        action = env.random_actions(task, state, None, generator(3))
         copies = [struct.map(torch.clone) for struct in (task, state)]
         first, second = (env.step(task, state, action, generator(4)) for _ in range(2))
         assert same(first, second)
@@ -103,13 +103,14 @@ class TestContract:
         state, _ = env.reset(task, E, generator(2))
         assert "random" in env.references()
         for reference in env.references().values():
-            action = reference(task, state, generator(3))
+            memory = reference.start(task, E, generator(4))
+            action = reference.act(task, state, memory, generator(3))
             assert all(env.action_space.contains(row) for row in numpy_rows(action))
 
     def test_it_renders(self, env):
         task = env.sample_tasks(1, generator(1))
         state, _ = env.reset(task, 1, generator(2))
-        later = env.step(task, state, env.random_actions(task, state, generator(3)), generator(4)).state
+        later = env.step(task, state, env.random_actions(task, state, None, generator(3)), generator(4)).state
         episode = type(state).stack([state, later])[:, 0, 0]
         for image in (env.render(task[0], episode), env.render(task[0], episode[:1], earlier=[episode])):
             assert image.shape == (480, 480, 3) and image.dtype == np.uint8 and image.std() > 0

@@ -102,7 +102,7 @@ def test_the_straight_line_reaches_every_goal(preset):
         state, _ = env.reset(task, 1, generator())
         reached = torch.zeros(50, 1, dtype=torch.bool)
         for _ in range(math.ceil(2 * env.config.goal_scale / env.config.max_step)):
-            result = env.step(task, state, env.straight_line(task, state, generator()), generator())
+            result = env.step(task, state, env.straight_line(task, state, None, generator()), generator())
             state, reached = result.state, reached | result.terminated
         assert (state.position[:, 0] - task.goal).abs().max() < 1e-6
         assert reached.all() == (env.config.goal_tolerance > 0)

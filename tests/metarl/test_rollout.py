@@ -8,7 +8,7 @@ from torch import Generator
 
 import envs
 from metarl.policy import MLPConfig, make_policy
-from metarl.rollout import collect, policy_actor, reference_actor, rollout
+from metarl.rollout import collect, policy_actor, reference_rollout, rollout
 
 HORIZON = 8
 
@@ -113,5 +113,5 @@ def test_a_policy_acts_on_each_task_with_its_own_parameters(env):
 
 def test_references_are_rolled_out_like_policies(env):
     task = env.task_from_dicts([{"goal": [0.2, 0.0]}])
-    t = rollout(env, reference_actor(env.references()["straight line"], task, Generator()), task, 1, Generator())
+    t = reference_rollout(env, env.references()["straight line"], task, 1, Generator())
     torch.testing.assert_close(t.obs[0, :3, 0, 0], torch.tensor([0.0, 0.1, 0.2]))

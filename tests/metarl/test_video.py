@@ -13,7 +13,7 @@ from envs import InputError
 from metarl.adapt import InnerLoss, sgd_adapt
 from metarl.policy import MLPConfig, make_policy
 from metarl.rollout import collect
-from metarl.video import Recording, check_video_path, compose, describe, pace, record_adaptation, write_video
+from metarl.video import Recording, check_video_path, compose, pace, record_adaptation, write_video
 
 NUM_TASKS, NUM_STEPS, NUM_ENVS, HORIZON = 2, 2, 3, 6
 
@@ -114,12 +114,6 @@ def test_every_task_is_played_at_a_pace_to_follow(recording):
         every, fps = pace(Recording(recording.task, [], recording.mean_rewards, [horizon], 1))
         assert 6 <= fps <= 30 and horizon / every / fps < 9
         assert horizon < 20 or horizon / every / fps > 3
-
-
-def test_a_task_in_one_line():
-    assert describe({"goal": [0.3123, -0.5]}) == "goal (0.31, −0.50)"
-    assert describe({"goal_velocity": 1.5, "arm": 3}) == "goal velocity 1.50, arm 3"
-    assert describe({"transition": [[[0.5] * 3] * 2] * 4}) == "transition [4 × 2 × 3]"
 
 
 def noise(count: int, shape=(64, 96)):

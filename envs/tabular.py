@@ -1,0 +1,136 @@
+"""Random tabular MDPs: a few states and actions whose transitions and rewards are unknown.
+
+The law is that of Duan et al. 2016 (RL²), section 3.2, after Osband et al. 2013: transition rows ~ Dirichlet(1), mean
+rewards ~ N(1, 1), rewards with unit noise, episodes of 10 steps from state 0. The observation is the state, one-hot.
+References, in `envs.tabular_references`: exact planning on the true MDP, and posterior sampling (PSRL).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Generator, Tensor
+
+from envs.core import Env, Reference, StepResult
+from envs.errors import InputError, require
+from envs.structs import Struct
+from envs.tabular_references import sample_dirichlet, tabular_references
+from envs.tabular_render import draw_tabular
+
+
+@dataclass(frozen=True)
+class TabularConfig:
+    """Parameters of the tabular MDP family. Below, S is the number of states, and A that of actions."""
+
+    num_states: int = 10
+    """Number of states, S; each episode starts in state 0."""
+    num_actions: int = 5
+    """Number of actions, A, in every state."""
+    horizon: int = 10
+    """Steps in an episode."""
+    concentration: float = 1.0
+    """Transition rows ~ Dirichlet of this; small values lead each action to few states."""
+    reward_noise: float = 1.0
+    """Standard deviation of a reward around its mean."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_states", 2), ("num_actions", 2), ("horizon", 1)):
+            value = getattr(self, name)
+            require(value >= least, f"{name} must be at least {least}, not {value}.")
+        positive = math.isfinite(self.concentration) and self.concentration > 0
+        require(positive, f"concentration must be a positive number, not {self.concentration}.")
+        noise = self.reward_noise
+        require(math.isfinite(noise) and noise >= 0, f"reward_noise must be a number of at least 0, not {noise}.")
+
+
+PRESETS = {"rl2": TabularConfig(), "large": TabularConfig(num_states=25, horizon=25)}
+
+
+@dataclass(frozen=True, eq=False)
+class Task(Struct):
+    transition: Tensor  # [N, S, A, S] probability of the next state; rows sum to 1
+    reward_mean: Tensor  # [N, S, A] expected reward
+
+
+@dataclass(frozen=True, eq=False)
+class State(Struct):
+    index: Tensor  # [N, E] int64, the present state
+    action: Tensor  # [N, E] int64, the action that led here; -1 at the start
+    total: Tensor  # [N, E] reward since the start of the episode
+
+
+class Tabular(Env[Task, State]):
+    """Random tabular MDPs. obs [N, E, S]: the state, one-hot. action [N, E]: a whole number below A. Never ends."""
+
+    task_type = Task
+
+    def __init__(self, config: TabularConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.horizon = config.horizon
+        s, a = config.num_states, config.num_actions
+        self.observation_space = spaces.Box(0.0, 1.0, (s,), np.float32)
+        self.action_space = spaces.Discrete(a)
+        self.task_space = spaces.Dict(
+            transition=spaces.Box(0.0, 1.0, (s, a, s), np.float32),
+            reward_mean=spaces.Box(-100.0, 100.0, (s, a), np.float32),
+        )
+        law, ood = (f"transition rows ~ Dirichlet({c:g})" for c in (config.concentration, config.concentration / 10))
+        self.splits = {
+            "train": f"{law}, mean rewards ~ N(1, 1)",
+            "test": f"fresh draws of the same law: {law}, mean rewards ~ N(1, 1)",
+            "ood": f"{ood}: an action leads to fewer states; mean rewards ~ N(1, 1)",
+        }
+        self._one_hot = torch.eye(s, device=device)
+
+    def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:
+        self.check_split(split)
+        require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
+        s, a = self.config.num_states, self.config.num_actions
+        concentration = self.config.concentration / (10 if split == "ood" else 1)
+        transition = sample_dirichlet(torch.full((n, s, a, s), concentration, device=self.device), generator)
+        return Task(transition, 1 + torch.randn(n, s, a, generator=generator, device=self.device))
+
+    def _check_task(self, task: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        row = super()._check_task(task)
+        total = row["transition"].sum(-1)
+        state, action = np.unravel_index(np.abs(total - 1).argmax(), total.shape)
+        worst = total[state, action]
+        if abs(worst - 1) > 1e-4:
+            raise InputError(
+                f"Each row of 'transition' must sum to 1, and that of state {state}, action {action} sums to {worst:g}."
+            )
+        return row
+
+    def reset(self, task: Task, num_envs: int, generator: Generator) -> tuple[State, Tensor]:
+        index = torch.zeros(len(task), num_envs, dtype=torch.int64, device=self.device)
+        return State(index, index - 1, torch.zeros(index.shape, device=self.device)), self._observe(index)
+
+    def _observe(self, index: Tensor) -> Tensor:
+        return self._one_hot.index_select(0, index.flatten()).unflatten(0, index.shape)
+
+    def step(self, task: Task, state: State, action: Tensor, generator: Generator) -> StepResult[State]:
+        s, a = self.config.num_states, self.config.num_actions
+        shape = state.index.shape
+        rows = torch.arange(0, len(task) * s, s, device=self.device)[:, None]
+        cell = ((rows + state.index) * a + action).flatten()  # where (n, s, a) lies in the task
+        # Inverse of the cumulative distribution; rounding may leave its last value below 1, hence the clamp.
+        cumulative = task.transition.flatten(0, 2).index_select(0, cell).cumsum(-1)  # [N * E, S]
+        draw = torch.rand(len(cell), 1, generator=generator, device=self.device)
+        index = torch.searchsorted(cumulative, draw, right=True).clamp_(max=s - 1).view(shape)
+        noise = torch.randn(shape, generator=generator, device=self.device)
+        mean = task.reward_mean.flatten().index_select(0, cell).view(shape)
+        reward = mean.add(noise, alpha=self.config.reward_noise)
+        terminated = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        return StepResult(State(index, action, state.total + reward), self._observe(index), reward, terminated)
+
+    def references(self) -> dict[str, Reference]:
+        return {"random": Reference(self.random_actions), **tabular_references(self.config)}
+
+    def render(self, task: Task, episode: State, earlier: Sequence[State] = (), size: int = 480) -> np.ndarray:
+        return draw_tabular(task, episode, earlier, size, self.config)
