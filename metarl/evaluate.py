@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from envs.core import Env
+from envs.core import Env, Reference
 from envs.structs import Struct
 from metarl.policy import Policy
 from metarl.rollout import Adapter, collect, reference_rollout
@@ -53,17 +53,17 @@ def adaptation_returns(
     return torch.stack(rows).cpu()
 
 
-def reference_returns(env: Env, task: Struct, num_envs: int, generator: Generator) -> dict[str, Tensor]:
-    """Mean return [N] of each task under each reference policy of the environment."""
-    return {
-        name: torch.cat(
-            [
-                reference_rollout(env, reference, chunk, num_envs, generator).returns.mean(1)
-                for chunk in _chunks(env, task, num_envs)
-            ]
-        ).cpu()
-        for name, reference in env.references().items()
-    }
+def reference_returns(
+    env: Env, task: Struct, num_envs: int, generator: Generator, num_episodes: int = 1
+) -> dict[str, Tensor]:
+    """Mean return [N] of each task under each reference policy, over trials of `num_episodes` episodes."""
+
+    def returns(reference: Reference) -> Tensor:
+        chunks = _chunks(env, task, num_envs * num_episodes)
+        trajectories = (reference_rollout(env, reference, c, num_envs, generator, num_episodes) for c in chunks)
+        return torch.cat([trajectory.returns.mean(1) for trajectory in trajectories]).cpu()
+
+    return {name: returns(reference) for name, reference in env.references().items()}
 
 
 def interquartile_mean(x: np.ndarray, axis: int = 0) -> np.ndarray:

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from torch import Generator
 
 import envs
 from envs.tasks import describe_task, load_tasks
@@ -72,7 +71,7 @@ def test_tasks_are_drawn_by_seed_and_described(script):
     first, again, other = (script(*arguments, "--seed", seed) for seed in (1, 1, 2))
     assert first.out == again.out != other.out
     env = envs.make("point", "semicircle")
-    rows = env.task_to_dicts(env.sample_tasks(3, Generator().manual_seed(1), "ood"))
+    rows = env.task_to_dicts(env.sample_tasks(3, envs.task_generator(1, "ood"), "ood"))
     assert first.out.splitlines() == [describe_task(env, row) for row in rows]
 
 
@@ -83,7 +82,7 @@ def test_drawn_tasks_are_saved(script, tmp_path):
     content = json.loads(path.read_text())
     assert [content[name] for name in ("family", "preset", "split", "seed")] == ["point", "finn2017", "test", 5]
     env = envs.make("point")
-    expected = env.sample_tasks(4, Generator().manual_seed(5), "test")
+    expected = env.sample_tasks(4, envs.task_generator(5, "test"), "test")
     assert env.task_to_dicts(load_tasks(path, env)) == env.task_to_dicts(expected)
 
 

@@ -258,7 +258,7 @@ BAD_INPUT = {
     "negative seed": ([*NEW, "--seed", -1], "seed must lie in 0 .. 2^63 - 1, not -1."),
     "no steps": ([*NEW, "--env.horizon", 0], "horizon must be at least 1 step, not 0."),
     "unknown reward": ([*NEW, "--env.reward", "nonsense"], "invalid choice 'nonsense'", "'squared', 'distance'"),
-    "unknown environment": ([*NEW, "--env", "nonsense"], "Unknown environment 'nonsense'. Known: point"),
+    "unknown environment": ([*NEW, "--env", "nonsense"], "Unknown environment 'nonsense'. Known: bernoulli-bandit"),
     "environment nearly right": ([*NEW, "--env=pont"], "Unknown environment 'pont'. Did you mean 'point'?"),
     "unknown env preset": ([*NEW, "--env-preset", "nonsense"], "Unknown preset of 'point' 'nonsense'. Known: finn2017"),
     "unknown device": ([*NEW, "--device", "tpu"], "invalid choice 'tpu'"),

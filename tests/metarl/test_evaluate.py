@@ -172,7 +172,7 @@ def test_the_file_holds_what_is_promised_and_the_numbers_fit(script, trained):
 def test_it_evaluates_the_checkpoint_on_the_tasks_of_the_seed(script, trained):
     e = evaluated(script, trained, "--num-tasks", 6, "--num-steps", 1, "--seed", 9, "--num-envs", 5)
     run, generator = Run.open(trained), seeded(9)
-    task = run.env.sample_tasks(6, generator, "test")
+    task = run.env.sample_tasks(6, envs.task_generator(9, "test"), "test")
     args = run.algorithm.policy, run.algorithm.params, task, run.algorithm.adapters(1, test=True), 5
     returns = adaptation_returns(run.env, *args, generator)
     np.testing.assert_array_equal(np.array(e["per_task"], np.float32), returns.numpy())

@@ -1,0 +1,63 @@
+"""Roll out the reference policies of a family: what a learned policy should be read against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import torch
+import tyro
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from torch import Generator
+
+import envs
+from envs.errors import require
+from metarl.cli import Session, run_main
+from metarl.evaluate import reference_returns
+
+
+@dataclass(frozen=True)
+class References:
+    """Roll out the reference policies of a family: what a learned policy should be read against."""
+
+    family: Annotated[str, tyro.conf.Positional]
+    """Family id, such as bernoulli-bandit."""
+    preset: str | None = None
+    """Its configuration; by default the first."""
+    num_tasks: int = 10_000
+    """Tasks."""
+    num_envs: int = 1
+    """Trials of each task."""
+    num_episodes: int = 1
+    """Episodes of a trial, over which a reference may remember; the return is that of the whole trial."""
+    split: str = "test"
+    """train, test or ood."""
+    seed: int = 0
+    """Seed of the tasks and episodes."""
+    session: Session = field(default_factory=Session)
+
+
+def main(arguments: list[str]) -> None:
+    args = tyro.cli(References, prog="references.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+    for name in ("num_tasks", "num_envs", "num_episodes"):
+        require(getattr(args, name) >= 1, f"{name} must be at least 1, not {getattr(args, name)}.")
+    require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
+    device = args.session.apply()
+    env = envs.make(args.family, args.preset, device)
+    task = env.sample_tasks(args.num_tasks, envs.task_generator(args.seed, args.split, device), args.split)
+    generator = Generator(device).manual_seed(args.seed)
+    preset = args.preset or next(iter(envs.family(args.family).presets))
+    title = f"{args.family}/{preset}: {args.num_tasks:,} {args.split} tasks, {args.num_episodes} × {env.horizon} steps"
+    out = Table(title=title, box=SIMPLE)
+    for column in ("reference", "mean return", "standard error"):
+        out.add_column(column, justify="left" if column == "reference" else "right")
+    for name, returns in reference_returns(env, task, args.num_envs, generator, args.num_episodes).items():
+        error = returns.std() / len(returns) ** 0.5 if len(returns) > 1 else torch.tensor(torch.nan)
+        out.add_row(name, f"{returns.mean():.3f}", f"{error:.3f}")
+    Console().print(out)
+
+
+if __name__ == "__main__":
+    run_main(main)
