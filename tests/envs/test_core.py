@@ -179,3 +179,24 @@ def test_whole_numbers_and_tables_are_task_fields_too():
     for level in (4, -1, 1.5, "1", None):
         with pytest.raises(envs.InputError, match="'level' must lie in Discrete"):
             env.task_from_dicts([{**dicts[0], "level": level}])
+
+
+def test_the_first_observation_does_not_tell_the_task(family, preset):
+    """A linear decoder from the first observation to any part of the task explains nothing on tasks it has not seen."""
+    env = envs.make(family, preset)
+    task = env.sample_tasks(400, generator(1))
+    _, obs = env.reset(task, 1, generator(2))
+    x = torch.cat([obs.flatten(1), torch.ones(400, 1)], 1).double()
+    targets = torch.cat([t.flatten(1)[:, :20].double() for t in tensors(task)], 1)
+    fit = torch.linalg.pinv(x[:200]) @ targets[:200]
+    error = (targets[200:] - x[200:] @ fit).square().mean(0)
+    baseline = (targets[200:] - targets[:200].mean(0)).square().mean(0)
+    assert torch.all(error >= 0.9 * baseline)
+
+
+def test_the_decoder_would_find_a_task_that_leaks():
+    """The same decoder on an observation that holds the goal."""
+    task = envs.make("point").sample_tasks(400, generator(1)).goal.double()
+    x = torch.cat([task + 0.01, torch.ones(400, 1)], 1)
+    fit = torch.linalg.pinv(x[:200]) @ task[:200]
+    assert (task[200:] - x[200:] @ fit).square().mean() < 1e-12
