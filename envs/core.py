@@ -48,7 +48,10 @@ class StepResult(Struct, Generic[StateT]):
 
 @dataclass(frozen=True, eq=False)
 class Transition(Struct, Generic[StateT]):
-    """One step of every lane, as a reference policy with a memory sees it afterwards."""
+    """One step of every lane, as a reference policy with a memory sees it afterwards.
+
+    In lock step, a lane whose episode has terminated goes on being stepped, and reported, until the next episode starts.
+    """
 
     state: StateT  # [N, E, ...] before the step
     action: Tensor  # [N, E, A], or [N, E] when discrete
