@@ -50,7 +50,7 @@ class StepResult(Struct, Generic[StateT]):
 class Transition(Struct, Generic[StateT]):
     """One step of every lane, as a reference policy with a memory sees it afterwards.
 
-    In lock step, a lane whose episode has terminated goes on being stepped, and reported, until the next episode starts.
+    Lanes run in lock step: one whose episode has terminated is stepped, and reported, until the next episode starts.
     """
 
     state: StateT  # [N, E, ...] before the step

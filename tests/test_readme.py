@@ -43,7 +43,9 @@ def test_an_own_family_of_about_60_lines_gets_training_evaluation_video_and_gymn
     assert (tmp_path / "slider.mp4").stat().st_size > 1000
     check = (
         "import slider, gymnasium; from gymnasium.utils.env_checker import check_env;"
-        "check_env(gymnasium.make('metarl/Slider-v0').unwrapped, skip_render_check=True)"
+        "check_env(gymnasium.make('metarl/Slider-v0').unwrapped, skip_render_check=True);"
+        "from envs.adapters.sb3 import make_sb3; lanes = make_sb3('slider', 4, seed=0);"
+        "assert lanes.reset().shape == (4, 1); assert len(lanes.env_method('sample_tasks', 2, seed=0)[0]) == 2"
     )
     result = run("-W", "error", "-c", check, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
