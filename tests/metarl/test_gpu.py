@@ -1,0 +1,39 @@
+"""The same code on CUDA: the same numbers up to rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Generator
+
+import envs
+from metarl.rollout import reference_rollout
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+def test_an_update_on_cuda_equals_one_on_the_cpu(build_problem):
+    cpu, cuda = build_problem(num_inner_steps=2), build_problem(num_inner_steps=2)
+    cuda.algorithm.params = cuda.algorithm.params.cuda()
+    before = cpu.algorithm.update(cpu.trajectories)
+    after = cuda.algorithm.update([t.to("cuda") for t in cuda.trajectories])
+    assert after == pytest.approx(before, rel=1e-6)
+    torch.testing.assert_close(cuda.algorithm.params.cpu(), cpu.algorithm.params, rtol=1e-6, atol=1e-8)
+
+
+def test_training_on_cuda_stays_there(make_run, trained):
+    from metarl.run import Run
+    from metarl.train import train_iteration
+
+    run = Run.open(trained, "cuda", num_iterations=4)
+    metrics = train_iteration(run)
+    assert run.algorithm.params.is_cuda and metrics["iteration"] == 4
+
+
+@pytest.mark.parametrize("family", envs.FAMILIES)
+def test_references_run_on_cuda(family):
+    env = envs.make(family, device="cuda")
+    task = env.sample_tasks(8, Generator("cuda").manual_seed(0))
+    for reference in env.references().values():
+        trajectory = reference_rollout(env, reference, task, 2, Generator("cuda").manual_seed(1), num_episodes=2)
+        assert trajectory.reward.is_cuda and trajectory.reward.isfinite().all()
