@@ -97,8 +97,7 @@ class MLPConfig:
 class MLPPolicy(Policy):
     """obs -> hidden layers -> action distribution, for all tasks in one batched matrix product a layer.
 
-    Activations are kept feature-major, [N, H, B] with samples last: on the CPU the products are then up to twice as
-    fast as with features last (docs/speed.md).
+    Activations are kept feature-major, [N, H, B] with samples last, which suits the CPU's products (docs/speed.md).
     """
 
     def __init__(self, observation_space: spaces.Box, action_space: spaces.Space, config: MLPConfig) -> None:
