@@ -10,6 +10,7 @@ Importing this package registers the Gymnasium ids. It never imports `metarl`.
 from envs import bandit, gridworld, point, tabular
 from envs.core import SPLITS, Env, Reference, StepResult, Transition, task_generator
 from envs.errors import InputError
+from envs.locomotion import half_cheetah
 from envs.registry import FAMILIES, Family, check_device, family, make, make_config, register
 from envs.structs import Struct
 from envs.tasks import describe_task, load_tasks, save_tasks
@@ -28,3 +29,5 @@ register("bernoulli-bandit", bandit.Bandit, bandit.BERNOULLI_PRESETS)
 register("gaussian-bandit", bandit.Bandit, bandit.GAUSSIAN_PRESETS)
 register("tabular-mdp", tabular.Tabular, tabular.PRESETS, gym_id="metarl/TabularMDP-v0")
 register("gridworld", gridworld.GridWorld, gridworld.PRESETS, gym_id="metarl/GridWorld-v0")
+register("half-cheetah-vel", half_cheetah.HalfCheetahVel, half_cheetah.VEL_PRESETS)
+register("half-cheetah-dir", half_cheetah.HalfCheetahDir, half_cheetah.DIR_PRESETS)

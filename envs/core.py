@@ -124,6 +124,10 @@ class Env(ABC, Generic[TaskT, StateT]):
     def references(self) -> dict[str, Reference]:
         """Reference policies by name, against which a learned curve is read. Always holds `random`."""
 
+    def metrics(self) -> dict[str, float]:
+        """Counters for a training log, such as simulations that went wrong. By default there are none."""
+        return {}
+
     def random_actions(self, task: TaskT, state: StateT, memory: Any, generator: Generator) -> Tensor:
         """The reference `random`: uniform over the action space. Returns [N, E, A] or [N, E]."""
         lanes = next(iter(vars(state).values())).shape[:2]

@@ -1,0 +1,113 @@
+"""HalfCheetah with a hidden goal velocity, or a hidden direction.
+
+Finn et al. 2017 (MAML), section 5.3; Rothfuss et al. 2018 (ProMP); Rakelly et al. 2019 (PEARL); Zintgraf et al. 2020
+(VariBAD). The model is that of Gymnasium's HalfCheetah-v5: steps of 0.05 s, in 5 substeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Generator, Tensor
+
+from envs.errors import require
+from envs.locomotion.robot import Chart, Motion, Robot, RobotConfig
+from envs.physics.base import PhysicsState
+from envs.structs import Struct
+
+
+@dataclass(frozen=True)
+class VelConfig(RobotConfig):
+    """Parameters of HalfCheetah with a hidden goal velocity."""
+
+    max_velocity: float = 2.0
+    """Goal velocities are uniform from 0 to this, in m/s."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 < self.max_velocity <= 10, f"max_velocity must lie in (0, 10] m/s, not {self.max_velocity}.")
+
+
+VEL_PRESETS = {
+    "finn2017": VelConfig(),
+    "promp": VelConfig(max_velocity=3.0, horizon=100),
+    "pearl": VelConfig(max_velocity=3.0),
+    "varibad": VelConfig(max_velocity=3.0),
+}
+DIR_PRESETS = {
+    "finn2017": RobotConfig(),
+    "promp": RobotConfig(horizon=100),
+    "pearl": RobotConfig(),
+    "varibad": RobotConfig(),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class VelTask(Struct):
+    goal_velocity: Tensor  # [N] m/s
+
+
+@dataclass(frozen=True, eq=False)
+class DirTask(Struct):
+    direction: Tensor  # [N] 1: along x, -1: against it
+
+
+class HalfCheetahVel(Robot[VelTask]):
+    """Run at a velocity that only the reward tells: -|v - v*| - control cost. Never terminates."""
+
+    model, frame_skip = "half_cheetah", 5
+    task_type = VelTask
+    config: VelConfig
+
+    def __init__(self, config: VelConfig, device: torch.device) -> None:
+        super().__init__(config, device)
+        top = config.max_velocity
+        self.task_space = spaces.Dict(goal_velocity=spaces.Box(-20.0, 20.0, (), np.float32))
+        law = f"goal velocities uniform in [0, {top:g}] m/s"
+        self.splits = {
+            "train": law,
+            "test": f"fresh draws of the same law: {law}",
+            "ood": f"faster goals, uniform in [{top:g}, {1.5 * top:g}] m/s",
+        }
+
+    def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> VelTask:
+        self.check_split(split)
+        require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
+        part = torch.rand(n, generator=generator, device=self.device)
+        return VelTask(self.config.max_velocity * (1 + 0.5 * part if split == "ood" else part))
+
+    def reward(self, task: VelTask, motion: Motion, action: Tensor) -> Tensor:
+        miss = (motion.velocity[..., 0] - task.goal_velocity[:, None]).abs()
+        return -miss - self.config.control_cost * action.square().sum(-1)
+
+    def chart(self, task: VelTask, episode: PhysicsState) -> Chart:
+        return Chart("velocity (m/s)", self.root_velocity(episode)[:, 0], float(task.goal_velocity))
+
+
+class HalfCheetahDir(Robot[DirTask]):
+    """Run forward or backward, whichever the reward says: d v - control cost. Never terminates."""
+
+    model, frame_skip = "half_cheetah", 5
+    task_type = DirTask
+
+    def __init__(self, config: RobotConfig, device: torch.device) -> None:
+        super().__init__(config, device)
+        self.task_space = spaces.Dict(direction=spaces.Box(-1.0, 1.0, (), np.float32))
+        law = "forward (1) or backward (-1), with equal probability"
+        self.splits = {"train": law, "test": f"the same two directions, since there are no others: {law}"}
+
+    def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> DirTask:
+        self.check_split(split)
+        require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
+        return DirTask(2.0 * torch.randint(2, (n,), generator=generator, device=self.device) - 1.0)
+
+    def reward(self, task: DirTask, motion: Motion, action: Tensor) -> Tensor:
+        forward = task.direction[:, None] * motion.velocity[..., 0]
+        return forward - self.config.control_cost * action.square().sum(-1)
+
+    def chart(self, task: DirTask, episode: PhysicsState) -> Chart:
+        asked = "forward" if float(task.direction) > 0 else "backward"
+        return Chart(f"velocity (m/s), asked: {asked}", self.root_velocity(episode)[:, 0])
