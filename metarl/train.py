@@ -62,6 +62,7 @@ def train_iteration(run: Run) -> dict[str, float]:
         "iteration": run.iteration,
         **returns,
         **update,
+        **run.env.metrics(),
         "env_steps": run.env_steps,
         "seconds": run.seconds,
         "sampling_seconds": sampled - start,
