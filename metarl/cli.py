@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import importlib
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -27,6 +28,8 @@ class Session:
     """Where to compute; auto takes CUDA where there is one."""
     num_threads: int = 0
     """CPU threads for large tensors; 0 takes all cores."""
+    engine: str | None = None
+    """Physics engine of a locomotion family: mujoco (C, on the CPU), warp (CUDA, and slowly the CPU), or auto."""
     imports: str = ""
     """Python modules to import first, joined by commas, such as one that registers your own environment family."""
 
@@ -37,6 +40,14 @@ class Session:
         if self.num_threads:
             torch.set_num_threads(self.num_threads)
         return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+
+    def choose_engine(self, env_config: Any) -> Any:
+        """The environment's configuration with this engine. Raises `InputError` when the family has none."""
+        if self.engine is None:
+            return env_config
+        has_engine = hasattr(env_config, "engine")
+        require(has_engine, "Only locomotion families have a physics engine; leave --engine out for this one.")
+        return dataclasses.replace(env_config, engine=self.engine)
 
 
 def keep_freed_memory() -> None:

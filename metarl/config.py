@@ -46,16 +46,12 @@ def maml_point() -> TrainConfig:
 
 def maml_half_cheetah_vel() -> TrainConfig:
     """MAML-TRPO on HalfCheetah with a hidden goal velocity."""
-    return TrainConfig(
-        env="half-cheetah-vel", num_iterations=200, eval_num_envs=20, algorithm=MAMLConfig(inner_lr=0.1)
-    )
+    return TrainConfig(env="half-cheetah-vel", num_iterations=200, eval_num_envs=20, algorithm=MAMLConfig(inner_lr=0.1))
 
 
 def maml_half_cheetah_dir() -> TrainConfig:
     """MAML-TRPO on HalfCheetah with a hidden direction."""
-    return TrainConfig(
-        env="half-cheetah-dir", num_iterations=200, eval_num_envs=20, algorithm=MAMLConfig(inner_lr=0.1)
-    )
+    return TrainConfig(env="half-cheetah-dir", num_iterations=200, eval_num_envs=20, algorithm=MAMLConfig(inner_lr=0.1))
 
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {

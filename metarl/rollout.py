@@ -5,7 +5,8 @@ These two functions serve training, evaluation, references and videos alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,10 @@ Observer = Callable[[Any, Transition], Any]
 
 CHUNK_STEPS = 20_000
 """Environment steps in such a group. It moves speed and memory, and results by rounding alone (docs/speed.md)."""
+
+
+SMALL_LANES = 1024
+"""Lanes up to which a rollout computes on one thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,22 @@ def policy_actor(policy: Policy, params: Tensor, generator: Generator) -> Actor:
     return act
 
 
+@contextmanager
+def small_tensors_on_one_thread(lanes: int) -> Iterator[None]:
+    """Within this context PyTorch computes on one thread when there are few lanes.
+
+    A team of threads gains nothing on such tensors, and keeps its cores busy for a while after each product, when a
+    physics engine wants them.
+    """
+    threads = torch.get_num_threads()
+    if lanes <= SMALL_LANES:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @torch.no_grad()
 def rollout(
     env: Env,
@@ -95,33 +116,34 @@ def rollout(
     Returns:
         Trajectory with T = num_episodes * horizon.
     """
-    steps: list[tuple[Tensor, ...]] = []
-    state, obs = env.reset(task, num_envs, generator)
-    prev_reward = torch.zeros(obs.shape[:2], device=obs.device)
-    dtype = torch.int64 if isinstance(env.action_space, spaces.Discrete) else torch.float32
-    prev_action = torch.zeros(obs.shape[:2] + (env.action_space.shape or ()), dtype=dtype, device=obs.device)
-    yes = torch.ones_like(prev_reward, dtype=torch.bool)
-    no, alive = ~yes, yes
-    for t in range(num_episodes * env.horizon):
-        first = no
-        if t % env.horizon == 0:
-            first = alive = yes
-            if t > 0:
-                state, obs = env.reset(task, num_envs, generator)
-        action, memory = act(StepInput(obs, prev_action, prev_reward, first), state, memory)
+    with small_tensors_on_one_thread(len(task) * num_envs):
+        steps: list[tuple[Tensor, ...]] = []
+        state, obs = env.reset(task, num_envs, generator)
+        prev_reward = torch.zeros(obs.shape[:2], device=obs.device)
+        dtype = torch.int64 if isinstance(env.action_space, spaces.Discrete) else torch.float32
+        prev_action = torch.zeros(obs.shape[:2] + (env.action_space.shape or ()), dtype=dtype, device=obs.device)
+        yes = torch.ones_like(prev_reward, dtype=torch.bool)
+        no, alive = ~yes, yes
+        for t in range(num_episodes * env.horizon):
+            first = no
+            if t % env.horizon == 0:
+                first = alive = yes
+                if t > 0:
+                    state, obs = env.reset(task, num_envs, generator)
+            action, memory = act(StepInput(obs, prev_action, prev_reward, first), state, memory)
+            if states is not None:
+                states.append(state)
+            result = env.step(task, state, action, generator)
+            reward = torch.where(alive, result.reward, 0.0)  # not a product: what follows an end may be NaN
+            if observe is not None:
+                memory = observe(memory, Transition(state, action, result.reward, result.state, result.terminated))
+            steps.append((obs, action, reward, alive, first))
+            state, obs, prev_action, prev_reward = result.state, result.obs, action, reward
+            alive = alive & ~result.terminated
         if states is not None:
             states.append(state)
-        result = env.step(task, state, action, generator)
-        reward = torch.where(alive, result.reward, 0.0)  # not a product: what follows an end may be NaN
-        if observe is not None:
-            memory = observe(memory, Transition(state, action, result.reward, result.state, result.terminated))
-        steps.append((obs, action, reward, alive, first))
-        state, obs, prev_action, prev_reward = result.state, result.obs, action, reward
-        alive = alive & ~result.terminated
-    if states is not None:
-        states.append(state)
-    obs_, action_, reward_, alive_, first_ = (torch.stack(column, 1) for column in zip(*steps, strict=True))
-    return Trajectory(obs_, action_, reward_, alive_.to(reward_.dtype), first_)
+        obs_, action_, reward_, alive_, first_ = (torch.stack(column, 1) for column in zip(*steps, strict=True))
+        return Trajectory(obs_, action_, reward_, alive_.to(reward_.dtype), first_)
 
 
 def reference_rollout(

@@ -13,7 +13,7 @@ import dataclasses
 import io
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,10 +83,17 @@ class Run:
         write_atomically(self.path / "config.json", lambda path: path.write_text(text))
 
     @classmethod
-    def open(cls, path: Path, device: str = "cpu", num_iterations: int | None = None) -> Run:
+    def open(
+        cls,
+        path: Path,
+        device: str = "cpu",
+        num_iterations: int | None = None,
+        change_env: Callable[[Any], Any] = lambda env_config: env_config,
+    ) -> Run:
         """Load a run from its folder, at its checkpoint if it has one. Writes nothing.
 
         Args:
+            change_env: replaces the environment's configuration, such as its physics engine.
             num_iterations: replaces the configured number, to train for longer.
 
         Raises:
@@ -106,7 +113,7 @@ class Run:
             raise InputError(f"{path}/config.json is damaged or of another version: {_in_words(error)}.") from None
         if num_iterations is not None:
             config = dataclasses.replace(config, num_iterations=num_iterations)
-        run = cls(path, preset, config, env_config, device)
+        run = cls(path, preset, config, change_env(env_config), device)
         if (path / "checkpoint.pt").exists():
             run._load_checkpoint()
         return run

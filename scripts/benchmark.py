@@ -31,6 +31,7 @@ COLUMNS = {
     "total s": ("total_seconds", 3),
     "steps/s": ("env_steps_per_second", 0),
     "sampled/s": ("sampling_steps_per_second", 0),
+    "of C loop": ("share_of_plain_c", 2),
     "bytes/lane": ("bytes_per_lane", 0),
     "peak MB": ("peak_memory_mb", 0),
 }
@@ -53,7 +54,7 @@ def run_case(name: str, session: Session, repeats: int) -> dict[str, Any]:
     """The figures of one case, with the peak memory of this process."""
     function, options = CASES[name]
     device = session.apply()
-    figures = function(device, repeats, **options)
+    figures = function(session, repeats, **options)
     scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB on Linux
     figures["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
     if device == "cuda":

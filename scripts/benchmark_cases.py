@@ -1,4 +1,4 @@
-"""What benchmark.py measures: functions from (device, repeats) to figures, and their names."""
+"""What benchmark.py measures: functions from (session, repeats) to figures, and their names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from torch import Generator
 
 import envs
 import metarl.rollout
+from envs.locomotion.robot import Robot
+from envs.physics.base import PhysicsState
+from metarl.cli import Session
 from metarl.linearize import AutogradLinearization, linearize
 from metarl.maml import MAML, MAMLConfig
 from metarl.policy import MLPConfig, MLPPolicy
-from metarl.rollout import collect
+from metarl.rollout import collect, policy_actor, rollout
 
 
 class PlainPolicy(MLPPolicy):
@@ -27,13 +30,22 @@ class PlainPolicy(MLPPolicy):
 linearize.register(PlainPolicy, AutogradLinearization)
 
 
-def steps(device: str, repeats: int, family: str, lanes: int) -> dict[str, Any]:
+def _make(family: str, session: Session) -> tuple[envs.Env, Generator]:
+    device = session.apply()
+    config = envs.make_config(family)
+    if hasattr(config, "engine"):
+        config = session.choose_engine(config)
+    env = envs.family(family).env_class(config, envs.check_device(device))
+    return env, Generator(device).manual_seed(0)
+
+
+def steps(session: Session, repeats: int, family: str, lanes: int) -> dict[str, Any]:
     """Environment steps a second under random actions, a task for each lane, and bytes of task and state a lane."""
-    env, generator = envs.make(family, device=device), Generator(device).manual_seed(0)
+    env, generator = _make(family, session)
     task = env.sample_tasks(lanes, generator)
     state, _ = env.reset(task, 1, generator)
     size = sum(tensor.nbytes for struct in (task, state) for tensor in vars(struct).values())
-    count = max(10, min(1000, 2_000_000 // lanes))
+    count = max(10, min(1000, (20_000 if isinstance(env, Robot) else 2_000_000) // lanes))
 
     def work() -> None:
         moving = state
@@ -43,28 +55,28 @@ def steps(device: str, repeats: int, family: str, lanes: int) -> dict[str, Any]:
             action = env.random_actions(task, moving, None, generator)
             moving = env.step(task, moving, action, generator).state
 
-    seconds = [_timed(device, work) for _ in range(repeats + 1)][1:]
+    seconds = [_timed(work) for _ in range(repeats + 1)][1:]
     return {"env_steps_per_second": count * lanes / statistics.median(seconds), "bytes_per_lane": size / lanes}
 
 
-def frozen_lake(device: str, repeats: int, lanes: int) -> dict[str, Any]:
+def frozen_lake(session: Session, repeats: int, lanes: int) -> dict[str, Any]:
     """For comparison: Gymnasium's own FrozenLake in its own vector environment."""
     env = gymnasium.make_vec("FrozenLake-v1", num_envs=lanes, vectorization_mode="sync")
     env.reset(seed=0)
     count = max(10, 20_000 // lanes)
     actions = [env.action_space.sample() for _ in range(count)]
-    seconds = [_timed("cpu", lambda: [env.step(action) for action in actions]) for _ in range(repeats)]
+    seconds = [_timed(lambda: [env.step(action) for action in actions]) for _ in range(repeats)]
     return {"env_steps_per_second": count * lanes / statistics.median(seconds)}
 
 
 def maml(
-    device: str, repeats: int, num_tasks: int = 20, num_envs: int = 20, inner_steps: int = 1, plain: bool = False,
-    groups: bool = True, **config: Any,
+    session: Session, repeats: int, family: str = "point", num_tasks: int = 20, num_envs: int = 20,
+    inner_steps: int = 1, plain: bool = False, groups: bool = True, **config: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Seconds per meta-iteration of MAML-TRPO on 2D navigation: H = 100, 64x64 tanh, 10 CG iterations."""
+    """Seconds per meta-iteration of MAML-TRPO: by default on 2D navigation, H = 100, 64x64 tanh, 10 CG iterations."""
     if not groups:
         metarl.rollout.CHUNK_STEPS = sys.maxsize
-    env, generator = envs.make("point", device=device), Generator(device).manual_seed(0)
+    env, generator = _make(family, session)
     kind = PlainPolicy if plain else MLPPolicy
     policy = kind(env.observation_space, env.action_space, MLPConfig())
     algorithm = MAML(MAMLConfig(num_inner_steps=inner_steps, **config), policy, policy.init(generator))
@@ -73,9 +85,9 @@ def maml(
         task = env.sample_tasks(num_tasks, generator)
         trajectories: list = []
         params = algorithm.params
-        sampling.append(_timed(device, lambda t=task, p=params, out=trajectories: out.extend(
+        sampling.append(_timed(lambda t=task, p=params, out=trajectories: out.extend(
             collect(env, policy, p, t, algorithm.adapters(), num_envs, generator))))  # fmt: skip
-        optimization.append(_timed(device, lambda out=trajectories: algorithm.update(out)))
+        optimization.append(_timed(lambda out=trajectories: algorithm.update(out)))
     a, b = statistics.median(sampling[2:]), statistics.median(optimization[2:])
     count = num_tasks * num_envs * env.horizon * (inner_steps + 1)
     return {
@@ -87,21 +99,59 @@ def maml(
     }
 
 
-def imports(device: str, repeats: int) -> dict[str, Any]:
+def locomotion(session: Session, repeats: int, family: str, num_tasks: int = 40, num_envs: int = 20) -> dict[str, Any]:
+    """Rollouts with a fresh policy in the loop; on the CPU also as a share of a plain C loop over the same work."""
+    env, generator = _make(family, session)
+    assert isinstance(env, Robot)
+    policy = MLPPolicy(env.observation_space, env.action_space, MLPConfig())
+    params = policy.init(generator).expand(num_tasks, -1)
+    task = env.sample_tasks(num_tasks, generator)
+    count = num_tasks * num_envs * env.horizon
+    sampling, plain, result = [], [], {}
+    for _ in range(repeats + 1):
+        states: list[Any] = []
+        trajectories: list[Any] = []
+        act = policy_actor(policy, params, generator)
+        sampling.append(_timed(lambda out=trajectories, a=act, s=states: out.append(
+            rollout(env, a, task, num_envs, generator, states=s))))  # fmt: skip
+        if env.device.type == "cpu":
+            plain.append(_timed(lambda t=trajectories[0], s=states[0]: _plain_c_loop(env, s, t.action)))
+    result["sampling_steps_per_second"] = count / statistics.median(sampling[1:])
+    if plain:
+        result["share_of_plain_c"] = statistics.median(p / s for p, s in zip(plain[1:], sampling[1:], strict=True))
+    return result
+
+
+def _plain_c_loop(env: Robot, start: PhysicsState, action: torch.Tensor) -> None:
+    """`mj_step` over every lane of a rollout in one call of `mujoco.rollout`: no Python between the steps."""
+    import mujoco
+    from mujoco.rollout import Rollout
+
+    model, threads = env.physics.model, torch.get_num_threads()
+    zero, full = start.qpos.new_zeros(*start.qpos.shape[:2], 1), mujoco.mjtState.mjSTATE_FULLPHYSICS
+    initial = torch.cat([zero, start.qpos, start.qvel], -1).flatten(0, 1).double().numpy()
+    assert initial.shape[1] == mujoco.mj_stateSize(model, full)
+    control = action.clamp(-1, 1).transpose(1, 2).flatten(0, 1).double()  # [lanes, T, A]
+    controls = control.repeat_interleave(env.frame_skip, 1).numpy()
+    with Rollout(nthread=threads) as pool:
+        for lanes in range(0, len(initial), 100):
+            part = slice(lanes, lanes + 100)
+            pool.rollout(model, [mujoco.MjData(model) for _ in range(threads)], initial[part], controls[part])
+
+
+def imports(session: Session, repeats: int) -> dict[str, Any]:
     """Seconds that a fresh interpreter takes to import torch, and to import envs."""
     seconds: dict[str, list[float]] = {"torch": [], "envs": []}
     for _ in range(repeats):
         for module, times in seconds.items():
-            times.append(
-                _timed("cpu", lambda m=module: subprocess.run([sys.executable, "-c", f"import {m}"], check=True))
-            )
+            times.append(_timed(lambda m=module: subprocess.run([sys.executable, "-c", f"import {m}"], check=True)))
     return {f"import_{module}_seconds": statistics.median(times) for module, times in seconds.items()}
 
 
-def _timed(device: str, work: Any) -> float:
+def _timed(work: Any) -> float:
     start = time.perf_counter()
     work()
-    if device == "cuda":
+    if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
@@ -114,7 +164,15 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         for lanes in (1, 64, 1024, 16384, 131072)
     },
     **{f"gymnasium-frozen-lake@{lanes}": (frozen_lake, {"lanes": lanes}) for lanes in (1, 64, 1024)},
+    **{
+        f"{family}-rollout": (locomotion, {"family": family})
+        for family in envs.FAMILIES
+        if hasattr(envs.make_config(family), "engine")
+    },
+    "half-cheetah-vel-rollout-8192": (locomotion, {"family": "half-cheetah-vel", "num_envs": 8192 // 40}),
+    "half-cheetah-vel-rollout-65536": (locomotion, {"family": "half-cheetah-vel", "num_envs": 65536 // 40}),
     "maml": (maml, {}),
+    "maml-half-cheetah-vel": (maml, {"family": "half-cheetah-vel", "num_tasks": 40}),
     "maml-40-tasks": (maml, {"num_tasks": 40}),
     "maml-200-tasks": (maml, {"num_tasks": 200}),
     "maml-40-episodes": (maml, {"num_envs": 40}),

@@ -49,7 +49,7 @@ class Evaluate:
 
 def evaluate(args: Evaluate) -> dict[str, Any]:
     """The evaluation of a run as a JSON-able dict."""
-    run = Run.open(args.run_dir, args.session.apply())
+    run = Run.open(args.run_dir, args.session.apply(), change_env=args.session.choose_engine)
     num_envs = args.num_envs or run.config.eval_num_envs
     generator = Generator(run.device).manual_seed(args.seed)
     if args.tasks is not None:

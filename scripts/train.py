@@ -37,7 +37,7 @@ class Resume:
 
 def resumed_run(arguments: list[str]) -> Run:
     args = tyro.cli(Resume, prog="train.py", args=arguments, config=(Flat,))
-    run = Run.open(args.resume, args.session.apply(), args.num_iterations)
+    run = Run.open(args.resume, args.session.apply(), args.num_iterations, args.session.choose_engine)
     if run.iteration < run.config.num_iterations:
         run.write_config()  # with the new number of iterations
         print(f"Resuming {run.path} after iteration {run.iteration} of {run.config.num_iterations}.")
@@ -64,7 +64,7 @@ def new_run(name: str, arguments: list[str]) -> Run:
         description=f"{__doc__}\nPresets:\n{presets}\n\nBelow: every field, with the value that {name} gives it.",
         args=arguments,
     )
-    run = Run(args.run_dir, name, args.train, args.env, args.session.apply())
+    run = Run(args.run_dir, name, args.train, args.session.choose_engine(args.env), args.session.apply())
     run.create()
     return run
 

@@ -18,7 +18,7 @@ def wheel(tmp_path_factory):
     source = out / "source"  # a copy, so that no build folder appears in the checkout
     for package in ("envs", "metarl"):
         for path in (ROOT / package).rglob("*"):
-            if path.suffix == ".py" or path.name == "py.typed":
+            if path.suffix in (".py", ".xml") or path.name == "py.typed":
                 target = source / path.relative_to(ROOT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(path.read_bytes())
@@ -31,8 +31,8 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(wheel):
     names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
-    modules = {str(p.relative_to(ROOT)) for package in ("envs", "metarl") for p in (ROOT / package).rglob("*.py")}
-    assert names == modules | {"envs/py.typed", "metarl/py.typed"}
+    files = [p for package in ("envs", "metarl") for p in (ROOT / package).rglob("*") if p.suffix in (".py", ".xml")]
+    assert names == {str(p.relative_to(ROOT)) for p in files} | {"envs/py.typed", "metarl/py.typed"}
 
 
 def test_the_installed_wheel_adapts_a_policy_outside_the_checkout(wheel, tmp_path):
@@ -48,6 +48,7 @@ from metarl.rollout import collect
 assert envs.__file__.startswith({str(target)!r}), envs.__file__
 assert metarl.config.__file__.startswith({str(target)!r})
 gymnasium.make("metarl/Point-v0", task={{"goal": [0.3, -0.2]}}).reset(seed=0)
+envs.make("half-cheetah-vel")  # its model is found
 env, generator = envs.make("point", horizon=5), torch.Generator().manual_seed(0)
 policy = make_policy(env.observation_space, env.action_space, MLPConfig((4,)))
 algorithm = MAML(MAMLConfig(), policy, policy.init(generator))

@@ -1,4 +1,4 @@
-"""MuJoCo's C engine over many lanes at once: `mujoco.batch`, as many threads as PyTorch uses, float64."""
+"""MuJoCo's C engine over many lanes at once: `mujoco.batch`, as many threads as PyTorch has, float64."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CpuPhysics(Physics):
 
     def __init__(self, model: Any, frame_skip: int, contact_forces: bool = False) -> None:
         self.model, self.frame_skip, self.contact_forces = model, frame_skip, contact_forces
-        self.device, self.dtype = torch.device("cpu"), torch.float64
+        self.device, self.dtype, self.num_threads = torch.device("cpu"), torch.float64, torch.get_num_threads()
         self._lanes: dict[int, _Lanes] = {}
 
     def step(self, state: PhysicsState, control: Tensor, scales: Mapping[str, Tensor] | None = None) -> PhysicsStep:
@@ -34,7 +34,7 @@ class CpuPhysics(Physics):
         if count not in self._lanes:
             if len(self._lanes) == MAX_BATCHES:
                 self._lanes.pop(next(iter(self._lanes)))
-            self._lanes[count] = _Lanes(self.model, count, self.contact_forces)
+            self._lanes[count] = _Lanes(self.model, count, self.num_threads, self.contact_forces)
         lanes = self._lanes[count]
         lanes.bind(scales or {}, shape[1])
         diverged = lanes.step(state, control, self.frame_skip)
@@ -52,7 +52,7 @@ class CpuPhysics(Physics):
 class _Lanes:
     """A Batch and live views of what goes in and out of it."""
 
-    def __init__(self, model: Any, count: int, contact_forces: bool) -> None:
+    def __init__(self, model: Any, count: int, num_threads: int, contact_forces: bool) -> None:
         try:
             from mujoco import mjtWarning
             from mujoco.batch import Batch
@@ -63,7 +63,7 @@ class _Lanes:
                 f"MuJoCo {mujoco.__version__} has no mujoco.batch; install 3.17 or newer: pip install -U mujoco."
             ) from None
         self.model = model
-        self.batch = batch = Batch(model, count, nthread=torch.get_num_threads())
+        self.batch = batch = Batch(model, count, nthread=num_threads)
         self.qpos, self.qvel, self.control = batch.bind("qpos"), batch.bind("qvel"), batch.bind("ctrl")
         self.warmstart = batch.bind("qacc_warmstart")
         self.contact_force = batch.bind("cfrc_ext") if contact_forces else None
