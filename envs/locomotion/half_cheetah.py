@@ -96,13 +96,17 @@ class HalfCheetahDir(Robot[DirTask]):
     def __init__(self, config: RobotConfig, device: torch.device) -> None:
         super().__init__(config, device)
         self.task_space = spaces.Dict(direction=spaces.Box(-1.0, 1.0, (), np.float32))
-        law = "forward (1) or backward (-1), with equal probability"
+        law = "forward (1) and backward (-1) in equal numbers, a random one when the number of tasks is odd"
         self.splits = {"train": law, "test": f"the same two directions, since there are no others: {law}"}
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> DirTask:
         self.check_split(split)
         require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
-        return DirTask(2.0 * torch.randint(2, (n,), generator=generator, device=self.device) - 1.0)
+        # Equal numbers: with few tasks, chance would favour one direction in each batch, and that noise would drown the
+        # difference between the two from which a policy learns to adapt.
+        first = 2.0 * torch.randint(2, (1,), generator=generator, device=self.device) - 1.0
+        alternating = first * (1.0 - 2.0 * (torch.arange(n, device=self.device) % 2))
+        return DirTask(alternating[torch.randperm(n, generator=generator, device=self.device)])
 
     def reward(self, task: DirTask, motion: Motion, action: Tensor) -> Tensor:
         forward = task.direction[:, None] * motion.velocity[..., 0]
