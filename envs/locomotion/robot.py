@@ -123,9 +123,7 @@ class Robot(Env[TaskT, PhysicsState]):
         state = PhysicsState(qpos, self.noise * spread, torch.zeros_like(spread))
         return state, self.observe(state)
 
-    def step(
-        self, task: TaskT, state: PhysicsState, action: Tensor, generator: Generator
-    ) -> StepResult[PhysicsState]:
+    def step(self, task: TaskT, state: PhysicsState, action: Tensor, generator: Generator) -> StepResult[PhysicsState]:
         action = action.clamp(-1.0, 1.0)
         result = self.physics.step(state, action, self.scales(task))
         velocity = (result.state.qpos[..., :2] - state.qpos[..., :2]) / self.physics.dt

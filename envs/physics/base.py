@@ -86,7 +86,9 @@ def load_model(name: str) -> Any:
     try:
         import mujoco
     except ImportError:
-        raise InputError("MuJoCo is missing here, and locomotion needs it; install it with: pip install mujoco.") from None
+        raise InputError(
+            "MuJoCo is missing here, and locomotion needs it; install it with: pip install mujoco."
+        ) from None
 
     model = mujoco.MjModel.from_xml_path(str(MODELS / f"{name}.xml"))
     if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_NUMERIC, "total_mass") >= 0:
