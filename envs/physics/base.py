@@ -77,6 +77,22 @@ class Physics(ABC):
         return self.frame_skip * self.model.opt.timestep
 
 
+class Binding:
+    """Remembers which tensors of scales an engine holds. The tensors stay alive, so that identity means equality."""
+
+    def __init__(self) -> None:
+        self.bound: list[tuple[str, Tensor, int]] = []
+
+    def changed(self, scales: Mapping[str, Tensor]) -> bool:
+        """Are these other tensors than last time, or the same with other content? Remembers them."""
+        wanted = [(name, tensor, tensor._version) for name, tensor in scales.items()]
+        same = len(wanted) == len(self.bound) and all(
+            a[0] == b[0] and a[1] is b[1] and a[2] == b[2] for a, b in zip(wanted, self.bound, strict=True)
+        )
+        self.bound = wanted
+        return not same
+
+
 def load_model(name: str) -> Any:
     """The `mujoco.MjModel` of `models/NAME.xml`, scaled to its `total_mass` (kg) where it names one.
 

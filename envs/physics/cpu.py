@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from envs.errors import InputError
-from envs.physics.base import Physics, PhysicsState, PhysicsStep
+from envs.physics.base import Binding, Physics, PhysicsState, PhysicsStep
 
 MAX_BATCHES = 4
 """Batches kept, one for each number of lanes; the one made first goes first."""
@@ -70,22 +70,19 @@ class _Lanes:
         bad = [int(w) for w in (mjtWarning.mjWARN_BADQPOS, mjtWarning.mjWARN_BADQVEL, mjtWarning.mjWARN_BADQACC)]
         self.warnings = batch.warning[:, min(bad) : max(bad) + 1, 1]  # counts of each lane, never set back
         self.seen = self.warnings.sum(1)
-        self.bound: list[tuple[str, Tensor, int]] = []
+        self.binding = Binding()
 
     def bind(self, scales: Mapping[str, Tensor], num_envs: int) -> None:
         """Multiply the model's fields, unless these very tensors are bound already."""
-        wanted = [(name, tensor, tensor._version) for name, tensor in scales.items()]
-        if len(wanted) == len(self.bound) and all(
-            a[0] == b[0] and a[1] is b[1] and a[2] == b[2] for a, b in zip(wanted, self.bound, strict=True)
-        ):
+        before = {name for name, _, _ in self.binding.bound}
+        if not self.binding.changed(scales):
             return
-        for name in {name for name, _, _ in self.bound} - scales.keys():
+        for name in before - scales.keys():
             self.batch.expand(name)[:] = getattr(self.model, name)
-        for name, tensor, _ in wanted:
+        for name, tensor in scales.items():
             factor = tensor.to(torch.float64).repeat_interleave(num_envs, 0).numpy()
             self.batch.expand(name)[:] = getattr(self.model, name) * factor
         self.batch.set_const()
-        self.bound = wanted
 
     def step(self, state: PhysicsState, control: Tensor, frame_skip: int) -> np.ndarray:
         """Advance all lanes. Returns which diverged [lanes]."""

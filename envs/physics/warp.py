@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from envs.errors import InputError, require
-from envs.physics.base import Physics, PhysicsState, PhysicsStep
+from envs.physics.base import Binding, Physics, PhysicsState, PhysicsStep
 
 try:
     import warp as wp
@@ -126,19 +126,15 @@ class _Lanes:
         self.lost = torch.zeros((), dtype=torch.bool, pin_memory=device.type == "cuda")
         self.warned = False
         self.start = torch.as_tensor(model.qpos0, dtype=torch.float32, device=device)
-        self.bound: list[tuple[str, Tensor, int]] = []
+        self.binding = Binding()
 
     def bind(self, scales: Mapping[str, Tensor], num_envs: int) -> None:
         """Write the scaled fields and what follows from them, unless these very tensors are bound already."""
-        wanted = [(name, tensor, tensor._version) for name, tensor in scales.items()]
-        if len(wanted) == len(self.bound) and all(
-            a[0] == b[0] and a[1] is b[1] and a[2] == b[2] for a, b in zip(wanted, self.bound, strict=True)
-        ):
+        if not self.binding.changed(scales):
             return
         values = scaled_fields(self.model, scales)
         for name, field in self.fields.items():
             field.copy_(torch.from_numpy(values[name]).to(field).repeat_interleave(num_envs, 0))
-        self.bound = wanted
 
     def step(self, state: PhysicsState, control: Tensor) -> PhysicsStep:
         """Advance all lanes. Everything that is returned is [lanes, ...], and fresh."""
