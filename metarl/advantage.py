@@ -1,11 +1,17 @@
-"""Advantages: a linear feature baseline per task, and generalized advantage estimation."""
+"""Advantages: baselines, linear for each task or a network for all, and generalized advantage estimation."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from metarl.rollout import Trajectory
+
+
+ValueFunction = Callable[[Trajectory], Tensor]
+"""`trajectory -> values [N, T, E]`, in units of reward."""
 
 
 def discounted_sum(x: Tensor, discount: float) -> Tensor:
@@ -55,10 +61,18 @@ def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: f
     return discounted_sum(delta, gamma * gae_lambda) * mask
 
 
-def advantages(trajectory: Trajectory, gamma: float, gae_lambda: float) -> Tensor:
-    """Generalized advantage estimates [N, T, E] over each task's linear baseline, in units of reward."""
-    target = discounted_sum(trajectory.reward, gamma)
-    value = linear_baseline(trajectory.obs, target, trajectory.mask)
+def advantages(
+    trajectory: Trajectory, gamma: float, gae_lambda: float, value_function: ValueFunction | None = None
+) -> Tensor:
+    """Generalized advantage estimates [N, T, E], in units of reward.
+
+    The baseline is the value function, or without one linear features fitted to each task.
+    """
+    if value_function is None:
+        target = discounted_sum(trajectory.reward, gamma)
+        value = linear_baseline(trajectory.obs, target, trajectory.mask)
+    else:
+        value = value_function(trajectory)
     return gae(trajectory.reward, value, trajectory.mask, gamma, gae_lambda)
 
 

@@ -1,13 +1,45 @@
-"""TrainConfig: everything that decides what a run computes; and the presets that train.py offers."""
+"""TrainConfig: everything that decides what a run computes, and how its parts become objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from envs.errors import require, unknown
-from metarl.maml import MAMLConfig
-from metarl.policy import MLPConfig
+from torch import Generator, Tensor
+
+from envs.core import Env
+from envs.errors import require
+from metarl.maml import MAML, MAMLConfig
+from metarl.outer import AdamConfig, TRPOConfig
+from metarl.policy import MLPConfig, Policy, make_policy
+from metarl.reptile import Reptile, ReptileConfig
+from metarl.rollout import Adapter, Trajectory
+
+AlgorithmConfig = MAMLConfig | ReptileConfig
+KINDS = {c.__name__: c for c in (MAMLConfig, ReptileConfig, TRPOConfig, AdamConfig, MLPConfig)}
+"""Configurations that a run's config.json names, where a field may hold one of several."""
+
+
+class Algorithm(Protocol):
+    """What training, evaluation and videos need of a method."""
+
+    policy: Policy
+
+    @property
+    def params(self) -> Tensor:
+        """Parameters before adaptation [P], with which training collects."""
+        ...
+
+    @property
+    def eval_params(self) -> Tensor:
+        """Parameters before adaptation [P], for evaluation."""
+        ...
+
+    def adapters(self, num_steps: int | None = None, test: bool = False) -> list[Adapter]: ...
+    def update(self, trajectories: list[Trajectory]) -> dict[str, float]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -26,43 +58,57 @@ class TrainConfig:
     """Tasks in a meta-iteration (N)."""
     num_envs: int = 20
     """Episodes per task, before adaptation and again after each inner step (E)."""
+    eval_num_tasks: int = 1000
+    """Tasks in evaluation."""
     eval_num_envs: int = 40
     """Episodes per task and adaptation step in evaluation."""
     checkpoint_every: int = 10
     """Meta-iterations between checkpoints; one is always written at the end."""
     policy: MLPConfig = field(default_factory=MLPConfig)
-    algorithm: MAMLConfig = field(default_factory=MAMLConfig)
+    algorithm: AlgorithmConfig = field(default_factory=MAMLConfig)
 
     def __post_init__(self) -> None:
-        for name in ("num_iterations", "meta_batch_size", "num_envs", "eval_num_envs", "checkpoint_every"):
+        for name in (
+            "num_iterations", "meta_batch_size", "num_envs", "eval_num_tasks", "eval_num_envs", "checkpoint_every",
+        ):  # fmt: skip
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
         require(0 <= self.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {self.seed}.")
 
 
-def maml_point() -> TrainConfig:
-    """MAML-TRPO on 2D navigation, as in Finn et al. 2017, section 5.3."""
-    return TrainConfig()
+def make_algorithm(config: TrainConfig, env: Env, generator: Generator) -> Algorithm:
+    """The method of a run, with fresh parameters. Raises `InputError` when it does not suit the environment."""
+    policy = make_policy(env.observation_space, env.action_space, config.policy)
+    if isinstance(config.algorithm, ReptileConfig):
+        return Reptile(config.algorithm, env, policy, generator, config.num_iterations)
+    return MAML(config.algorithm, env, policy, generator)
 
 
-def maml_half_cheetah_vel() -> TrainConfig:
-    """MAML-TRPO on HalfCheetah with a hidden goal velocity."""
-    return TrainConfig(env="half-cheetah-vel", num_iterations=200, eval_num_envs=20, algorithm=MAMLConfig(inner_lr=0.1))
+def to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as a JSON-able dict; where it holds another one, `kind` names its class."""
+    out: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        nested = dataclasses.is_dataclass(value)
+        out[f.name] = {"kind": type(value).__name__, **to_dict(value)} if nested else value
+    return out
 
 
-def maml_half_cheetah_dir() -> TrainConfig:
-    """MAML-TRPO on HalfCheetah with a hidden direction."""
-    return TrainConfig(env="half-cheetah-dir", num_iterations=200, eval_num_envs=20, algorithm=MAMLConfig(inner_lr=0.1))
-
-
-PRESETS: dict[str, Callable[[], TrainConfig]] = {
-    "maml-point": maml_point,
-    "maml-half-cheetah-vel": maml_half_cheetah_vel,
-    "maml-half-cheetah-dir": maml_half_cheetah_dir,
-}
-
-
-def preset(name: str) -> TrainConfig:
-    """The preset of that name. Raises `InputError` with the nearest name when there is none."""
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return PRESETS[name]()
+def from_dict(default: Any, values: dict[str, Any]) -> Any:
+    """A configuration with the fields that JSON holds, each of the type it has in `default`. Raises `TypeError`."""
+    changes: dict[str, Any] = {}
+    fields = {f.name: f for f in dataclasses.fields(default)}
+    for name, value in values.items():
+        if name not in fields:
+            raise TypeError(f"{type(default).__name__} has no field {name!r}")
+        old = getattr(default, name)
+        kind = (int, float) if fields[name].type in (float, "float") else type(old)
+        if dataclasses.is_dataclass(old) and isinstance(value, dict):
+            inner = {k: v for k, v in value.items() if k != "kind"}
+            value = from_dict(KINDS[value["kind"]]() if "kind" in value else old, inner)
+            kind = object
+        elif isinstance(value, list):
+            value = tuple(value)
+        if None not in (old, value) and not isinstance(value, kind):
+            raise TypeError(f"{name} cannot be {value!r} where {old!r} is right")
+        changes[name] = value
+    return dataclasses.replace(default, **changes)

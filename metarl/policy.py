@@ -41,9 +41,11 @@ class Policy(ABC):
 
     Attributes:
         num_parameters: P.
+        tensor_sizes: numbers in each tensor of the network, in the order of the vector; they add up to P.
     """
 
     num_parameters: int
+    tensor_sizes: list[int]
 
     @abstractmethod
     def init(self, generator: Generator) -> Tensor:
@@ -105,7 +107,9 @@ class MLPPolicy(Policy):
         self.head = Head(action_space, config.init_std)
         self.sizes = [math.prod(observation_space.shape), *config.hidden_sizes, self.head.num_outputs]
         self.shapes = [(o, i + 1) for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True)]
-        self.num_parameters = sum(o * i for o, i in self.shapes) + self.head.num_free
+        free = [self.head.num_free] if self.head.num_free else []
+        self.tensor_sizes = [o * i for o, i in self.shapes] + free
+        self.num_parameters = sum(self.tensor_sizes)
 
     def init(self, generator: Generator) -> Tensor:
         """Uniform Glorot weights, zero biases, as in the published MAML code."""
@@ -160,7 +164,8 @@ class ModulePolicy(Policy):
         self.names = [name for name, _ in module.named_parameters()]
         self.shapes = [p.shape for p in module.parameters()]
         self.sizes = [p.numel() for p in module.parameters()]
-        self.num_parameters = sum(self.sizes) + self.head.num_free
+        self.tensor_sizes = self.sizes + ([self.head.num_free] if self.head.num_free else [])
+        self.num_parameters = sum(self.tensor_sizes)
 
     def init(self, generator: Generator) -> Tensor:
         """The values that the module holds now (its constructor drew them), whatever the generator."""

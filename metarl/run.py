@@ -24,10 +24,8 @@ from torch import Generator
 import envs
 from envs.core import Env
 from envs.errors import InputError, require
-from metarl.config import TrainConfig
+from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
 from metarl.files import write_atomically
-from metarl.maml import MAML
-from metarl.policy import make_policy
 
 
 class Run:
@@ -46,15 +44,13 @@ class Run:
         self.device = envs.check_device(device)
         self.env: Env = envs.family(config.env).env_class(env_config, self.device)
         self.generator = Generator(self.device).manual_seed(config.seed)
-        policy = make_policy(self.env.observation_space, self.env.action_space, config.policy)
-        self.algorithm = MAML(config.algorithm, policy, policy.init(self.generator))
+        self.algorithm = make_algorithm(config, self.env, self.generator)
         self.iteration, self.env_steps, self.seconds = 0, 0, 0.0
 
     @property
     def description(self) -> dict[str, Any]:
         """The content of config.json."""
-        env = {"config": dataclasses.asdict(self.env_config)}
-        return {"preset": self.preset, "env": env, "train": dataclasses.asdict(self.config)}
+        return {"preset": self.preset, "env": {"config": to_dict(self.env_config)}, "train": to_dict(self.config)}
 
     def create(self) -> None:
         """Make the folder and write config.json. Raises `InputError` when it holds a run already or cannot be made."""
@@ -101,13 +97,13 @@ class Run:
         """
         description = _read_config(path)
         try:
-            config = _replace_fields(TrainConfig(), description["train"])
+            config = from_dict(TrainConfig(), description["train"])
             require(
                 config.env in envs.FAMILIES,
                 f"{path} is a run on the environment {config.env!r}, which is not registered; "
                 "name the module that registers it with --imports.",
             )
-            env_config = _replace_fields(envs.make_config(config.env, config.env_preset), description["env"]["config"])
+            env_config = from_dict(envs.make_config(config.env, config.env_preset), description["env"]["config"])
             preset = description["preset"]
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}/config.json is damaged or of another version: {_in_words(error)}.") from None
@@ -198,25 +194,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{file} is damaged: it is not JSON.") from None
     require(isinstance(description, dict), f"{file} is damaged: it is not a JSON object.")
     return description
-
-
-def _replace_fields(config: Any, values: dict[str, Any]) -> Any:
-    """A config with the fields that JSON holds, each of the type it had. Raises `TypeError`."""
-    changes: dict[str, Any] = {}
-    fields = {field.name: field for field in dataclasses.fields(config)}
-    for name, value in values.items():
-        if name not in fields:
-            raise TypeError(f"{type(config).__name__} has no field {name!r}")
-        old = getattr(config, name)
-        kind = (int, float) if fields[name].type in (float, "float") else type(old)
-        if dataclasses.is_dataclass(old):
-            value = _replace_fields(old, value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        if None not in (old, value) and not isinstance(value, kind):
-            raise TypeError(f"{name} cannot be {value!r} where {old!r} is right")
-        changes[name] = value
-    return dataclasses.replace(config, **changes)
 
 
 def _in_words(error: Exception) -> str:

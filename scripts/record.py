@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     output = check_video_path(args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4")
     algorithm = run.algorithm
     recording = record_adaptation(
-        run.env, algorithm.policy, algorithm.params, task, algorithm.adapters(args.num_steps, test=True),
+        run.env, algorithm.policy, algorithm.eval_params, task, algorithm.adapters(args.num_steps, test=True),
         run.config.eval_num_envs, generator,
     )  # fmt: skip
     every, fps = pace(recording)

@@ -17,7 +17,8 @@ import tyro
 import envs
 from envs.errors import InputError
 from metarl.cli import Session, option, run_main
-from metarl.config import PRESETS, TrainConfig, preset
+from metarl.config import TrainConfig
+from metarl.presets import METHODS, PRESETS, SUITES, preset
 from metarl.run import Run
 from metarl.train import train
 
@@ -57,12 +58,15 @@ def new_run(name: str, arguments: list[str]) -> Run:
         ("train", Annotated[TrainConfig, Flat], config),
         ("env", type(env_config), env_config),
     ]
-    presets = "\n".join(f"  {key}: {make.__doc__}" for key, make in PRESETS.items())
+    methods = "\n".join(f"  {key}: {method.about}" for key, method in METHODS.items())
+    families = "\n".join(f"  {key}: {suite.about}" for key, suite in SUITES.items())
     args: Any = tyro.cli(
         dataclasses.make_dataclass("Args", fields),
         prog="train.py PRESET",
-        description=f"{__doc__}\nPresets:\n{presets}\n\nBelow: every field, with the value that {name} gives it.",
+        description=f"{__doc__}\nA preset is METHOD-FAMILY, such as maml-point. Methods:\n{methods}\n\nFamilies:\n"
+        f"{families}\n\nBelow: every field, with the value that {name} gives it.",
         args=arguments,
+        config=(tyro.conf.AvoidSubcommands,),
     )
     run = Run(args.run_dir, name, args.train, args.session.choose_engine(args.env), args.session.apply())
     run.create()
@@ -75,9 +79,9 @@ def main(arguments: list[str]) -> int:
     elif arguments and not arguments[0].startswith("-"):
         run = new_run(arguments[0], arguments[1:])
     elif "--help" in arguments or "-h" in arguments:
-        run = new_run(next(iter(PRESETS)), ["--help"])
+        run = new_run(PRESETS[0], ["--help"])
     else:
-        raise InputError(f"Name a preset first: train.py PRESET; presets: {', '.join(PRESETS)}. See train.py --help.")
+        raise InputError(f"Name a preset first, such as train.py {PRESETS[0]}; train.py --help lists them.")
     where = shlex.quote(str(run.path))
     if imports := option(arguments, "--imports"):
         where += f" --imports {shlex.quote(imports)}"

@@ -1,0 +1,168 @@
+"""Outer steps: trust region with conjugate gradients (TRPO), or Adam on a clipped or plain policy gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from envs.errors import require, unknown
+from metarl.meta_gradient import TaskGroup
+from metarl.trpo import conjugate_gradient, line_search
+
+
+@dataclass(frozen=True)
+class TRPOConfig:
+    """Trust-region policy optimization (Schulman et al. 2015) of the meta-parameters."""
+
+    max_kl: float = 0.01
+    """Trust region of the outer step: mean KL divergence between the old and new adapted policies, in nats."""
+    cg_iterations: int = 10
+    """Conjugate gradient iterations."""
+    cg_damping: float = 1e-5
+    """Added to the diagonal of the curvature."""
+    curvature_episodes: int = 0
+    """Episodes of each task whose curvature conjugate gradient uses; 0 takes all. Schulman et al. subsample there; the
+    line search checks the step on all episodes in any case."""
+    line_search_steps: int = 15
+    """Steps that the line search tries before it keeps the old parameters."""
+    line_search_shrink: float = 0.8
+    """Factor between two of them."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_kl", "cg_damping"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
+        require(self.curvature_episodes >= 0, f"curvature_episodes must be at least 0, not {self.curvature_episodes}.")
+        for name in ("cg_iterations", "line_search_steps"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        shrink = self.line_search_shrink
+        require(0 <= shrink <= 1, f"line_search_shrink must lie in [0, 1], not {shrink}.")
+
+
+@dataclass(frozen=True)
+class AdamConfig:
+    """First-order outer steps: Adam on the likelihood-ratio objective."""
+
+    objective: Literal["clip", "vpg"] = "clip"
+    """The clipped surrogate of PPO, or a plain policy gradient step."""
+    outer_lr: float = 1e-3
+    """Step size of Adam."""
+    num_outer_steps: int = 5
+    """Steps on the same trajectories; the plain policy gradient takes one."""
+    clip: float = 0.3
+    """Likelihood ratios count up to 1 ± this."""
+    inner_kl_coef: float = 0.0
+    """Weight of the KL divergence of the new inner policies from those that collected the data; ProMP's is 5e-4."""
+    target_inner_kl: float = 0.0
+    """Where positive, the weight is doubled or halved to keep that divergence within a factor 1.5 of this."""
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("clip", "vpg"):
+            raise unknown("objective", self.objective, ("clip", "vpg"))
+        for name in ("outer_lr", "clip", "inner_kl_coef", "target_inner_kl"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
+        require(self.num_outer_steps >= 1, f"num_outer_steps must be at least 1, not {self.num_outer_steps}.")
+        require(
+            self.objective == "clip" or self.num_outer_steps == 1,
+            "The plain policy gradient (objective 'vpg') holds for one step on its data; set num_outer_steps to 1.",
+        )
+        require(
+            self.target_inner_kl == 0 or self.inner_kl_coef > 0,
+            "target_inner_kl adapts inner_kl_coef, which must then start above 0, such as 5e-4.",
+        )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The outer objective of a meta-batch, as groups of tasks."""
+
+    groups: Callable[[slice], list[TaskGroup]]
+    """Groups that cover all tasks, from a slice of the episodes of each."""
+    num_tasks: int
+    num_envs: int
+
+
+class TRPO:
+    """A natural-gradient step with a line search. Holds nothing between steps."""
+
+    def __init__(self, config: TRPOConfig) -> None:
+        self.config = config
+
+    def step(self, problem: Problem, meta: Tensor) -> tuple[Tensor, dict[str, float]]:
+        c, n = self.config, problem.num_tasks
+        groups = problem.groups(slice(None))
+        some = 0 < c.curvature_episodes < problem.num_envs
+        products = [g.here.curvature() for g in (problem.groups(slice(c.curvature_episodes)) if some else groups)]
+
+        def curvature(vector: Tensor) -> Tensor:
+            return sum_over(product(vector) for product in products) / n + c.cg_damping * vector
+
+        gradient = sum_over(g.here.gradient(g.surrogate) for g in groups) / n
+        direction, residual = conjugate_gradient(curvature, gradient, c.cg_iterations)
+        scale = torch.sqrt(2 * c.max_kl / (direction @ (gradient - residual)).clamp_min(1e-30))
+        old_loss = sum_over(g.surrogate(g.old).sum() for g in groups) / n
+        meta, metrics = line_search(
+            lambda candidate: sum_over(g.evaluate(candidate) for g in groups) / n,
+            meta, scale * direction, old_loss, c.max_kl, c.line_search_steps, c.line_search_shrink,
+        )  # fmt: skip
+        return meta, {"grad_norm": float(gradient.norm()), **metrics}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class Adam:
+    """Steps of Adam on the same trajectories, each with adaptation computed anew from the moved meta-parameters."""
+
+    def __init__(self, config: AdamConfig, meta: Tensor) -> None:
+        self.config, self.inner_kl_coef = config, config.inner_kl_coef
+        self.leaf = meta.clone().requires_grad_()
+        self.adam = torch.optim.Adam([self.leaf], config.outer_lr)
+
+    def step(self, problem: Problem, meta: Tensor) -> tuple[Tensor, dict[str, float]]:
+        c, n = self.config, problem.num_tasks
+        groups = problem.groups(slice(None))
+        norms: list[float] = []
+        self.leaf.data = meta.clone()
+        for k in range(c.num_outer_steps):
+            gradient = torch.zeros_like(meta)
+            for group in groups:
+                here = group.here if k == 0 else group.at(self.leaf.detach())
+                gradient += here.gradient(lambda d, g=group: g.clipped_surrogate(d, self.clip), self.inner_kl_coef) / n
+            norms.append(float(gradient.norm()))
+            self.leaf.grad = gradient
+            self.adam.step()
+        meta = self.leaf.detach().clone()
+        loss, kl = (sum_over(g.evaluate(meta) for g in groups) / n).tolist()
+        metrics = {"grad_norm": norms[0], "loss": loss, "kl": kl}
+        if self.inner_kl_coef:
+            inner = float(sum_over(g.inner_divergence(meta) for g in groups) / n)
+            metrics |= {"inner_kl": inner, "inner_kl_coef": self.inner_kl_coef}
+            if c.target_inner_kl:
+                self.inner_kl_coef *= 2.0 if inner > 1.5 * c.target_inner_kl else 1.0
+                self.inner_kl_coef *= 0.5 if inner < c.target_inner_kl / 1.5 else 1.0
+        return meta, metrics
+
+    @property
+    def clip(self) -> float:
+        return self.config.clip if self.config.objective == "clip" else math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"adam": self.adam.state_dict(), "inner_kl_coef": self.inner_kl_coef}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adam.load_state_dict(state["adam"])
+        self.inner_kl_coef = float(state["inner_kl_coef"])
+
+
+def sum_over(terms: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum(0)

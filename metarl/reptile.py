@@ -1,0 +1,183 @@
+"""Reptile (Nichol, Achiam & Schulman 2018, algorithm 2) over an ordinary policy-gradient learner.
+
+All tasks learn for k rounds of episodes at once, from the same start; the start then moves towards where they arrived.
+With one round and one SGD step that is the mean gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from envs.core import Env
+from envs.errors import require, unknown
+from envs.structs import Struct
+from metarl import losses
+from metarl.adapt import InnerConfig, InnerLoss
+from metarl.linearize import linearize
+from metarl.maml import check_size, value_network
+from metarl.policy import Policy
+from metarl.rollout import Adapter, Trajectory, task_slices
+
+
+@dataclass(frozen=True)
+class ReptileConfig(InnerConfig):
+    """Reptile over vanilla policy gradient or PPO."""
+
+    num_inner_steps: int = 3
+    """Rounds of episodes that each task learns from in training (k)."""
+    inner_loss: Literal["vpg", "ppo"] = "vpg"
+    """One policy-gradient step a round, or `inner_epochs` steps on PPO's clipped surrogate."""
+    inner_epochs: int = 5
+    """PPO's steps a round."""
+    clip: float = 0.2
+    """PPO's likelihood ratios count up to 1 ± this."""
+    inner_optimizer: Literal["sgd", "adam"] = "sgd"
+    """How inner steps are taken. Adam's moments start anew with each task."""
+    outer_lr: float = 1.0
+    """How far the start moves towards the mean of the adapted parameters, at first."""
+    outer_lr_end: float = 0.0
+    """The same at the last meta-iteration; in between it changes linearly."""
+    average_last: float = 0.0
+    """Evaluate the mean of the starts of this last part of the run, instead of the last one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, allowed in (("inner_loss", ("vpg", "ppo")), ("inner_optimizer", ("sgd", "adam"))):
+            if getattr(self, name) not in allowed:
+                raise unknown(name, getattr(self, name), allowed)
+        require(self.inner_epochs >= 1, f"inner_epochs must be at least 1, not {self.inner_epochs}.")
+        for name in ("clip", "outer_lr", "outer_lr_end"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
+        require(0 <= self.average_last <= 1, f"average_last must lie in [0, 1], not {self.average_last}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Moments(Struct):
+    """Adam's state for each task (Kingma & Ba 2015)."""
+
+    first: Tensor  # [N, P]
+    second: Tensor  # [N, P]
+    steps: Tensor  # [N, 1]
+
+
+Optimizer = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
+"""`(params [N, P], gradient [N, P], memory) -> (params, memory)`."""
+
+
+def sgd(lr: float) -> Optimizer:
+    return lambda params, gradient, memory: (params - lr * gradient, memory)
+
+
+def adam(lr: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> Optimizer:
+    """Adam with a state for each task; its memory starts as None."""
+
+    def step(params: Tensor, gradient: Tensor, memory: Moments | None) -> tuple[Tensor, Moments]:
+        if memory is None:
+            zero = torch.zeros_like(params)
+            memory = Moments(zero, zero, zero[:, :1])
+        first = torch.lerp(gradient, memory.first, beta1)
+        second = torch.lerp(gradient.square(), memory.second, beta2)
+        steps = memory.steps + 1
+        move = first / (1 - beta1**steps) / ((second / (1 - beta2**steps)).sqrt() + epsilon)
+        return params - lr * move, Moments(first, second, steps)
+
+    return step
+
+
+def learner(policy: Policy, loss: InnerLoss, config: ReptileConfig, factor: float = 1.0) -> Adapter:
+    """An adapter that learns from one round of episodes; `factor` scales the step size."""
+    make = adam if config.inner_optimizer == "adam" else sgd
+    optimize = make(config.inner_lr * factor)
+
+    def learn(params: Tensor, memory: Any, trajectory: Trajectory) -> tuple[Tensor, Any]:
+        if config.inner_loss == "vpg":
+            objective = loss.objective(trajectory)
+            return optimize(params, linearize(policy, params, trajectory.inputs).gradient(objective), memory)
+        advantage, action, mask = loss.advantage(trajectory), trajectory.action, trajectory.mask
+        old_log_prob: Tensor | None = None
+        for _ in range(config.inner_epochs):
+            here = linearize(policy, params, trajectory.inputs)
+            if old_log_prob is None:
+                old_log_prob = here.distribution.detach().log_prob(action)
+
+            def objective(distribution: Any, old: Tensor = old_log_prob) -> Tensor:
+                clipped = losses.clipped_surrogate(distribution, action, advantage, mask, old, config.clip)
+                return clipped - config.entropy_coef * losses.masked_mean(distribution.entropy(), mask)
+
+            params, memory = optimize(params, here.gradient(objective), memory)
+        return params, memory
+
+    def adapt(params: Tensor, memory: Any, trajectory: Trajectory) -> tuple[Tensor, Any]:
+        results = [
+            learn(params[tasks], None if memory is None else memory[tasks], trajectory[tasks])
+            for tasks in task_slices(trajectory)
+        ]
+        memories = [m for _, m in results]
+        joined = None if memories[0] is None else Moments.cat(memories)
+        return torch.cat([p for p, _ in results]), joined
+
+    return adapt
+
+
+class Reptile:
+    """Holds the start `params` [P]; `adapters` learn from it on each task, `update` moves it."""
+
+    def __init__(
+        self, config: ReptileConfig, env: Env, policy: Policy, generator: Generator, num_iterations: int
+    ) -> None:
+        self.config, self.policy, self.generator, self.num_iterations = config, policy, generator, num_iterations
+        self.params = policy.init(generator)
+        self.value = value_network(config, env, generator)
+        self.updates, self.averaged = 0, 0
+        self.mean = self.params
+
+    @property
+    def eval_params(self) -> Tensor:
+        """The start that is evaluated [P]."""
+        return self.mean if self.averaged else self.params
+
+    def adapters(self, num_steps: int | None = None, test: bool = False) -> list[Adapter]:
+        """One adapter for each round; in training one fewer than k, since `update` learns from the last round."""
+        loss = InnerLoss.of(self.config, "naive", self.value)
+        if num_steps is None:
+            num_steps = self.config.num_inner_steps - 1
+        factors = self.config.test_rates(num_steps) if test else [1.0] * num_steps
+        return [learner(self.policy, loss, self.config, factor) for factor in factors]
+
+    def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
+        """Move the start, given what `collect` returned with `adapters()`. Returns metrics."""
+        c = self.config
+        params, memory = self.params.expand(len(trajectories[0]), -1), None
+        for adapt, trajectory in zip(self.adapters(c.num_inner_steps), trajectories, strict=True):
+            params, memory = adapt(params, memory, trajectory)
+        done = self.updates / max(1, self.num_iterations - 1)
+        outer_lr = c.outer_lr + (c.outer_lr_end - c.outer_lr) * min(done, 1.0)
+        move = (params - self.params).mean(0)
+        self.params = self.params + outer_lr * move
+        self.updates += 1
+        if self.updates > (1 - c.average_last) * self.num_iterations:
+            self.averaged += 1
+            self.mean = self.params if self.averaged == 1 else torch.lerp(self.mean, self.params, 1 / self.averaged)
+        metrics = {"move_norm": float(move.norm()), "outer_lr": outer_lr}
+        if self.value is not None:
+            metrics["value_explained"] = self.value.fit(trajectories, c.value_epochs, self.generator)
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {"params": self.params, "updates": self.updates, "averaged": self.averaged, "mean": self.mean}
+        return state if self.value is None else {**state, "value": self.value.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises `ValueError` when the parameters are of another policy."""
+        check_size(state["params"], self.params)
+        self.params, self.mean = state["params"], state["mean"]
+        self.updates, self.averaged = int(state["updates"]), int(state["averaged"])
+        if self.value is not None:
+            self.value.load_state_dict(state["value"])

@@ -1,0 +1,81 @@
+"""A value network as a baseline: one for all tasks, trained by regression on the returns of every meta-iteration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from metarl.advantage import discounted_sum
+from metarl.rollout import Trajectory
+
+MINIBATCH_STEPS = 8192
+
+
+class ValueNetwork:
+    """Estimates the discounted return from observation and time: two layers of 64 tanh units.
+
+    Targets are scaled by a running mean and standard deviation, so that the step size suits any unit of reward.
+    """
+
+    def __init__(self, num_inputs: int, horizon: int, gamma: float, lr: float, generator: Generator) -> None:
+        self.horizon, self.gamma, self.device = horizon, gamma, generator.device
+        sizes = [num_inputs + 1, 64, 64, 1]
+        layers: list[nn.Module] = []
+        for i, o in zip(sizes[:-1], sizes[1:], strict=True):
+            linear = nn.Linear(i, o, device=generator.device)
+            nn.init.orthogonal_(linear.weight, generator=generator)
+            nn.init.zeros_(linear.bias)
+            layers += [linear, nn.Tanh()]
+        self.module = nn.Sequential(*layers[:-1])
+        self.optimizer = torch.optim.Adam(self.module.parameters(), lr)
+        self.shift, self.scale, self.fitted = torch.zeros((), device=self.device), torch.ones((), device=self.device), 0
+
+    def _inputs(self, trajectory: Trajectory) -> Tensor:
+        n, horizon, num_envs, _ = trajectory.obs.shape
+        time = torch.arange(horizon, device=self.device) % self.horizon / self.horizon
+        return torch.cat([trajectory.obs, time.view(1, -1, 1, 1).expand(n, horizon, num_envs, 1)], -1)
+
+    @torch.no_grad()
+    def __call__(self, trajectory: Trajectory) -> Tensor:
+        """Values [N, T, E], in units of reward."""
+        parameter = next(self.module.parameters())
+        inputs = self._inputs(trajectory).to(parameter.dtype)
+        return (self.module(inputs).squeeze(-1) * self.scale + self.shift).to(trajectory.reward.dtype)
+
+    def fit(self, trajectories: list[Trajectory], epochs: int, generator: Generator) -> float:
+        """Regress on the discounted returns. Returns the explained variance before, 1 at best."""
+        targets = [discounted_sum(t.reward, self.gamma) for t in trajectories]
+        keep = [t.mask.bool() for t in trajectories]
+        target = torch.cat([y[k] for y, k in zip(targets, keep, strict=True)])
+        before = torch.cat([self(t)[k] for t, k in zip(trajectories, keep, strict=True)])
+        explained = 1 - float((target - before).var() / target.var().clamp_min(1e-12))
+        inputs = torch.cat([self._inputs(t)[k] for t, k in zip(trajectories, keep, strict=True)])
+        self.fitted += 1
+        weight = max(1 / self.fitted, 0.1)
+        self.shift = torch.lerp(self.shift, target.mean(), weight)
+        self.scale = torch.lerp(self.scale, target.std().clamp_min(1e-6), weight)
+        y = (target - self.shift) / self.scale
+        for _ in range(epochs):
+            order = torch.randperm(len(y), generator=generator, device=self.device)
+            for rows in order.split(MINIBATCH_STEPS):
+                loss = (self.module(inputs[rows]).squeeze(-1) - y[rows]).square().mean()
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
+        return explained
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "shift": self.shift,
+            "scale": self.scale,
+            "fitted": self.fitted,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.shift, self.scale, self.fitted = state["shift"], state["scale"], int(state["fitted"])
