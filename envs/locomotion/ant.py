@@ -169,11 +169,11 @@ class AntDir(Robot[DirTask]):
         super().__init__(config, device)
         self.task_space = spaces.Dict(angle=spaces.Box(-2 * math.pi, 2 * math.pi, (), np.float32))
         if config.directions == "two":
-            law = "forward (angle 0) or backward (angle π), with equal probability"
+            law = "forward (angle 0) and backward (angle π) in equal numbers, a random one in excess"
             self.splits = {
                 "train": law,
                 "test": f"the same two directions, since there are no others: {law}",
-                "ood": "sideways: left (angle π/2) or right (angle 3π/2), with equal probability",
+                "ood": "sideways: left (angle π/2) and right (angle 3π/2) in equal numbers",
             }
         else:
             law = "any direction, angles uniform in [0, 2π)"
@@ -187,7 +187,7 @@ class AntDir(Robot[DirTask]):
         require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
         if self.config.directions == "any":
             return DirTask(2 * math.pi * torch.rand(n, generator=generator, device=self.device))
-        half_turns = torch.randint(2, (n,), generator=generator, device=self.device) + (0.5 if split == "ood" else 0.0)
+        half_turns = self.equal_halves(n, generator) + (0.5 if split == "ood" else 0.0)
         return DirTask(math.pi * half_turns)
 
     def reward(self, task: DirTask, motion: Motion, action: Tensor) -> Tensor:

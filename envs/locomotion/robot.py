@@ -168,6 +168,16 @@ class Robot(Env[TaskT, PhysicsState]):
 
         return draw(self, task, episode, earlier, size)
 
+    def equal_halves(self, n: int, generator: Generator) -> Tensor:
+        """0 and 1 in equal numbers [N], in random order; a random one is in excess when `n` is odd.
+
+        For families of two tasks. With few tasks, chance would favour one of them in each batch, and that noise would
+        drown the difference between the two, from which a policy learns to adapt.
+        """
+        first = torch.randint(2, (1,), generator=generator, device=self.device)
+        alternating = (first + torch.arange(n, device=self.device)) % 2
+        return alternating[torch.randperm(n, generator=generator, device=self.device)]
+
     def root_velocity(self, episode: PhysicsState) -> np.ndarray:
         """Displacement over each step as a velocity [t, 2] in m/s of states [t]; 0 at the first."""
         position = episode.qpos[:, :2].double().cpu().numpy()
