@@ -10,7 +10,7 @@ Importing this package registers the Gymnasium ids. It never imports `metarl`.
 from envs import bandit, gridworld, point, tabular
 from envs.core import SPLITS, Env, Reference, StepResult, Transition, task_generator
 from envs.errors import InputError
-from envs.locomotion import half_cheetah
+from envs.locomotion import ant, half_cheetah, rand_params
 from envs.registry import FAMILIES, Family, check_device, family, make, make_config, register
 from envs.structs import Struct
 from envs.tasks import describe_task, load_tasks, save_tasks
@@ -31,3 +31,8 @@ register("tabular-mdp", tabular.Tabular, tabular.PRESETS, gym_id="metarl/Tabular
 register("gridworld", gridworld.GridWorld, gridworld.PRESETS, gym_id="metarl/GridWorld-v0")
 register("half-cheetah-vel", half_cheetah.HalfCheetahVel, half_cheetah.VEL_PRESETS)
 register("half-cheetah-dir", half_cheetah.HalfCheetahDir, half_cheetah.DIR_PRESETS)
+register("ant-vel", ant.AntVel, ant.VEL_PRESETS)
+register("ant-dir", ant.AntDir, ant.DIR_PRESETS)
+register("ant-goal", ant.AntGoal, ant.GOAL_PRESETS)
+register("walker2d-params", rand_params.Walker2dParams, rand_params.PRESETS)
+register("hopper-params", rand_params.HopperParams, rand_params.PRESETS)

@@ -27,6 +27,7 @@ from envs.structs import Struct
 
 FORMAT = "metarl-tasks-1"
 SHOWN = 10  # a longer vector is described by its shape and range
+LINE = 150  # and in a longer line every vector is
 
 
 def save_tasks(
@@ -132,18 +133,23 @@ def describe_task(env: Env, task: Mapping[str, Any]) -> str:
         env: the environment of the task; it knows the order of the fields, and which are whole numbers.
         task: plain dict, such as `env.task_to_dicts` gives.
     """
-    return ", ".join(
-        f"{name.replace('_', ' ')} {_describe(space, task[name])}" for name, space in env.task_space.items()
-    )
+
+    def line(shown: int) -> str:
+        return ", ".join(
+            f"{k.replace('_', ' ')} {_describe(space, task[k], shown)}" for k, space in env.task_space.items()
+        )
+
+    whole = line(SHOWN)
+    return whole if len(whole) <= LINE else line(0)
 
 
-def _describe(space: spaces.Space, x: Any) -> str:
+def _describe(space: spaces.Space, x: Any, shown: int) -> str:
     array = np.asarray(x, dtype=space.dtype)
     digits = 2 if array.dtype.kind == "f" else 0
     numbers = [f"{value:.{digits}f}".replace("-", "−") for value in array.flatten().tolist()]
     if array.ndim == 0:
         return numbers[0]
-    if array.ndim == 1 and array.size <= SHOWN:
+    if array.ndim == 1 and array.size <= shown:
         return f"({', '.join(numbers)})"
     shape = "[" + " × ".join(map(str, array.shape)) + "]"
     if isinstance(space, spaces.MultiBinary):

@@ -102,11 +102,7 @@ class HalfCheetahDir(Robot[DirTask]):
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> DirTask:
         self.check_split(split)
         require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
-        # Equal numbers: with few tasks, chance would favour one direction in each batch, and that noise would drown the
-        # difference between the two from which a policy learns to adapt.
-        first = 2.0 * torch.randint(2, (1,), generator=generator, device=self.device) - 1.0
-        alternating = first * (1.0 - 2.0 * (torch.arange(n, device=self.device) % 2))
-        return DirTask(alternating[torch.randperm(n, generator=generator, device=self.device)])
+        return DirTask(1.0 - 2.0 * self.equal_halves(n, generator))
 
     def reward(self, task: DirTask, motion: Motion, action: Tensor) -> Tensor:
         forward = task.direction[:, None] * motion.velocity[..., 0]

@@ -22,6 +22,9 @@ from envs.errors import require
 from envs.physics.base import PhysicsState, check_engine, make_physics
 from envs.structs import Struct
 
+LIMIT = 1e10
+"""A simulation with larger numbers has diverged, to MuJoCo (its mjMAXVAL) as to us."""
+
 
 @dataclass(frozen=True)
 class RobotConfig:
@@ -89,7 +92,7 @@ class Robot(Env[TaskT, PhysicsState]):
         self.physics = make_physics(self.model, self.frame_skip, config.engine, device, self.contact_forces)
         m = self.physics.model
         self.planar = m.jnt_type[0] != 0  # a free joint is 0
-        self.observation_space = spaces.Box(-np.inf, np.inf, (m.nq - self.hidden + m.nv,), np.float32)
+        self.observation_space = spaces.Box(-LIMIT, LIMIT, (m.nq - self.hidden + m.nv,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (m.nu,), np.float32)
         self.start = torch.as_tensor(m.qpos0, dtype=self.physics.dtype, device=device)
         self.num_diverged = torch.zeros((), dtype=torch.int64, device=device)
@@ -164,6 +167,16 @@ class Robot(Env[TaskT, PhysicsState]):
         from envs.locomotion.render import draw
 
         return draw(self, task, episode, earlier, size)
+
+    def equal_halves(self, n: int, generator: Generator) -> Tensor:
+        """0 and 1 in equal numbers [N], in random order; a random one is in excess when `n` is odd.
+
+        For families of two tasks. With few tasks, chance would favour one of them in each batch, and that noise would
+        drown the difference between the two, from which a policy learns to adapt.
+        """
+        first = torch.randint(2, (1,), generator=generator, device=self.device)
+        alternating = (first + torch.arange(n, device=self.device)) % 2
+        return alternating[torch.randperm(n, generator=generator, device=self.device)]
 
     def root_velocity(self, episode: PhysicsState) -> np.ndarray:
         """Displacement over each step as a velocity [t, 2] in m/s of states [t]; 0 at the first."""

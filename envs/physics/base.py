@@ -32,7 +32,7 @@ SCALABLE = ("body_mass", "body_inertia", "dof_damping", "geom_friction")
 class PhysicsState(Struct):
     """All that an engine needs to continue: float64 from the C engine, float32 from Warp."""
 
-    qpos: Tensor  # [N, E, nq] m, rad, unit quaternions
+    qpos: Tensor  # [N, E, nq] m, rad, quaternions (which engines normalize)
     qvel: Tensor  # [N, E, nv] m/s, rad/s
     warmstart: Tensor  # [N, E, nv] accelerations from which the constraint solver starts
 

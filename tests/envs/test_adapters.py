@@ -37,6 +37,11 @@ def vector(family, preset, num_envs, **options) -> TaskVectorEnv:
     return gymnasium.make_vec(envs.FAMILIES[family].gym_id, num_envs=num_envs, preset=preset, **options)
 
 
+def short_episodes(family, preset) -> dict[str, int]:
+    """Fields of the configuration that keep episodes, and so tests over several of them, short."""
+    return {"horizon": 40} if getattr(envs.make_config(family, preset), "horizon", 0) > 40 else {}
+
+
 def some_actions(env: envs.Env, steps: int, lanes: int, seed: int = 0) -> np.ndarray:
     """[steps, lanes, A] within the action space."""
     space = gymnasium.vector.utils.batch_space(env.action_space, lanes)
@@ -99,14 +104,15 @@ class TestEveryFamily:
         assert terminated.dtype == truncated.dtype == np.bool_
 
     def test_one_lane_is_the_same_through_all_four_faces(self, family, preset):
-        env = envs.make(family, preset)
+        short = short_episodes(family, preset)
+        env = envs.make(family, preset, **short)
         tasks = env.task_to_dicts(env.sample_tasks(1, Generator().manual_seed(3)))
         actions = some_actions(env, 2 * env.horizon + 5, 1)
         expected = torch_episodes(env, tasks, actions, seed=7)
         assert any(terminated or truncated for *_, terminated, truncated in expected)
 
-        one, many = single(family, preset, task=tasks[0]), vector(family, preset, 1, tasks=tasks)
-        sb3 = make_sb3(family, 1, preset, tasks, seed=7)
+        one, many = single(family, preset, task=tasks[0], **short), vector(family, preset, 1, tasks=tasks, **short)
+        sb3 = make_sb3(family, 1, preset, tasks, seed=7, **short)
         first, _ = one.reset(seed=7)
         np.testing.assert_array_equal(many.reset(seed=7)[0], first[None])
         np.testing.assert_array_equal(sb3.reset(), first[None])
@@ -130,11 +136,12 @@ class TestEveryFamily:
             np.testing.assert_array_equal(sb3_obs, obs[None])
 
     def test_many_lanes_are_the_same_through_the_batched_faces(self, family, preset):
-        env = envs.make(family, preset)
+        short = short_episodes(family, preset)
+        env = envs.make(family, preset, **short)
         task = env.sample_tasks(5, Generator().manual_seed(3))
         actions = some_actions(env, 2 * env.horizon + 5, 5)
-        many = vector(family, preset, 5, tasks=env.task_to_dicts(task))
-        sb3 = make_sb3(family, 5, preset, env.task_to_dicts(task), seed=7)
+        many = vector(family, preset, 5, tasks=env.task_to_dicts(task), **short)
+        sb3 = make_sb3(family, 5, preset, env.task_to_dicts(task), seed=7, **short)
         generator = Generator().manual_seed(stream_seeds(7)[1])
         state, first = env.reset(task, 1, generator)
         np.testing.assert_array_equal(many.reset(seed=7)[0], first[:, 0])

@@ -187,7 +187,7 @@ def test_the_first_observation_does_not_tell_the_task(family, preset):
     task = env.sample_tasks(400, generator(1))
     _, obs = env.reset(task, 1, generator(2))
     x = torch.cat([obs.flatten(1), torch.ones(400, 1)], 1).double()
-    targets = torch.cat([t.flatten(1)[:, :20].double() for t in tensors(task)], 1)
+    targets = torch.cat([t.reshape(400, -1)[:, :20].double() for t in tensors(task)], 1)
     fit = torch.linalg.pinv(x[:200]) @ targets[:200]
     error = (targets[200:] - x[200:] @ fit).square().mean(0)
     baseline = (targets[200:] - targets[:200].mean(0)).square().mean(0)
