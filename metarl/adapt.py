@@ -8,7 +8,6 @@ the meta-gradient; `ESTIMATORS` says how.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,8 +47,8 @@ class InnerConfig:
     gae_lambda: float = 1.0
     """Bias-variance trade-off of the advantages; 1 gives Monte Carlo returns minus the baseline."""
     baseline: Literal["linear", "value"] = "linear"
-    """Linear features fitted to each task's returns, or a value network that is trained on all tasks beside the policy.
-    A value network with a gae_lambda below 1 and an entropy bonus makes the inner loss that of advantage actor-critic."""
+    """Linear features fitted to each task's returns, or a value network that is trained beside the policy on all tasks.
+    The latter with a gae_lambda below 1 and an entropy bonus makes the inner loss that of advantage actor-critic."""
     value_lr: float = 1e-3
     """Step size (Adam) of the value network."""
     value_epochs: int = 10
@@ -134,9 +133,3 @@ def sgd_adapt(policy: Policy, loss: InnerLoss, inner_lr: float | Tensor) -> Adap
         return torch.cat([sgd_step(policy, p, t, loss.objective(t), inner_lr) for p, t in groups]), memory
 
     return adapt
-
-
-def require_estimator(estimator: str, allowed: Sequence[str] = tuple(ESTIMATORS)) -> None:
-    """Raise `InputError` unless it is one of `allowed`."""
-    if estimator not in allowed:
-        raise unknown("estimator", estimator, allowed)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from metarl.rollout import Trajectory
 
-
 ValueFunction = Callable[[Trajectory], Tensor]
 """`trajectory -> values [N, T, E]`, in units of reward."""
 

@@ -8,16 +8,17 @@ ProMP (Rothfuss et al. 2018) is the low-variance estimator with clipped outer st
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from torch import Generator, Tensor
 
 from envs.core import Env
-from envs.errors import require, unknown
+from envs.errors import unknown
 from metarl.adapt import ESTIMATORS, InnerConfig, InnerLoss, sgd_adapt
 from metarl.advantage import advantages, standardize
 from metarl.meta_gradient import Rates, TaskGroup
-from metarl.outer import Adam, AdamConfig, Problem, TRPO, TRPOConfig
+from metarl.outer import TRPO, Adam, AdamConfig, Problem, TRPOConfig
 from metarl.policy import Policy
 from metarl.rollout import Adapter, Trajectory, task_slices
 from metarl.value import ValueNetwork
@@ -87,18 +88,9 @@ class MAML:
         advantage = standardize(raw, outer.mask, over_tasks=c.outer_scale == "batch")
 
         def groups(episodes: slice) -> list[TaskGroup]:
-            chosen = [trajectory[:, :, episodes] for trajectory in trajectories]
-            return [
-                TaskGroup(
-                    self.policy,
-                    self.rates,
-                    self.loss,
-                    self.meta,
-                    [t[tasks] for t in chosen],
-                    advantage[tasks][:, :, episodes],
-                )  # fmt: skip
-                for tasks in task_slices(outer)
-            ]
+            some = [trajectory[:, :, episodes] for trajectory in trajectories]
+            make = partial(TaskGroup, self.policy, self.rates, self.loss, self.meta)
+            return [make([t[i] for t in some], advantage[i][:, :, episodes]) for i in task_slices(outer)]
 
         self.meta, metrics = self.optimizer.step(Problem(groups, len(outer), outer.reward.shape[2]), self.meta)
         if self.value is not None:

@@ -8,6 +8,7 @@ meta-parameters moves the adapted policy by products of I - αH, applied to dθ,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -177,7 +178,7 @@ class Linearized:
             if self.second_order:
                 vector = vector - step.hessian(self.rate * vector)
             if inner_kl_coef:
-                vector = vector + inner_kl_coef * step.linearized.gradient(lambda d, k=k: self.group.inner_kl(k, d))
+                vector = vector + inner_kl_coef * step.linearized.gradient(partial(self.group.inner_kl, k))
         return self.group.rates.join(vector, by_rate).sum(0)
 
     def gradient(self, objective: Objective, inner_kl_coef: float = 0.0) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -137,7 +138,8 @@ class Adam:
             gradient = torch.zeros_like(meta)
             for group in groups:
                 here = group.here if k == 0 else group.at(self.leaf.detach())
-                gradient += here.gradient(lambda d, g=group: g.clipped_surrogate(d, self.clip), self.inner_kl_coef) / n
+                objective = partial(group.clipped_surrogate, clip=self.clip)
+                gradient += here.gradient(objective, self.inner_kl_coef) / n
             norms.append(float(gradient.norm()))
             self.leaf.grad = gradient
             self.adam.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ class ValueNetwork:
         self.horizon, self.gamma, self.device = horizon, gamma, generator.device
         sizes = [num_inputs + 1, 64, 64, 1]
         layers: list[nn.Module] = []
-        for i, o in zip(sizes[:-1], sizes[1:], strict=True):
+        for i, o in itertools.pairwise(sizes):
             linear = nn.Linear(i, o, device=generator.device)
             nn.init.orthogonal_(linear.weight, generator=generator)
             nn.init.zeros_(linear.bias)

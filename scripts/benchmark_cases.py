@@ -19,6 +19,7 @@ from envs.physics.base import PhysicsState
 from metarl.cli import Session
 from metarl.linearize import AutogradLinearization, linearize
 from metarl.maml import MAML, MAMLConfig
+from metarl.outer import TRPOConfig
 from metarl.policy import MLPConfig, MLPPolicy
 from metarl.rollout import collect, policy_actor, rollout
 
@@ -79,7 +80,7 @@ def maml(
     env, generator = _make(family, session)
     kind = PlainPolicy if plain else MLPPolicy
     policy = kind(env.observation_space, env.action_space, MLPConfig())
-    algorithm = MAML(MAMLConfig(num_inner_steps=inner_steps, **config), policy, policy.init(generator))
+    algorithm = MAML(MAMLConfig(num_inner_steps=inner_steps, **config), env, policy, generator)
     sampling, optimization = [], []
     for _ in range(repeats + 2):
         task = env.sample_tasks(num_tasks, generator)
@@ -178,9 +179,9 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "maml-40-episodes": (maml, {"num_envs": 40}),
     "maml-2-inner-steps": (maml, {"inner_steps": 2}),
     "maml-3-inner-steps": (maml, {"inner_steps": 3}),
-    "maml-first-order": (maml, {"first_order": True}),
-    "maml-curvature-10-of-20": (maml, {"curvature_episodes": 10}),
-    "maml-curvature-5-of-20": (maml, {"curvature_episodes": 5}),
+    "maml-first-order": (maml, {"estimator": "first-order"}),
+    "maml-curvature-10-of-20": (maml, {"outer": TRPOConfig(curvature_episodes=10)}),
+    "maml-curvature-5-of-20": (maml, {"outer": TRPOConfig(curvature_episodes=5)}),
     "maml-no-groups": (maml, {"groups": False}),
     "maml-plain": (maml, {"groups": False, "plain": True}),
 }

@@ -51,7 +51,7 @@ gymnasium.make("metarl/Point-v0", task={{"goal": [0.3, -0.2]}}).reset(seed=0)
 envs.make("half-cheetah-vel")  # its model is found
 env, generator = envs.make("point", horizon=5), torch.Generator().manual_seed(0)
 policy = make_policy(env.observation_space, env.action_space, MLPConfig((4,)))
-algorithm = MAML(MAMLConfig(), policy, policy.init(generator))
+algorithm = MAML(MAMLConfig(), env, policy, generator)
 task = env.sample_tasks(2, generator)
 before = algorithm.params.clone()
 algorithm.update(collect(env, policy, algorithm.params, task, algorithm.adapters(), 3, generator))

@@ -11,7 +11,8 @@ from metarl import losses
 from metarl.adapt import InnerLoss
 from metarl.advantage import advantages, standardize
 from metarl.linearize import linearize
-from metarl.maml import TaskGroup
+from metarl.meta_gradient import TaskGroup
+from metarl.outer import TRPOConfig
 
 SETTINGS = pytest.mark.parametrize("config", [{"num_inner_steps": 1}, {"num_inner_steps": 3}], ids=["K=1", "K=3"])
 
@@ -23,7 +24,11 @@ def outer_advantage(problem):
 
 def group_of(problem, tasks=slice(None)):
     a, advantage = problem.algorithm, outer_advantage(problem)[tasks]
-    return TaskGroup(problem.policy, a.config, a.params, [t[tasks] for t in problem.trajectories], advantage)
+    return TaskGroup(problem.policy, a.rates, a.loss, a.meta, [t[tasks] for t in problem.trajectories], advantage)
+
+
+def surrogate_gradient(group):
+    return group.here.gradient(group.surrogate)
 
 
 def plain_outer(problem, params, tasks=slice(None)):
@@ -43,7 +48,7 @@ def plain_outer(problem, params, tasks=slice(None)):
 
     old_start = problem.algorithm.params.clone().requires_grad_()
     old, _ = problem.policy.bind(adapted(old_start, False).detach())(outer.inputs, None)
-    new, _ = problem.policy.bind(adapted(params, not config.first_order))(outer.inputs, None)
+    new, _ = problem.policy.bind(adapted(params, config.estimator != "first-order"))(outer.inputs, None)
     advantage = outer_advantage(problem)[tasks]
     surrogate = losses.surrogate(new, outer.action, advantage, outer.mask, old.log_prob(outer.action))
     return surrogate, losses.kl_divergence(old, new, outer.mask)
@@ -58,31 +63,31 @@ def central_difference(function, at, direction, step):
 
 
 @SETTINGS
-@pytest.mark.parametrize("first_order", [False, True])
-def test_meta_gradient_equals_autograd_through_adaptation(build_problem, config, first_order):
-    problem = build_problem(**config, first_order=first_order)
+@pytest.mark.parametrize("estimator", ["naive", "first-order"])
+def test_meta_gradient_equals_autograd_through_adaptation(build_problem, config, estimator):
+    problem = build_problem(**config, estimator=estimator)
     params = problem.algorithm.params.clone().requires_grad_()
     expected = torch.autograd.grad(plain_outer(problem, params)[0].sum(), params)[0]
-    assert relative(group_of(problem).gradient(), expected) < 1e-10
+    assert relative(surrogate_gradient(group_of(problem)), expected) < 1e-10
 
 
 def test_second_order_differs_from_first_order(build_problem):
-    second, first = (group_of(build_problem(first_order=flag)).gradient() for flag in (False, True))
+    second, first = (surrogate_gradient(group_of(build_problem(estimator=e))) for e in ("naive", "first-order"))
     assert relative(second, first) > 1e-2
 
 
 @SETTINGS
 def test_batched_meta_gradient_equals_a_loop_over_tasks(build_problem, config):
     problem = build_problem(**config)
-    loop = sum(group_of(problem, slice(i, i + 1)).gradient() for i in range(3))
-    assert relative(group_of(problem).gradient(), loop) < 1e-10
+    loop = sum(surrogate_gradient(group_of(problem, slice(i, i + 1))) for i in range(3))
+    assert relative(surrogate_gradient(group_of(problem)), loop) < 1e-10
 
 
 @SETTINGS
 def test_meta_gradient_equals_finite_differences_of_the_post_adaptation_loss(build_problem, config):
     problem = build_problem(**config)
     group = group_of(problem)
-    gradient = group.gradient()
+    gradient = surrogate_gradient(group)
     for seed in range(3):
         direction = torch.randn(len(gradient), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         numeric = central_difference(lambda p: group.evaluate(p)[0], problem.algorithm.params, direction, 1e-5)
@@ -91,9 +96,9 @@ def test_meta_gradient_equals_finite_differences_of_the_post_adaptation_loss(bui
 
 def test_first_order_is_the_gradient_at_the_adapted_parameters(build_problem):
     """With the inner Jacobian taken as the identity, the meta-gradient is the outer gradient where adaptation led."""
-    problem = build_problem(num_inner_steps=3, first_order=True)
+    problem = build_problem(num_inner_steps=3, estimator="first-order")
     group = group_of(problem)
-    assert relative(group.gradient(), group.linearized.gradient(group.surrogate).sum(0)) < 1e-12
+    assert relative(surrogate_gradient(group), group.here.outer.gradient(group.surrogate).sum(0)) < 1e-12
 
 
 @SETTINGS
@@ -120,7 +125,7 @@ def test_curvature_equals_differences_of_the_kl_gradient(build_problem, config):
     assert kl_gradient(params).norm() < 1e-12
     direction = torch.randn(len(params), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     numeric = central_difference(kl_gradient, params, direction, 1e-5)
-    assert relative(group.curvature(direction), numeric) < 1e-6
+    assert relative(group.here.curvature()(direction), numeric) < 1e-6
 
 
 def test_inner_hessian_product_equals_differences_of_inner_gradients(build_problem):
@@ -145,7 +150,7 @@ def test_update_lowers_the_surrogate_within_the_trust_region(build_problem):
     surrogate, kl = (group.evaluate(algorithm.params) / 3).tolist()
     assert metrics["step"] > 0 and not torch.equal(algorithm.params, before)
     assert surrogate < float(group.surrogate(group.old).mean())
-    assert 0 < kl <= algorithm.config.max_kl
+    assert 0 < kl <= algorithm.config.outer.max_kl
     assert (metrics["loss"], metrics["kl"]) == pytest.approx((surrogate, kl))
 
 
@@ -158,11 +163,11 @@ def test_groups_of_tasks_change_the_update_by_rounding_alone(build_problem, monk
 
 
 def test_curvature_of_some_episodes_gives_another_step_within_the_trust_region(build_problem):
-    whole, some, all_of_them = (build_problem(curvature_episodes=k) for k in (0, 3, 4))
+    whole, some, all_of_them = (build_problem(outer=TRPOConfig(curvature_episodes=k)) for k in (0, 3, 4))
     metrics = [problem.algorithm.update(problem.trajectories) for problem in (whole, some, all_of_them)]
     assert torch.equal(whole.algorithm.params, all_of_them.algorithm.params)
     assert relative(some.algorithm.params, whole.algorithm.params) > 1e-3
-    assert metrics[1]["step"] > 0 and metrics[1]["kl"] <= some.algorithm.config.max_kl
+    assert metrics[1]["step"] > 0 and metrics[1]["kl"] <= some.algorithm.config.outer.max_kl
     assert metrics[1]["grad_norm"] == metrics[0]["grad_norm"], "the gradient uses every episode"
 
 
