@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args, get_type_hints
 
 from torch import Generator, Tensor
 
 from envs.core import Env
 from envs.errors import require
 from metarl.maml import MAML, MAMLConfig
-from metarl.outer import AdamConfig, TRPOConfig
 from metarl.policy import MLPConfig, Policy, make_policy
 from metarl.reptile import Reptile, ReptileConfig
 from metarl.rollout import Adapter, Trajectory
 
 AlgorithmConfig = MAMLConfig | ReptileConfig
-KINDS = {c.__name__: c for c in (MAMLConfig, ReptileConfig, TRPOConfig, AdamConfig, MLPConfig)}
-"""Configurations that a run's config.json names, where a field may hold one of several."""
 
 
 class Algorithm(Protocol):
@@ -104,7 +101,7 @@ def from_dict(default: Any, values: dict[str, Any]) -> Any:
         kind = (int, float) if fields[name].type in (float, "float") else type(old)
         if dataclasses.is_dataclass(old) and isinstance(value, dict):
             inner = {k: v for k, v in value.items() if k != "kind"}
-            value = from_dict(KINDS[value["kind"]]() if "kind" in value else old, inner)
+            value = from_dict(_default_of_kind(default, name, value.get("kind")), inner)
             kind = object
         elif isinstance(value, list):
             value = tuple(value)
@@ -112,3 +109,14 @@ def from_dict(default: Any, values: dict[str, Any]) -> Any:
             raise TypeError(f"{name} cannot be {value!r} where {old!r} is right")
         changes[name] = value
     return dataclasses.replace(default, **changes)
+
+
+def _default_of_kind(config: Any, name: str, kind: Any) -> Any:
+    """What a field of `config` may hold that is of this class; what it holds where `kind` is None."""
+    held = getattr(config, name)
+    if kind in (None, type(held).__name__):
+        return held
+    allowed = {c.__name__: c for c in get_args(get_type_hints(type(config))[name])} or {type(held).__name__: held}
+    if kind not in allowed:
+        raise TypeError(f"{name} cannot be of kind {kind!r}, only of {' or '.join(allowed)}")
+    return allowed[kind]()

@@ -176,7 +176,9 @@ class Linearized:
             step = self.steps[k]
             by_rate = by_rate - step.gradient * vector
             if self.second_order:
-                vector = vector - step.hessian(self.rate * vector)
+                each = isinstance(self.rate, Tensor)  # a single rate commutes with the Hessian
+                product = step.hessian(self.rate * vector) if each else self.rate * step.hessian(vector)
+                vector = vector - product
             if inner_kl_coef:
                 vector = vector + inner_kl_coef * step.linearized.gradient(partial(self.group.inner_kl, k))
         return self.group.rates.join(vector, by_rate).sum(0)

@@ -77,6 +77,10 @@ class AdamConfig:
             self.target_inner_kl == 0 or self.inner_kl_coef > 0,
             "target_inner_kl adapts inner_kl_coef, which must then start above 0, such as 5e-4.",
         )
+        require(
+            self.inner_kl_coef == 0 or self.num_outer_steps > 1,
+            "inner_kl_coef acts from the second outer step on; with num_outer_steps 1, set it to 0.",
+        )
 
 
 @dataclass(frozen=True)

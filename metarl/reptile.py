@@ -162,7 +162,7 @@ class Reptile:
         move = (params - self.params).mean(0)
         self.params = self.params + outer_lr * move
         self.updates += 1
-        if self.updates > (1 - c.average_last) * self.num_iterations:
+        if self.updates + c.average_last * self.num_iterations > self.num_iterations:
             self.averaged += 1
             self.mean = self.params if self.averaged == 1 else torch.lerp(self.mean, self.params, 1 / self.averaged)
         metrics = {"move_norm": float(move.norm()), "outer_lr": outer_lr}

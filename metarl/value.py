@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import torch
@@ -36,21 +37,25 @@ class ValueNetwork:
     def _inputs(self, trajectory: Trajectory) -> Tensor:
         n, horizon, num_envs, _ = trajectory.obs.shape
         time = torch.arange(horizon, device=self.device) % self.horizon / self.horizon
-        return torch.cat([trajectory.obs, time.view(1, -1, 1, 1).expand(n, horizon, num_envs, 1)], -1)
+        inputs = torch.cat([trajectory.obs, time.view(1, -1, 1, 1).expand(n, horizon, num_envs, 1)], -1)
+        return inputs.to(self.shift.dtype)
 
     @torch.no_grad()
     def __call__(self, trajectory: Trajectory) -> Tensor:
         """Values [N, T, E], in units of reward."""
-        parameter = next(self.module.parameters())
-        inputs = self._inputs(trajectory).to(parameter.dtype)
-        return (self.module(inputs).squeeze(-1) * self.scale + self.shift).to(trajectory.reward.dtype)
+        value = self.module(self._inputs(trajectory)).squeeze(-1)
+        return (value * self.scale + self.shift).to(trajectory.reward.dtype)
 
     def fit(self, trajectories: list[Trajectory], epochs: int, generator: Generator) -> float:
-        """Regress on the discounted returns. Returns the explained variance before, 1 at best."""
-        targets = [discounted_sum(t.reward, self.gamma) for t in trajectories]
+        """Regress on the discounted returns.
+
+        Returns:
+            The explained variance before, 1 at best; NaN when the fit left parameters that are not finite.
+        """
+        targets = [discounted_sum(t.reward, self.gamma).to(self.shift.dtype) for t in trajectories]
         keep = [t.mask.bool() for t in trajectories]
         target = torch.cat([y[k] for y, k in zip(targets, keep, strict=True)])
-        before = torch.cat([self(t)[k] for t, k in zip(trajectories, keep, strict=True)])
+        before = torch.cat([self(t)[k].to(self.shift.dtype) for t, k in zip(trajectories, keep, strict=True)])
         explained = 1 - float((target - before).var() / target.var().clamp_min(1e-12))
         inputs = torch.cat([self._inputs(t)[k] for t, k in zip(trajectories, keep, strict=True)])
         self.fitted += 1
@@ -65,7 +70,8 @@ class ValueNetwork:
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
-        return explained
+        finite = all(bool(p.isfinite().all()) for p in self.module.parameters())
+        return explained if finite else math.nan
 
     def state_dict(self) -> dict[str, Any]:
         return {

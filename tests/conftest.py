@@ -29,10 +29,12 @@ settings.load_profile("repeatable")
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
-def tiny_run(path: Path, horizon: int = 5, hidden_sizes: tuple[int, ...] = (4,), inner_lr=0.1, **fields) -> Run:
+def tiny_run(
+    path: Path, horizon: int = 5, hidden_sizes: tuple[int, ...] = (4,), inner_lr=0.1, algorithm=None, **fields
+) -> Run:
     """A run on Point whose iteration takes milliseconds, in a folder of its own."""
     sizes = {"num_iterations": 6, "meta_batch_size": 2, "num_envs": 3, "eval_num_envs": 4}
-    policy, algorithm = MLPConfig(hidden_sizes), MAMLConfig(inner_lr=inner_lr)
+    policy, algorithm = MLPConfig(hidden_sizes), algorithm or MAMLConfig(inner_lr=inner_lr)
     config = TrainConfig(policy=policy, algorithm=algorithm, **{**sizes, **fields})
     run = Run(path, "maml-point", config, envs.make_config("point", horizon=horizon))
     run.create()

@@ -25,9 +25,11 @@ import torch
 
 import envs
 from metarl.cli import option
-from metarl.config import PRESETS, TrainConfig
+from metarl.config import TrainConfig
 from metarl.maml import MAMLConfig
+from metarl.outer import TRPOConfig
 from metarl.policy import MLPConfig
+from metarl.presets import METHODS, PRESETS, SUITES
 from metarl.run import Run
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -239,10 +241,11 @@ def test_options_are_found_before_they_are_parsed():
 NEW = ["train", "maml-point", "--run-dir", "new", *TINY]
 BAD_INPUT = {
     # name: (script and arguments, words of the message)
-    "no arguments": (["train"], "Name a preset first: train.py PRESET; presets: maml-point."),
+    "no arguments": (["train"], "Name a preset first, such as train.py maml-point; train.py --help lists them."),
     "options but no preset": (["train", "--seed", 1], "Name a preset first"),
     "unknown preset": (["train", "maml-pont"], "Unknown preset 'maml-pont'. Did you mean 'maml-point'?"),
-    "strange preset": (["train", "ppo"], "Unknown preset 'ppo'. Known: maml-point."),
+    "strange preset": (["train", "xyz"], "Unknown preset 'xyz'. Known: fomaml-bandit, "),
+    "a method without a family": (["train", "promp"], "Unknown preset 'promp'. Did you mean 'promp-point'?"),
     "unknown field": ([*NEW, "--num-iteration", 5], "Unrecognized options: --num-iteration", "--num-iterations INT"),
     "unknown env field": ([*NEW, "--env.goal-scal", 5], "Unrecognized options: --env.goal-scal", "--env.goal-scale"),
     "no number": ([*NEW, "--num-iterations", "many"], "Error parsing --num-iterations"),
@@ -252,13 +255,23 @@ BAD_INPUT = {
     "no checkpoints": ([*NEW, "--checkpoint-every", 0], "checkpoint_every must be at least 1, not 0."),
     "negative learning rate": ([*NEW, "--inner-lr", -1], "inner_lr must be a number of at least 0, not -1.0."),
     "learning rate nan": ([*NEW, "--inner-lr", "nan"], "inner_lr must be a number of at least 0, not nan."),
+    "an option of other methods": (["train", "promp-point", "--run-dir", "new", "--max-kl", 0.1],
+        "The preset promp-point has no --max-kl; the methods that have it: maml, fomaml, meta-sgd."),
+    "an estimator for Reptile": (["train", "reptile-point", "--run-dir", "new", "--estimator=lvc"],
+        "The preset reptile-point has no --estimator; the methods that have it: maml, fomaml, maml-ppo, "),
+    "a loss that MAML does not have": ([*NEW, "--inner_loss", "ppo"],
+        "The preset maml-point has no --inner-loss; the methods that have it: reptile."),
+    "an unknown estimator": ([*NEW, "--estimator", "dise"], "invalid choice 'dise'", "'lvc', 'dice'"),
+    "several steps of a policy gradient": (["train", "maml-vpg-point", "--run-dir", "new", "--num-outer-steps", 2],
+        "(objective 'vpg') holds for one step on its data; set num_outer_steps to 1."),
     "discount above one": ([*NEW, "--gamma", 1.5], "gamma must lie in [0, 1], not 1.5."),
     "no units": ([*NEW, "--hidden-sizes", 0], "hidden_sizes must be positive, not (0,)."),
     "unknown activation": ([*NEW, "--activation", "gelu"], "activation must be 'tanh' or 'relu', not 'gelu'."),
     "negative seed": ([*NEW, "--seed", -1], "seed must lie in 0 .. 2^63 - 1, not -1."),
     "no steps": ([*NEW, "--env.horizon", 0], "horizon must be at least 1 step, not 0."),
     "unknown reward": ([*NEW, "--env.reward", "nonsense"], "invalid choice 'nonsense'", "'squared', 'distance'"),
-    "unknown environment": ([*NEW, "--env", "nonsense"], "Unknown environment 'nonsense'. Known: bernoulli-bandit"),
+    "unknown environment": ([*NEW, "--env", "nonsense"], "Unknown environment 'nonsense'. Known:",
+        "bernoulli-bandit"),
     "environment nearly right": ([*NEW, "--env=pont"], "Unknown environment 'pont'. Did you mean 'point'?"),
     "unknown env preset": ([*NEW, "--env-preset", "nonsense"], "Unknown preset of 'point' 'nonsense'. Known: finn2017"),
     "unknown device": ([*NEW, "--device", "tpu"], "invalid choice 'tpu'"),
@@ -345,9 +358,10 @@ def test_cuda_without_cuda(command, script, trained, tmp_path, files, monkeypatc
 
 
 def test_a_process_of_its_own_tells_bad_input_the_same_way(tmp_path):
-    assert Script("train", "maml-pont", cwd=tmp_path).finish() == (
-        2, "", "error: Unknown preset 'maml-pont'. Did you mean 'maml-point'? Known: maml-point.\n",
-    )  # fmt: skip
+    status, out, err = Script("train", "maml-pont", cwd=tmp_path).finish()
+    assert (status, out) == (2, "")
+    known = ", ".join(sorted(PRESETS))
+    assert err == f"error: Unknown preset 'maml-pont'. Did you mean 'maml-point'? Known: {known}.\n"
     assert not list(tmp_path.iterdir())
 
 
@@ -389,29 +403,32 @@ def test_numbers_that_are_not_finite_end_in_one_sentence(script, tmp_path, sente
 
 def names_of(*configs: type) -> set[str]:
     """Options for the fields of config classes, such as --inner-lr."""
-    nested = {"policy", "algorithm", "session", "run_dir"}
+    nested = {"policy", "algorithm", "outer", "session", "run_dir"}
     fields = {field.name for config in configs for field in dataclasses.fields(config)} - nested
     return {f"--{name.replace('_', '-')}" for name in fields}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["maml-point", "--help"]])
-def test_the_help_of_train_names_every_preset_and_field(script, arguments, tmp_path, monkeypatch):
+def test_the_help_of_train_names_every_method_family_and_field(script, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = script("train", *arguments)
     assert (result.status, result.err) == (0, "")
     options = set(re.findall(r"--[a-z.-]+", result.out))
     env = {f"--env.{field.name.replace('_', '-')}" for field in dataclasses.fields(envs.point.PointConfig)}
     session = {"--device", "--num-threads", "--imports"}
-    assert options >= names_of(TrainConfig, MLPConfig, MAMLConfig) | env | session | {"--run-dir", "--resume"}
-    for name, make in PRESETS.items():
-        assert f"{name}: {make.__doc__}" in result.out
+    assert options >= names_of(TrainConfig, MLPConfig, MAMLConfig, TRPOConfig) | env | session | {
+        "--run-dir",
+        "--resume",
+    }
+    for name, item in {**METHODS, **SUITES}.items():
+        assert f"{name}: {item.about}" in plain(result.out)
     assert not list(tmp_path.iterdir())
 
 
 def test_every_field_has_a_meaning_in_the_help(script):
     """A line of help that gives a default and nothing else would be a field without a docstring."""
     text = plain(script("train", "--help").out)
-    for name in sorted(names_of(TrainConfig, MLPConfig, MAMLConfig)):
+    for name in sorted(names_of(TrainConfig, MLPConfig, MAMLConfig, TRPOConfig)):
         meaning = re.search(rf"{name}[ ,][^(]*? [A-Za-z][a-z][^()]*\(", text)
         assert meaning is not None, name
 

@@ -9,6 +9,7 @@ from torch import Generator
 
 import envs
 from metarl.maml import MAML, MAMLConfig
+from metarl.outer import Adam, AdamConfig
 from metarl.policy import MLPConfig, make_policy
 from metarl.rollout import collect
 
@@ -18,12 +19,16 @@ def build(seed: int = 0, activation: str = "tanh", **config) -> SimpleNamespace:
     env = envs.make("point", horizon=6, goal_tolerance=0.15)
     generator = Generator().manual_seed(seed)
     policy = make_policy(env.observation_space, env.action_space, MLPConfig((5, 4), activation))
-    algorithm = MAML(MAMLConfig(**{"inner_lr": 0.3, "gamma": 0.97, "gae_lambda": 0.9, **config}), env, policy, generator)
+    algorithm = MAML(
+        MAMLConfig(**{"inner_lr": 0.3, "gamma": 0.97, "gae_lambda": 0.9, **config}), env, policy, generator
+    )
     task = env.sample_tasks(3, generator)
     trajectories = collect(env, policy, algorithm.params, task, algorithm.adapters(), 4, generator)
     assert any((t.mask == 0).any() for t in trajectories), "the problem should contain terminated episodes"
     trajectories = [t.map(lambda x: x.double() if x.is_floating_point() else x) for t in trajectories]
     algorithm.meta = algorithm.meta.double()
+    if isinstance(algorithm.config.outer, AdamConfig):
+        algorithm.optimizer = Adam(algorithm.config.outer, algorithm.meta)
     return SimpleNamespace(env=env, policy=policy, algorithm=algorithm, trajectories=trajectories, generator=generator)
 
 

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 def test_an_update_on_cuda_equals_one_on_the_cpu(build_problem):
     cpu, cuda = build_problem(num_inner_steps=2), build_problem(num_inner_steps=2)
-    cuda.algorithm.params = cuda.algorithm.params.cuda()
+    cuda.algorithm.meta = cuda.algorithm.meta.cuda()
     before = cpu.algorithm.update(cpu.trajectories)
     after = cuda.algorithm.update([t.to("cuda") for t in cuda.trajectories])
     assert after == pytest.approx(before, rel=1e-6)

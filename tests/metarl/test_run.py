@@ -31,7 +31,7 @@ def same_state(a: Run, b: Run) -> bool:
 
 def changed(run: Run) -> Run:
     """As some training would leave it."""
-    run.algorithm.params = run.algorithm.params + torch.rand(len(run.algorithm.params), generator=run.generator)
+    run.algorithm.meta = run.algorithm.meta + torch.rand(len(run.algorithm.meta), generator=run.generator)
     run.iteration, run.env_steps, run.seconds = 4, 240, 1.5
     return run
 
@@ -115,17 +115,22 @@ def test_a_run_folder_that_cannot_be_made(make_run, tmp_path, monkeypatch, sente
 
 def test_a_family_with_fields_of_other_types_comes_back_as_it_was(make_run, monkeypatch):
     @dataclasses.dataclass(frozen=True)
+    class Wind:
+        speed: float = 0.0
+
+    @dataclasses.dataclass(frozen=True)
     class Config(envs.point.PointConfig):
         gravity: float = 1  # a float by its annotation
         masses: tuple[float, ...] = (1.0, 2.0)
         label: str | None = None
+        wind: Wind = dataclasses.field(default_factory=Wind)
 
     monkeypatch.setitem(
         envs.FAMILIES, "own", envs.Family("own", "metarl/Own-v0", envs.point.Point, {"a": Config(horizon=5)})
     )
     run = make_run("first")
     config = dataclasses.replace(run.config, env="own", env_preset="a")
-    own = Config(horizon=5, gravity=0.5, masses=(3.0,), label="x")
+    own = Config(horizon=5, gravity=0.5, masses=(3.0,), label="x", wind=Wind(2.0))
     Run(run.path.with_name("own"), "maml-point", config, own).create()
     assert Run.open(run.path.with_name("own")).env_config == own
     monkeypatch.delitem(envs.FAMILIES, "own")
@@ -150,13 +155,25 @@ DAMAGE = {
     "train is a list": (lambda text: '{"preset": "x", "train": [], "env": {"config": {}}}', "damaged"),
     "unknown field": (edit(momentum=0.9), "TrainConfig has no field 'momentum'"),
     "unknown nested field": (edit(policy={"depth": 3}), "MLPConfig has no field 'depth'"),
+    "unknown kind": (edit(algorithm={"kind": "PPOConfig"}),
+        "algorithm cannot be of kind 'PPOConfig', only of MAMLConfig or ReptileConfig"),
+    "unknown nested kind": (edit(algorithm={"kind": "MAMLConfig", "outer": {"kind": "SGDConfig"}}),
+        "outer cannot be of kind 'SGDConfig', only of TRPOConfig or AdamConfig"),
+    "a kind of another field": (edit(policy={"kind": "AdamConfig", "clip": 0.1}),
+        "policy cannot be of kind 'AdamConfig', only of MLPConfig"),
+    "a kind that is none": (edit(algorithm={"kind": ["MAMLConfig"]}), "damaged"),
+    "an algorithm that is none": (edit(algorithm="MAML"), "algorithm cannot be 'MAML'"),
+    "a field of another kind": (edit(algorithm={"kind": "ReptileConfig", "estimator": "lvc"}),
+        "ReptileConfig has no field 'estimator'"),
+    "a method before its kinds": (edit(algorithm={"inner_lr": 0.1, "first_order": False, "max_kl": 0.01}),
+        "damaged or of another version: MAMLConfig has no field 'first_order'"),
     "wrong type": (edit(num_envs="many"), "num_envs cannot be 'many' where 20 is right"),
     "a fraction of a task": (edit(meta_batch_size=2.5), "meta_batch_size cannot be 2.5 where 20 is right"),
     "impossible": (edit(meta_batch_size=0), "meta_batch_size must be at least 1"),
     "null": (edit(num_envs=None), "damaged"),
     "unknown preset": (edit(env_preset="finn2016"), "Did you mean 'finn2017'"),
     "unknown family": (edit(env="plane"), "'plane', which is not registered"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", DAMAGE)
@@ -239,6 +256,7 @@ FOREIGN = {
     "no generator": lambda state: {k: v for k, v in state.items() if k != "generator"},
     "no parameters": lambda state: {**state, "algorithm": {}},
     "parameters that are none": lambda state: {**state, "algorithm": {"params": "many"}},
+    "no outer optimizer": lambda state: {**state, "algorithm": {"params": state["algorithm"]["params"]}},
     "an iteration that is none": lambda state: {**state, "iteration": "last"},
     "a generator that is none": lambda state: {**state, "generator": torch.zeros_like(state["generator"])},
 }

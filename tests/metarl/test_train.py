@@ -14,6 +14,9 @@ import pytest
 import torch
 
 from envs import InputError
+from metarl.maml import MAMLConfig
+from metarl.outer import AdamConfig
+from metarl.reptile import ReptileConfig
 from metarl.run import Run
 from metarl.train import NonFiniteError, StopSignals, train, train_iteration
 
@@ -108,6 +111,46 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(make_run, checkpoi
     assert metrics(second) == metrics(whole)
 
 
+METHODS = {
+    "promp": MAMLConfig(estimator="lvc", outer=AdamConfig(inner_kl_coef=1e-3, target_inner_kl=1e-3)),
+    "meta-sgd": MAMLConfig(learned_rates="parameter"),
+    "meta-sgd by adam": MAMLConfig(learned_rates="tensor", outer=AdamConfig()),
+    "value": MAMLConfig(baseline="value", gae_lambda=0.9, entropy_coef=0.01),
+    "reptile": ReptileConfig(average_last=0.75),
+    "reptile with everything": ReptileConfig(inner_loss="ppo", inner_optimizer="adam", baseline="value"),
+}
+
+
+def bits(state) -> list:
+    """All leaves of a run's state, tensors as lists, but for its training time."""
+    if isinstance(state, dict):
+        return [bits(value) for key, value in state.items() if key != "seconds"]
+    if isinstance(state, list):
+        return [bits(value) for value in state]
+    return state.tolist() if isinstance(state, torch.Tensor) else state
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_resumes_in_the_middle_to_the_bit(make_run, method):
+    settings = {"algorithm": METHODS[method], "num_iterations": 4}
+    whole, run = trained_run(make_run("whole", **settings)), make_run("stopped", **settings)
+    untouched = bits(run.state_dict())
+    with pytest.raises(ZeroDivisionError), run.undone_on_error():
+        train_iteration(run)
+        assert bits(run.state_dict()) != untouched
+        _ = 1 / 0
+    assert bits(run.state_dict()) == untouched
+    for _ in range(2):
+        run.log(train_iteration(run))
+    run.save()
+    again = Run.open(run.path)
+    assert again.config == run.config and bits(again.state_dict()) == bits(run.state_dict())
+    trained_run(again)
+    assert metrics(again) == metrics(whole)
+    assert bits(again.state_dict()) == bits(whole.state_dict())
+    assert torch.equal(Run.open(again.path).algorithm.eval_params, whole.algorithm.eval_params)
+
+
 def test_what_came_after_the_checkpoint_is_done_again_and_logged_once(make_run):
     """As after a kill: metrics beyond the checkpoint, the last line half written."""
     whole = trained_run(make_run("whole"))
@@ -181,12 +224,23 @@ def test_an_update_that_is_not_finite_is_taken_back(make_run, two_iterations, se
         def spoiled(trajectories, run=run, update=update, name=name, value=value, poison=poison):
             result = update(trajectories)
             if run.iteration == 2:
-                run.algorithm.params = run.algorithm.params * (math.inf if poison else 2.0)
+                run.algorithm.meta = run.algorithm.meta * (math.inf if poison else 2.0)
                 result[name] = value
             return result
 
         monkeypatch.setattr(run.algorithm, "update", spoiled)
         assert f"({name})" in stops_at_iteration_3(run, two_iterations, sentence)
+
+
+def test_a_value_network_that_is_not_finite_is_taken_back(make_run, sentence, monkeypatch):
+    """Its own numbers would not show before the next iteration, when they are in the checkpoint."""
+    run = make_run(algorithm=MAMLConfig(baseline="value"))
+    before, value = bits(run.state_dict()), run.algorithm.value
+    monkeypatch.setattr(value.optimizer, "step", lambda: value.module[0].weight.data.fill_(math.nan))
+    with pytest.raises(NonFiniteError) as error:
+        train(run, quiet=True)
+    assert "Iteration 1 met numbers that are not finite (value_explained)" in sentence(error)
+    assert bits(Run.open(run.path).state_dict()) == before
 
 
 def test_a_huge_inner_step_stops_training_at_once(make_run, sentence):

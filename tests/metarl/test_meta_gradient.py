@@ -1,0 +1,232 @@
+"""Estimators of the meta-gradient and learned inner rates, against autograd through plainly written adaptation."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+
+import pytest
+import torch
+from plain_meta import outer_advantage, outer_gradient, outer_loss, random_like, relative
+
+from metarl.adapt import ESTIMATORS, InnerLoss
+from metarl.linearize import linearize
+from metarl.meta_gradient import Rates, TaskGroup
+
+KINDS = ["none", "tensor", "parameter"]
+every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+depths = pytest.mark.parametrize("depth", [1, 3])
+
+
+def group_of(problem, tasks=slice(None), rates=None, meta=None):
+    a = problem.algorithm
+    trajectories, advantage = [t[tasks] for t in problem.trajectories], outer_advantage(problem)[tasks]
+    return TaskGroup(
+        problem.policy, rates or a.rates, a.loss, a.meta if meta is None else meta, trajectories, advantage
+    )
+
+
+def meta_gradient(group):
+    return group.here.gradient(group.surrogate)
+
+
+def moved(problem, by=0.05):
+    """Meta-parameters beside the collecting ones."""
+    return problem.algorithm.meta + by * random_like(problem.algorithm.meta, seed=7)
+
+
+# --- Estimators --------------------------------------------------------------------------------------------------
+
+
+def test_inner_losses_share_their_gradient_where_the_data_were_collected_and_differ_in_their_hessian(build_problem):
+    problem = build_problem()
+    trajectory = problem.trajectories[0]
+    params = problem.algorithm.params.expand(3, -1)
+    here = linearize(problem.policy, params, trajectory.inputs)
+    old_log_prob = here.distribution.detach().log_prob(trajectory.action)
+    vector = random_like(params)
+    gradients, products = {}, {}
+    for estimator in ESTIMATORS:
+        objective = InnerLoss(0.97, 0.9, estimator, entropy_coef=0.1).objective(trajectory, old_log_prob)
+        gradients[estimator], product = here.hessian(objective)
+        products[estimator] = product(vector)
+    assert all(relative(g, gradients["naive"]) < 1e-12 for g in gradients.values())
+    for a, b in (("naive", "lvc"), ("naive", "dice"), ("lvc", "dice")):
+        assert relative(products[a], products[b]) > 1e-2
+
+
+@every_estimator
+@depths
+@every_kind
+def test_the_meta_gradient_equals_autograd_through_adaptation(build_problem, estimator, depth, kind):
+    problem = build_problem(estimator=estimator, num_inner_steps=depth, learned_rates=kind, entropy_coef=0.05)
+    group, meta = group_of(problem), problem.algorithm.meta
+    assert relative(meta_gradient(group), outer_gradient(problem, meta)) < 1e-10
+    elsewhere = group.at(moved(problem)).gradient(group.surrogate)
+    assert relative(elsewhere, outer_gradient(problem, moved(problem))) < 1e-10
+    assert relative(elsewhere, meta_gradient(group)) > 1e-3
+
+
+@pytest.mark.parametrize("estimator", ["naive", "lvc", "dice"])
+@depths
+@every_kind
+def test_the_meta_gradient_equals_finite_differences_of_evaluate(build_problem, estimator, depth, kind):
+    problem = build_problem(estimator=estimator, num_inner_steps=depth, learned_rates=kind)
+    group, meta = group_of(problem), problem.algorithm.meta
+    direction = random_like(meta)
+    up, down = (group.evaluate(meta + h * direction)[0] for h in (1e-5, -1e-5))
+    assert float(meta_gradient(group) @ direction) == pytest.approx(float(up - down) / 2e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize("estimator", ["naive", "lvc", "dice"])
+def test_evaluate_equals_plain_adaptation_and_losses(build_problem, estimator):
+    problem = build_problem(estimator=estimator, num_inner_steps=2, learned_rates="tensor")
+    surrogate, kl, inner = outer_loss(problem, moved(problem).requires_grad_())
+    group = group_of(problem)
+    torch.testing.assert_close(group.evaluate(moved(problem)), torch.stack([surrogate, kl]).detach())
+    torch.testing.assert_close(group.inner_divergence(moved(problem)), inner.detach())
+    assert float(inner.detach()) > 1e-4
+
+
+def test_first_order_tends_to_the_whole_gradient_as_the_inner_step_shrinks(build_problem):
+    """What it leaves out is α times a Hessian: half of α, half of the error."""
+
+    def error(inner_lr):
+        rates = Rates("fixed", inner_lr, whole.policy)
+        return relative(*(meta_gradient(group_of(problem, rates=rates)) for problem in (first, whole)))
+
+    whole, first = build_problem(), build_problem(estimator="first-order")
+    errors = [error(inner_lr) for inner_lr in (4e-3, 2e-3, 1e-3)]
+    assert errors[0] > 1e-4
+    assert [a / b for a, b in itertools.pairwise(errors)] == pytest.approx([2, 2], rel=0.02)
+
+
+@every_estimator
+@every_kind
+def test_a_batch_of_tasks_equals_a_loop_over_them(build_problem, estimator, kind):
+    problem = build_problem(estimator=estimator, num_inner_steps=2, learned_rates=kind)
+    loop = [group_of(problem, slice(i, i + 1)) for i in range(3)]
+    whole = group_of(problem)
+    assert relative(meta_gradient(whole), sum(meta_gradient(group) for group in loop)) < 1e-10
+    direction = random_like(problem.algorithm.meta)
+    curvature = sum(group.here.curvature()(direction) for group in loop)
+    assert relative(whole.here.curvature()(direction), curvature) < 1e-10
+
+
+# --- The Jacobian and learned rates ------------------------------------------------------------------------------
+
+
+@every_estimator
+@every_kind
+def test_push_and_pull_are_transposes(build_problem, estimator, kind):
+    problem = build_problem(estimator=estimator, num_inner_steps=3, learned_rates=kind)
+    group = group_of(problem)
+    for here in (group.here, group.at(moved(problem))):
+        change = random_like(problem.algorithm.meta)
+        at_adapted = random_like(problem.algorithm.params.expand(3, -1), seed=1)
+        there = float((here.push(change) * at_adapted).sum())
+        assert there == pytest.approx(float(change @ here.pull(at_adapted)), rel=1e-10)
+
+
+@every_kind
+def test_push_is_how_adapted_parameters_move(build_problem, kind):
+    problem = build_problem(estimator="dice", num_inner_steps=3, learned_rates=kind)
+    group, meta = group_of(problem), problem.algorithm.meta
+    direction = random_like(meta)
+
+    def adapted(at):
+        here, (params, rate) = group.at(at), problem.algorithm.rates.split(at)
+        return params - sum(rate * step.gradient for step in here.steps)
+
+    numeric = (adapted(meta + 1e-5 * direction) - adapted(meta - 1e-5 * direction)) / 2e-5
+    assert relative(group.here.push(direction), numeric) < 1e-7
+
+
+@every_kind
+@pytest.mark.parametrize("estimator", ["naive", "lvc", "dice"])
+def test_curvature_equals_differences_of_the_kl_gradient(build_problem, kind, estimator):
+    problem = build_problem(estimator=estimator, num_inner_steps=2, learned_rates=kind)
+    meta = problem.algorithm.meta
+    direction = random_like(meta)
+    up, down = (outer_gradient(problem, meta + h * direction, index=1) for h in (1e-5, -1e-5))
+    assert relative(group_of(problem).here.curvature()(direction), (up - down) / 2e-5) < 1e-6
+
+
+def test_learned_rates_leave_the_gradient_of_the_parameters_as_it_is(build_problem):
+    """At equal rates, Meta-SGD's gradient is MAML's, followed by that of the rates."""
+    fixed, tensor, parameter = (
+        meta_gradient(group_of(build_problem(inner_lr=0.25, num_inner_steps=2, learned_rates=kind))) for kind in KINDS
+    )
+    policy = build_problem().policy
+    size, tensors = policy.num_parameters, policy.tensor_sizes
+    assert (len(fixed), len(tensor), len(parameter)) == (size, size + len(tensors), 2 * size)
+    for gradient in (tensor, parameter):
+        assert relative(gradient[:size], fixed) < 1e-10
+        assert float(gradient[size:].norm()) > 1e-3
+    summed = torch.stack([part.sum() for part in parameter[size:].split(tensors)])
+    assert relative(tensor[size:], summed) < 1e-10
+
+
+def test_rates_hold_parameters_and_rates_in_one_vector(build_problem):
+    policy, params = build_problem().policy, build_problem().algorithm.params
+    for kind, size in {"fixed": 0, "tensor": len(policy.tensor_sizes), "parameter": len(params)}.items():
+        rates = Rates(kind, 0.3, policy)
+        meta = rates.init(params)
+        assert len(meta) == len(params) + size
+        split, rate = rates.split(meta)
+        assert torch.equal(split, params)
+        assert rate == 0.3 if kind == "fixed" else torch.equal(rate, torch.full_like(params, 0.3))
+    meta = Rates("tensor", 0.3, policy).init(params)
+    meta[len(params) + 1] = 0.7
+    start = policy.tensor_sizes[0]
+    _, rate = Rates("tensor", 0.3, policy).split(meta)
+    assert torch.equal(rate == 0.7, (torch.arange(len(params)) >= start) & (
+        torch.arange(len(params)) < start + policy.tensor_sizes[1]))  # fmt: skip
+
+
+def test_adapters_use_the_learned_rates(build_problem):
+    """A rate of 0 keeps its parameter; the first step moves each in proportion to its own."""
+    problem = build_problem(learned_rates="parameter", num_inner_steps=1)
+    a, start, trajectory = problem.algorithm, problem.algorithm.params.expand(3, -1), problem.trajectories[0]
+    before = a.adapters()[0](start, None, trajectory)[0] - start
+    size = len(a.params)
+    a.meta = torch.cat([a.params, a.meta[size:] * torch.arange(size)])
+    after = a.adapters()[0](start, None, trajectory)[0] - start
+    torch.testing.assert_close(after, before * torch.arange(size))
+    torch.testing.assert_close(a.adapters(2, test=True)[1](start, None, trajectory)[0] - start, after / 2)
+
+
+# --- The objectives of PPO and ProMP -----------------------------------------------------------------------------
+
+
+@every_estimator
+def test_at_the_first_outer_step_all_ratios_are_1(build_problem, estimator):
+    """There the surrogate's gradient is the policy gradient, clipped or not, and the inner KL has none."""
+    problem = build_problem(estimator=estimator, num_inner_steps=2)
+    group = group_of(problem)
+    outer, advantage = problem.trajectories[-1], outer_advantage(problem)
+
+    def policy_gradient(distribution):
+        return -(distribution.log_prob(outer.action) * advantage * outer.mask).sum((1, 2)) / outer.mask.sum((1, 2))
+
+    expected = group.here.gradient(policy_gradient)
+    for clip in (0.0, 0.2, float("inf")):
+        assert relative(group.here.gradient(partial(group.clipped_surrogate, clip=clip)), expected) < 1e-12
+    assert relative(meta_gradient(group), expected) < 1e-12
+    assert relative(group.here.gradient(group.surrogate, inner_kl_coef=10.0), expected) < 1e-10
+    assert abs(float(group.inner_divergence(problem.algorithm.meta))) < 1e-14
+
+
+@every_kind
+@pytest.mark.parametrize("estimator", ["lvc", "dice"])
+def test_the_penalized_clipped_gradient_at_moved_parameters_equals_autograd(build_problem, kind, estimator):
+    problem = build_problem(estimator=estimator, num_inner_steps=2, learned_rates=kind)
+    group, meta = group_of(problem), moved(problem, 0.1)
+    clipped, free = (
+        group.at(meta).gradient(partial(group.clipped_surrogate, clip=clip), 0.5) for clip in (0.1, float("inf"))
+    )
+    assert relative(clipped, outer_gradient(problem, meta, clip=0.1, inner_kl_coef=0.5)) < 1e-10
+    assert relative(free, outer_gradient(problem, meta, inner_kl_coef=0.5)) < 1e-10
+    assert relative(clipped, free) > 1e-2
+    assert relative(free, outer_gradient(problem, meta)) > 1e-2

@@ -1,0 +1,83 @@
+"""Every preset of train.py makes its method on its family, and a small meta-iteration of it works."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+import envs
+from envs import InputError
+from metarl.config import from_dict, to_dict
+from metarl.maml import MAML
+from metarl.outer import TRPO, Adam
+from metarl.presets import METHODS, PRESETS, SUITES, preset
+from metarl.reptile import Reptile
+from metarl.run import Run
+from metarl.train import train_iteration
+
+HEAVY = [name for name in PRESETS if hasattr(envs.make_config(preset(name).env), "engine")]
+
+
+def small(name, path):
+    """A run of the preset with its method as it is, and everything else reduced."""
+    config = preset(name)
+    env_config = envs.make_config(config.env, config.env_preset)
+    if "horizon" in {f.name for f in dataclasses.fields(env_config)}:
+        env_config = dataclasses.replace(env_config, horizon=5)
+    sizes = {"meta_batch_size": 2, "num_envs": 2, "policy": dataclasses.replace(config.policy, hidden_sizes=(4,))}
+    return Run(path, name, dataclasses.replace(config, **sizes), env_config)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in HEAVY[1:]])
+def test_a_small_meta_iteration_of_every_preset(name, tmp_path):
+    run = small(name, tmp_path / "run")
+    run.create()
+    start = run.algorithm.state_dict()["params"].clone()
+    metrics = train_iteration(run)
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert metrics["iteration"] == 1
+    end = run.algorithm.state_dict()["params"]
+    assert end.isfinite().all()
+    assert bool((start != end).any()) == (metrics.get("step") != 0)
+    run.save()
+    again = Run.open(run.path)
+    assert (again.config, again.preset, again.iteration) == (run.config, name, 1)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_json(name):
+    config = preset(name)
+    assert from_dict(type(config)(), to_dict(config)) == config
+    assert envs.make_config(config.env, config.env_preset)
+
+
+def test_methods_are_what_their_names_say(tmp_path):
+    made = {name: small(f"{name}-point", tmp_path).algorithm for name in METHODS}
+    kinds = {name: type(algorithm) for name, algorithm in made.items()}
+    assert kinds == {**dict.fromkeys(METHODS, MAML), "reptile": Reptile}
+    steps = {name: type(a.optimizer) for name, a in made.items() if isinstance(a, MAML)}
+    assert {name for name, step in steps.items() if step is TRPO} == {"maml", "fomaml", "meta-sgd"}
+    assert {name for name, step in steps.items() if step is Adam} == {"maml-ppo", "maml-vpg", "promp"}
+    assert made["fomaml"].config.estimator == "first-order" and made["promp"].config.estimator == "lvc"
+    assert len(made["meta-sgd"].meta) == 2 * len(made["meta-sgd"].params)
+    assert made["maml-vpg"].config.outer.num_outer_steps == 1
+    assert made["promp"].config.outer.inner_kl_coef > 0
+
+
+def test_a_preset_is_its_method_with_what_its_family_asks():
+    for method in METHODS:
+        for key, suite in SUITES.items():
+            config = preset(f"{method}-{key}")
+            assert (config.env, config.env_preset) == (suite.config.env, suite.config.env_preset)
+            assert {name: getattr(config.algorithm, name) for name in suite.inner} == suite.inner
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("maml-pont", "maml-point"), ("fomaml-gridword", "fomaml-gridworld"), ("prmp-point", "promp")]
+)
+def test_a_wrong_name_is_answered_with_the_nearest(wrong, right, sentence):
+    with pytest.raises(InputError) as error:
+        preset(wrong)
+    assert f"Unknown preset {wrong!r}. Did you mean '{right}" in sentence(error)
