@@ -93,7 +93,8 @@ def summarize(returns: np.ndarray, references: dict[str, np.ndarray], unit: str 
 
     Returns:
         `adaptation` with `unit`, and for each step `mean`, `mean_ci95`, `iqm`, `ci95` (of the interquartile mean) and
-        `std`; `per_task`; and `references` with `mean` and `ci95` (of the mean).
+        `std`; `per_task`; and `references` with `mean`, `ci95` (of the mean), `iqm` and
+        `iqm_ci95`.
     """
     x = returns.astype(np.float64)
     columns = list(x.T)
@@ -108,7 +109,12 @@ def summarize(returns: np.ndarray, references: dict[str, np.ndarray], unit: str 
         },
         "per_task": x.tolist(),
         "references": {
-            name: {"mean": float(r.mean()), "ci95": bootstrap_ci(r.astype(np.float64), np.mean)}
+            name: {
+                "mean": float(r.mean()),
+                "ci95": bootstrap_ci(r.astype(np.float64), np.mean),
+                "iqm": float(interquartile_mean(r.astype(np.float64))),
+                "iqm_ci95": bootstrap_ci(r.astype(np.float64), interquartile_mean),
+            }
             for name, r in references.items()
         },
     }

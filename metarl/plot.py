@@ -1,4 +1,4 @@
-"""Charts: the adaptation curve of an evaluation as a picture, and a chart that grows frame by frame for a video."""
+"""Charts: adaptation curves of an evaluation or of several methods, and one that grows frame by frame for a video."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ ACCENT = "#2f6fde"
 BEFORE, RAMP = "#9aa3b0", ("#19a98b", "#2f6fde", "#7a3fb5")
 """Colours of adaptation steps: before adaptation, and from the first step to the last."""
 MAX_TASK_CURVES = 60
+METHOD_COLOURS = ("#2f6fde", "#e07b1f", "#119b7c", "#c9314f", "#7a3fb5", "#8a6a35", "#d663a8", "#3aa6cf")
+METHOD_MARKS = "os^Dv*Ph"
 
 
 def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
@@ -49,6 +51,11 @@ def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
     figure.text(0.1, 0.93, f"{e['env']} · {e['preset']} · {e['algorithm']}", fontsize=13, weight="bold", color=INK)
     note = f"{e['num_tasks']} {e['split']} tasks · iteration {e['iteration']} · seed {e['seed']}"
     figure.text(0.1, 0.875, note, fontsize=9.5, color=MUTED)
+    return save_png(figure, path)
+
+
+def save_png(figure: Any, path: Path) -> Path:
+    """Write a Matplotlib figure atomically. Raises `InputError` for a place that cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture = io.BytesIO()
@@ -83,15 +90,20 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
             axes.axhspan(*reference["ci95"], color=MUTED, alpha=0.12, lw=0)
     place_names(axes, {name: reference["mean"] for name, reference in references.items()})
 
+    style_axes(axes, limits, len(steps), curve["unit"])
+    axes.legend(fontsize=8, framealpha=0.9, edgecolor="none", labelcolor=INK)
+
+
+def style_axes(axes: Any, limits: tuple[float, float], count: int, unit: str) -> None:
+    """Axes of the return after 0 .. count - 1 adaptation steps."""
     axes.set_ylim(*limits)
-    axes.set_xlim(-0.15, len(steps) - 0.85)
-    axes.set_xticks(range(0, len(steps), 1 + len(steps) // 20))
-    axes.set_xlabel(curve["unit"], color=MUTED)
+    axes.set_xlim(-0.15, count - 0.85)
+    axes.set_xticks(range(0, count, 1 + count // 20))
+    axes.set_xlabel(unit, color=MUTED)
     axes.set_ylabel("return", color=MUTED)
     axes.tick_params(colors=MUTED, length=0)
     axes.grid(axis="y", color=FAINT, lw=0.7)
     axes.spines[:].set_visible(False)
-    axes.legend(fontsize=8, framealpha=0.9, edgecolor="none", labelcolor=INK)
 
 
 def curve_limits(tasks: np.ndarray, curves: list[np.ndarray], references: list[float]) -> tuple[float, float]:
@@ -122,6 +134,80 @@ def place_names(axes: Any, values: Mapping[str, float]) -> None:
 def number(x: float, digits: int) -> str:
     """Fixed-point, with a true minus sign."""
     return f"{x:.{digits}f}".replace("-", "−")
+
+
+def plot_comparison(comparison: Mapping[str, Any], path: Path) -> Path:
+    """Draw the adaptation curves of several methods as a PNG: interquartile means, 95% intervals, and references.
+
+    Args:
+        comparison: what `metarl.compare.compare` returns.
+        path: ends in .png; its folder is made.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: for a place that cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 4.8), dpi=150, facecolor="white")
+    draw_comparison(figure.add_axes((0.1, 0.13, 0.66, 0.7)), comparison)
+    figure.text(0.1, 0.93, comparison["env"], fontsize=13, weight="bold", color=INK)
+    seeds = " or ".join(str(n) for n in sorted({len(method["seeds"]) for method in comparison["methods"]}))
+    tasks = f"{comparison['num_tasks']} {comparison['split']} tasks, {seeds} seed{'s' * (seeds != '1')}"
+    note = f"{tasks} · interquartile mean · bands: 95% interval"
+    figure.text(0.1, 0.875, note, fontsize=9.5, color=MUTED)
+    return save_png(figure, path)
+
+
+def draw_comparison(axes: Any, comparison: Mapping[str, Any]) -> None:
+    """The same on Matplotlib axes, without titles."""
+    methods, references = comparison["methods"], comparison["references"]
+    bounds = np.concatenate([np.asarray(method["ci95"]).ravel() for method in methods])
+    lines = {name: r.get("iqm", r["mean"]) for name, r in references.items()}
+    limits = curve_limits(bounds[:, None], [bounds], list(lines.values()))
+    count = max(len(method["iqm"]) for method in methods)
+    style_axes(axes, limits, count, comparison["unit"])
+    names: list[tuple[float, float, str, str]] = []
+    for k, method in enumerate(methods):
+        colour, mark = METHOD_COLOURS[k % len(METHOD_COLOURS)], METHOD_MARKS[k % len(METHOD_MARKS)]
+        steps = np.arange(len(method["iqm"]))
+        axes.fill_between(steps, *np.transpose(method["ci95"]), color=colour, alpha=0.13, lw=0)
+        style: dict[str, Any] = {"color": colour, "lw": 1.9, "ms": 6, "mec": "white", "mew": 0.8}
+        axes.plot(steps, method["iqm"], f"{mark}-", label=method["name"], **style)
+        names.append((method["iqm"][-1], steps[-1], method["name"], colour))
+    for name, value in lines.items():
+        axes.axhline(value, color=MUTED, lw=1, ls="--")
+        names.append((value, count - 0.85, name if "iqm" in references[name] else f"{name} (mean)", MUTED))
+    connect_names(axes, names)
+
+
+def connect_names(axes: Any, names: list[tuple[float, float, str, str]]) -> None:
+    """Names to the right of the axes, each joined to the point (step, value) that it names.
+
+    They stand as near to their values as they can without overlap. A value outside the axes gets an arrow.
+
+    Args:
+        names: (value, step, name, colour).
+    """
+    from scipy.optimize import isotonic_regression
+
+    bottom, top = axes.get_ylim()
+    names = sorted(names, key=lambda item: item[0])
+    shares = (np.array([value for value, *_ in names]) - bottom) / (top - bottom)
+    rank = np.arange(len(names))
+    gap = min(0.055, 1 / max(1, len(names) - 1))  # of the axes' height
+    free = isotonic_regression(np.clip(shares, 0, 1) - gap * rank).x  # least squares under the gaps
+    places = np.clip(free, 0, 1 - gap * rank[-1]) + gap * rank
+    for (value, step, name, colour), share, place in zip(names, shares, places, strict=True):
+        arrow = "" if 0 <= share <= 1 else " ↓ below the axis" if share < 0 else " ↑ above the axis"
+        text = f"{name} {number(value, 1 if abs(value) >= 10 else 2)}{arrow}"
+        axes.text(1.05, place, text, transform=axes.transAxes, va="center", fontsize=8.5, color=colour)
+        if not arrow:
+            ends = [axes.transAxes.inverted().transform(axes.transData.transform((step, value)))[0], 1.043]
+            line = {"transform": axes.transAxes, "color": colour, "lw": 0.7, "alpha": 0.6, "clip_on": False}
+            axes.plot(ends, [share, place], label="_name", zorder=1, **line)
 
 
 class GrowingChart:

@@ -1,0 +1,276 @@
+"""Methods side by side: runs that differ in the seed alone are one method, whose scores are aggregated.
+
+As in rliable (Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice): scores are runs × tasks, their
+interquartile mean is over all of them, and intervals are percentiles of a bootstrap over runs in which each task keeps
+its number of scores. There a run is a training on one task; here one run plays every task, so it is drawn with all its
+scores: drawing each task's runs apart would average away what a seed does to all tasks at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.errors import InputError, require
+from metarl.evaluate import bootstrap_ci, interquartile_mean
+from metarl.run import _first_difference, _read_config
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedRun:
+    """What config.json and evaluation-SPLIT.json of a run folder say."""
+
+    path: Path
+    preset: str
+    seed: int
+    train: dict[str, Any]  # the training configuration without the seed
+    env_config: dict[str, Any]
+    evaluation: dict[str, Any]
+    scores: np.ndarray  # [T tasks, K + 1 steps]
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """Runs that differ in the seed alone, in the order of their seeds."""
+
+    name: str
+    runs: tuple[EvaluatedRun, ...]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """[R runs, T tasks, K + 1 steps]."""
+        return np.stack([run.scores for run in self.runs])
+
+
+def read_run(path: Path, split: str = "test") -> EvaluatedRun:
+    """A run and its evaluation. Raises `InputError` when the folder is no run, or is not evaluated on that split."""
+    config = _read_config(path)
+    file = path / f"evaluation-{split}.json"
+    if not file.is_file():
+        command = f"python scripts/evaluate.py {path}" + (f" --split {split}" if split != "test" else "")
+        there = sorted(f.stem.removeprefix("evaluation-") for f in path.glob("evaluation-*.json"))
+        other = f", or choose one that it holds by --split {' or '.join(there)}" if there else ""
+        raise InputError(f"{path} holds no {file.name}: run `{command}` first{other}.")
+    try:
+        evaluation = json.loads(file.read_text())
+        scores = np.array(evaluation["per_task"], dtype=np.float64)
+        adaptation = evaluation["adaptation"]
+        wanted = (evaluation["num_tasks"], len(adaptation["iqm"]))
+        if scores.shape != wanted or not np.isfinite(scores).all():
+            raise ValueError(f"per_task is not a finite number for each of {wanted[0]} tasks and {wanted[1]} steps")
+        _ = [adaptation[key] for key in ("unit", "ci95", "mean", "mean_ci95")]
+        _ = [evaluation[key] for key in ("split", "seed", "num_envs", "iteration", "env_steps", "train_seconds")]
+        train = dict(config["train"])
+        seed = train.pop("seed")
+        _ = evaluation["references"], train["env"], train["env_preset"], train["num_iterations"]
+        return EvaluatedRun(path, config["preset"], seed, train, config["env"]["config"], evaluation, scores)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"the field {error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise InputError(f"{file} or the config.json beside it is damaged or of another version: {reason}.") from None
+
+
+def group(runs: Sequence[EvaluatedRun]) -> list[Method]:
+    """Methods in the order in which the runs name them.
+
+    Raises:
+        InputError: when two runs are on other environments or tasks, or two of a method have the same seed, or are
+            evaluated after another number of meta-iterations or adaptation steps.
+    """
+    require(len(runs) > 0, "Name at least one run folder.")
+    groups: dict[str, list[EvaluatedRun]] = {}
+    for run in runs:
+        for there, here in zip(_conditions(runs[0]), _conditions(run), strict=True):
+            difference = _first_difference(there, here)
+            require(
+                difference is None, f"{run.path} cannot be compared with {runs[0].path}: {difference}; compare runs "
+                "on the same environment, evaluated on the same tasks.",
+            )  # fmt: skip
+        _check_episodes(run, runs)
+        groups.setdefault(json.dumps([run.preset, run.train], sort_keys=True), []).append(run)
+    for members in groups.values():
+        members.sort(key=lambda run: run.seed)
+        for first, second in itertools.pairwise(members):
+            same = f"{first.path} and {second.path} are runs of {first.preset} with the same configuration"
+            require(first.seed != second.seed, f"{same} and the same seed {first.seed}; name one of them.")
+            for what, of in (("meta-iterations", _iteration), ("adaptation steps", _last_step)):
+                a, b = of(first), of(second)
+                require(a == b, f"{same}, but were evaluated after {a} and {b} {what}; make them equal.")
+    return [Method(name, tuple(members)) for name, members in zip(_names(groups), groups.values(), strict=True)]
+
+
+def _conditions(run: EvaluatedRun) -> list[dict[str, Any]]:
+    """What runs must share to be compared, the coarsest first."""
+    e = run.evaluation
+    tasks = {"number of evaluation tasks": e["num_tasks"], "seed of the evaluation tasks": e["seed"]}
+    env = {"environment": run.train["env"]}, {"environment preset": run.train["env_preset"]}
+    return [*env, run.env_config, {"split": e["split"]}, tasks]
+
+
+def _check_episodes(run: EvaluatedRun, runs: Sequence[EvaluatedRun]) -> None:
+    """A step must learn from as many episodes as everybody else's step of the same kind."""
+    other = next(r for r in runs if r.evaluation["adaptation"]["unit"] == run.evaluation["adaptation"]["unit"])
+    a, b = other.evaluation["num_envs"], run.evaluation["num_envs"]
+    require(
+        a == b, f"{run.path} cannot be compared with {other.path}: the evaluation has {a} episodes per task and step "
+        f"there and {b} here; evaluate both with the same --num-envs.",
+    )  # fmt: skip
+
+
+def _iteration(run: EvaluatedRun) -> int:
+    return run.evaluation["iteration"]
+
+
+def _last_step(run: EvaluatedRun) -> int:
+    return run.scores.shape[1] - 1
+
+
+def _names(groups: dict[str, list[EvaluatedRun]]) -> list[str]:
+    """The preset of each group; where groups share one, with the fields in which these differ."""
+    firsts = [members[0] for members in groups.values()]
+    names = []
+    for run in firsts:
+        rivals = [_leaves(other.train) for other in firsts if other.preset == run.preset]
+        own = _leaves(run.train)
+        differing = [key for key in own if any(rival.get(key) != own[key] for rival in rivals)]
+        fields = [f"{key.rpartition('.')[2]} {own[key]}" for key in differing if not key.endswith(".kind")]
+        names.append(", ".join([run.preset, *fields[:3], *(["…"] if len(fields) > 3 else [])]))
+    return [f"{name} #{names[: k + 1].count(name)}" if names.count(name) > 1 else name for k, name in enumerate(names)]
+
+
+def _leaves(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted names."""
+    out: dict[str, Any] = {}
+    for key, value in config.items():
+        out |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out
+
+
+def interval_over_runs(scores: np.ndarray, statistic: Callable) -> list[float]:
+    """95 % interval of a statistic over all of scores [R, T], from a bootstrap that draws whole runs."""
+
+    @functools.cache  # few runs make few different draws
+    def of(runs: tuple[int, ...]) -> float:
+        return float(statistic(scores[list(runs)].ravel(), axis=0))
+
+    def of_draws(runs: np.ndarray, axis: int) -> np.ndarray:
+        return np.apply_along_axis(lambda draw: of(tuple(draw)), axis, np.sort(runs, axis=axis))
+
+    return bootstrap_ci(np.arange(len(scores)), of_draws)
+
+
+def curve(method: Method) -> dict[str, Any]:
+    """`iqm`, `ci95`, `mean` and `mean_ci95` over all runs and tasks for each adaptation step.
+
+    Those of a single run are the ones of its evaluation: there the bootstrap draws tasks.
+    """
+    if len(method.runs) == 1:
+        alone = method.runs[0].evaluation["adaptation"]
+        return {key: alone[key] for key in ("iqm", "ci95", "mean", "mean_ci95")}
+    steps = np.moveaxis(method.scores, -1, 0)  # [K + 1, R, T]
+    return {
+        "iqm": [float(interquartile_mean(scores.ravel())) for scores in steps],
+        "ci95": [interval_over_runs(scores, interquartile_mean) for scores in steps],
+        "mean": [float(scores.mean()) for scores in steps],
+        "mean_ci95": [bootstrap_ci(scores.mean(1), np.mean) for scores in steps],
+    }
+
+
+def probability_of_improvement(x: np.ndarray, y: np.ndarray, seed: int = 0) -> tuple[float, list[float]]:
+    """How probably a run of x [R, T] earns more than one of y [S, T] on a task, and its 95 % interval.
+
+    The mean over tasks of the Mann-Whitney statistic, in which a tie counts half (Agarwal et al. 2021, section 4.3).
+    The bootstrap draws runs of both; where one of them has a single run, tasks.
+    """
+    from scipy.stats import bootstrap
+
+    wins = (np.sign(x[:, None] - y[None]) + 1) / 2  # [R, S, T]
+    if min(len(x), len(y)) == 1:
+        return float(wins.mean()), bootstrap_ci(wins.mean((0, 1)), np.mean, seed)
+    pairs = wins.mean(2)  # [R, S]
+
+    def statistic(i: np.ndarray, j: np.ndarray, axis: int) -> np.ndarray:
+        return pairs[i[..., :, None], j[..., None, :]].mean((-1, -2))
+
+    rng = np.random.default_rng(seed)
+    samples = np.arange(len(x)), np.arange(len(y))
+    result = bootstrap(samples, statistic, n_resamples=2000, method="percentile", vectorized=True, rng=rng)
+    return float(pairs.mean()), [float(result.confidence_interval.low), float(result.confidence_interval.high)]
+
+
+def compare(methods: Sequence[Method]) -> dict[str, Any]:
+    """All numbers of a comparison, JSON-able.
+
+    Returns:
+        `env`, `split`, `num_tasks`, `seed` (of the tasks), `unit`, `methods` (a list), `references` (by name) and
+        `notes` (sentences). A method has `name`, `preset`, `runs`, `seeds`, `iteration`, `env_steps`, `train_seconds`
+        (median), `resampled` (runs or tasks), for each adaptation step `iqm`, `ci95`, `mean`, `mean_ci95`, and, but
+        for the first method, `improvement` over that one and `improvement_ci95`. References are averaged over runs.
+    """
+    runs = [run for method in methods for run in method.runs]
+    e = runs[0].evaluation
+    units = dict.fromkeys(run.evaluation["adaptation"]["unit"] for run in runs)
+    return {
+        "env": f"{runs[0].train['env']}/{runs[0].train['env_preset']}",
+        **{key: e[key] for key in ("split", "num_tasks", "seed")},
+        "unit": " or ".join(units),
+        "methods": [_numbers(method, methods[0]) for method in methods],
+        "references": _references([run.evaluation["references"] for run in runs]),
+        "notes": _notes(methods),
+    }
+
+
+def _numbers(method: Method, first: Method) -> dict[str, Any]:
+    evaluations = [run.evaluation for run in method.runs]
+    out = {
+        "name": method.name,
+        "preset": method.runs[0].preset,
+        "runs": [str(run.path) for run in method.runs],
+        "seeds": [run.seed for run in method.runs],
+        "iteration": evaluations[0]["iteration"],
+        "env_steps": evaluations[0]["env_steps"],
+        "train_seconds": statistics.median(e["train_seconds"] for e in evaluations),
+        "resampled": "runs" if len(method.runs) > 1 else "tasks",
+        **curve(method),
+    }
+    if method is not first:
+        steps = range(1 + min(_last_step(method.runs[0]), _last_step(first.runs[0])))  # that both have
+        pairs = [(method.scores[..., k], first.scores[..., k]) for k in steps]
+        better, better_ci95 = zip(*(probability_of_improvement(x, y) for x, y in pairs), strict=True)
+        out |= {"improvement": list(better), "improvement_ci95": list(better_ci95)}
+    return out
+
+
+def _references(references: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Each reference's numbers, averaged over the runs whose evaluation has it: they played the same tasks."""
+    out: dict[str, Any] = {}
+    for name in dict.fromkeys(name for r in references for name in r):
+        entries = [r[name] for r in references if name in r]
+        keys = [key for key in ("mean", "ci95", "iqm", "iqm_ci95") if all(key in entry for entry in entries)]
+        # sorted, so that the order of runs does not show in the last digit
+        out[name] = {key: np.sort([entry[key] for entry in entries], axis=0).mean(0).tolist() for key in keys}
+    return out
+
+
+def _notes(methods: Sequence[Method]) -> list[str]:
+    notes = []
+    counts = [len(method.runs) for method in methods]
+    single = [method.name for method in methods if len(method.runs) == 1]
+    if single:
+        notes.append(
+            f"One seed only ({'; '.join(single)}): these intervals are over tasks and say nothing of other seeds."
+        )
+    if any(1 < count < 5 for count in counts):
+        notes.append("Over fewer than five seeds a bootstrap interval is narrower than it says: read it as a range.")
+    for run in (run for method in methods for run in method.runs):
+        done, planned = _iteration(run), run.train["num_iterations"]
+        if done < planned:
+            notes.append(f"{run.path} was evaluated after {done} of its {planned} meta-iterations.")
+    return notes
