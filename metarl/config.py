@@ -26,6 +26,8 @@ class TrainConfig:
     """Tasks in a meta-iteration (N)."""
     num_envs: int = 20
     """Episodes per task, before adaptation and again after each inner step (E)."""
+    eval_num_tasks: int = 1000
+    """Tasks in evaluation."""
     eval_num_envs: int = 40
     """Episodes per task and adaptation step in evaluation."""
     checkpoint_every: int = 10
@@ -34,7 +36,9 @@ class TrainConfig:
     algorithm: MAMLConfig = field(default_factory=MAMLConfig)
 
     def __post_init__(self) -> None:
-        for name in ("num_iterations", "meta_batch_size", "num_envs", "eval_num_envs", "checkpoint_every"):
+        for name in (
+            "num_iterations", "meta_batch_size", "num_envs", "eval_num_tasks", "eval_num_envs", "checkpoint_every",
+        ):  # fmt: skip
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
         require(0 <= self.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {self.seed}.")
 
@@ -44,20 +48,35 @@ def maml_point() -> TrainConfig:
     return TrainConfig()
 
 
+def _maml_locomotion(env: str, num_iterations: int, meta_batch_size: int) -> TrainConfig:
+    """Initial actions of deviation 0.5: with 1, half of them are clipped, and the first inner steps find no signal."""
+    algorithm = MAMLConfig(inner_lr=0.3, gae_lambda=0.95, max_kl=0.02)
+    return TrainConfig(
+        env=env, num_iterations=num_iterations, meta_batch_size=meta_batch_size, eval_num_tasks=40, eval_num_envs=20,
+        policy=MLPConfig(init_std=0.5), algorithm=algorithm,
+    )  # fmt: skip
+
+
 def maml_half_cheetah_vel() -> TrainConfig:
     """MAML-TRPO on HalfCheetah with a hidden goal velocity."""
-    return TrainConfig(env="half-cheetah-vel", num_iterations=200, eval_num_envs=20, algorithm=MAMLConfig(inner_lr=0.1))
+    return _maml_locomotion("half-cheetah-vel", 150, 20)
 
 
 def maml_half_cheetah_dir() -> TrainConfig:
     """MAML-TRPO on HalfCheetah with a hidden direction."""
-    return TrainConfig(env="half-cheetah-dir", num_iterations=200, eval_num_envs=20, algorithm=MAMLConfig(inner_lr=0.1))
+    return _maml_locomotion("half-cheetah-dir", 150, 10)
+
+
+def maml_ant_vel() -> TrainConfig:
+    """MAML-TRPO on Ant with a hidden goal velocity."""
+    return _maml_locomotion("ant-vel", 200, 20)
 
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "maml-point": maml_point,
     "maml-half-cheetah-vel": maml_half_cheetah_vel,
     "maml-half-cheetah-dir": maml_half_cheetah_dir,
+    "maml-ant-vel": maml_ant_vel,
 }
 
 

@@ -30,8 +30,8 @@ class Evaluate:
 
     run_dir: Annotated[Path, tyro.conf.Positional]
     """The run folder that train.py wrote."""
-    num_tasks: int = 1000
-    """Tasks to evaluate on."""
+    num_tasks: int | None = None
+    """Tasks to evaluate on; by default the run's eval_num_tasks."""
     split: str = "test"
     """train, test (held-out tasks of the training law) or ood (outside its range)."""
     num_steps: int = 3
@@ -56,7 +56,8 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
         task = envs.load_tasks(args.tasks, run.env)
     else:
         task_generator = envs.task_generator(args.seed, args.split, run.device)
-        task = run.env.sample_tasks(args.num_tasks, task_generator, args.split)
+        num_tasks = args.num_tasks or run.config.eval_num_tasks
+        task = run.env.sample_tasks(num_tasks, task_generator, args.split)
     split = args.split if args.tasks is None else str(args.tasks)
     adapters = run.algorithm.adapters(args.num_steps, test=True)
     with Progress(transient=True) as progress:
@@ -115,7 +116,7 @@ def table(result: dict[str, Any]) -> Table:
 
 def main(arguments: list[str]) -> None:
     args = tyro.cli(Evaluate, prog="evaluate.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
-    require(args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
+    require(args.num_tasks is None or args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
     require(args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
     require(args.num_envs is None or args.num_envs >= 1, f"num_envs must be at least 1, not {args.num_envs}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
