@@ -54,8 +54,20 @@ class Chart:
     """The quantity that a video plots under the scene."""
 
     label: str
+    """Its name with its unit in brackets, such as `velocity (m/s)`."""
     values: np.ndarray  # [t], one for each state of the episode
     target: float | None = None
+    """The value asked for."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A goal that a video shows on the ground."""
+
+    place: tuple[float, float] | None = None
+    """A disc there (m)."""
+    angle: float = 0.0
+    """Without a place: an arrow beside the robot in this direction (rad); 0 is along x."""
 
 
 class Robot(Env[TaskT, PhysicsState]):
@@ -103,6 +115,10 @@ class Robot(Env[TaskT, PhysicsState]):
     def chart(self, task: TaskT, episode: PhysicsState) -> Chart:
         """What a video plots for one task and the states [t] of an episode."""
 
+    def marks(self, task: TaskT) -> list[Mark]:
+        """What a video shows on the ground for one task. By default nothing."""
+        return []
+
     def fallen(self, state: PhysicsState) -> Tensor:
         """Where an episode terminates [N, E]. By default nowhere."""
         return torch.zeros_like(state.qpos[..., 0], dtype=torch.bool)
@@ -123,9 +139,7 @@ class Robot(Env[TaskT, PhysicsState]):
         state = PhysicsState(qpos, self.noise * spread, torch.zeros_like(spread))
         return state, self.observe(state)
 
-    def step(
-        self, task: TaskT, state: PhysicsState, action: Tensor, generator: Generator
-    ) -> StepResult[PhysicsState]:
+    def step(self, task: TaskT, state: PhysicsState, action: Tensor, generator: Generator) -> StepResult[PhysicsState]:
         action = action.clamp(-1.0, 1.0)
         result = self.physics.step(state, action, self.scales(task))
         velocity = (result.state.qpos[..., :2] - state.qpos[..., :2]) / self.physics.dt
