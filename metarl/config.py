@@ -64,7 +64,7 @@ def maml_half_cheetah_vel() -> TrainConfig:
 
 def maml_half_cheetah_dir() -> TrainConfig:
     """MAML-TRPO on HalfCheetah with a hidden direction."""
-    return _maml_locomotion("half-cheetah-dir", 150, 10)
+    return _maml_locomotion("half-cheetah-dir", 200, 10)
 
 
 def maml_ant_vel() -> TrainConfig:
