@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/python scripts/record.py $(DEMO) --output videos/demo.mp4
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 lint: setup
 	$(BIN)/ruff check .

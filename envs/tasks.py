@@ -28,6 +28,7 @@ from envs.structs import Struct
 FORMAT = "metarl-tasks-1"
 SHOWN = 10  # a longer vector is described by its shape and range
 LINE = 150  # and in a longer line every vector is
+UNITS = ("m", "m/s", "rad")  # told with a number; other explanations are longer than it
 
 
 def save_tasks(
@@ -127,16 +128,19 @@ def _check_family(name: Any, env: Env, problem: str) -> None:
 
 
 def describe_task(env: Env, task: Mapping[str, Any]) -> str:
-    """A task dict in one line: numbers and short vectors as such, anything larger by its shape and range.
+    """A task dict in one line: numbers and short vectors as such with their unit, the larger by shape and range.
 
     Args:
         env: the environment of the task; it knows the order of the fields, and which are whole numbers.
         task: plain dict, such as `env.task_to_dicts` gives.
     """
+    said = meanings(env.task_type)
+    units = {name: f" {said[name].split(',')[0]}" for name in said if said[name].split(",")[0] in UNITS}
 
     def line(shown: int) -> str:
         return ", ".join(
-            f"{k.replace('_', ' ')} {_describe(space, task[k], shown)}" for k, space in env.task_space.items()
+            f"{name.replace('_', ' ')} {_describe(space, task[name], shown)}{units.get(name, '')}"
+            for name, space in env.task_space.items()
         )
 
     whole = line(SHOWN)

@@ -21,7 +21,7 @@ import numpy as np
 
 from envs.errors import InputError, require
 from metarl.evaluate import bootstrap_ci, interquartile_mean
-from metarl.run import _first_difference, _read_config
+from metarl.run import first_difference, read_config
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Method:
 
 def read_run(path: Path, split: str = "test") -> EvaluatedRun:
     """A run and its evaluation. Raises `InputError` when the folder is no run, or is not evaluated on that split."""
-    config = _read_config(path)
+    config = read_config(path)
     file = path / f"evaluation-{split}.json"
     if not file.is_file():
         command = f"python scripts/evaluate.py {path}" + (f" --split {split}" if split != "test" else "")
@@ -88,7 +88,7 @@ def group(runs: Sequence[EvaluatedRun]) -> list[Method]:
     groups: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
         for there, here in zip(_conditions(runs[0]), _conditions(run), strict=True):
-            difference = _first_difference(there, here)
+            difference = first_difference(there, here)
             require(
                 difference is None, f"{run.path} cannot be compared with {runs[0].path}: {difference}; compare runs "
                 "on the same environment, evaluated on the same tasks.",

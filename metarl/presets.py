@@ -9,7 +9,7 @@ from typing import Any
 from envs.errors import unknown
 from metarl.config import AlgorithmConfig, TrainConfig
 from metarl.maml import MAMLConfig
-from metarl.outer import AdamConfig
+from metarl.outer import AdamConfig, TRPOConfig
 from metarl.policy import MLPConfig
 from metarl.reptile import ReptileConfig
 
@@ -21,21 +21,31 @@ class Suite:
     about: str
     config: TrainConfig
     inner: dict[str, Any]  # fields of InnerConfig
+    trpo: TRPOConfig = TRPOConfig()  # of methods with that outer step
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is configured, given a family's fields of InnerConfig."""
+    """How a method is configured for a family."""
 
     about: str
-    make: Callable[..., AlgorithmConfig]
+    make: Callable[[Suite], AlgorithmConfig]
+
+
+def locomotion(about: str, env: str, meta_batch_size: int) -> Suite:
+    """Initial actions of deviation 0.5: with 1, half of them are clipped, and the first inner steps find no signal."""
+    config = TrainConfig(
+        env, num_iterations=200, meta_batch_size=meta_batch_size, eval_num_tasks=40, eval_num_envs=20,
+        policy=MLPConfig(init_std=0.5),
+    )  # fmt: skip
+    return Suite(about, config, {"inner_lr": 0.3, "gae_lambda": 0.95}, TRPOConfig(max_kl=0.02))
 
 
 SUITES = {
     "point": Suite("2D navigation, as in Finn et al. 2017, section 5.3", TrainConfig(), {}),
     "bandit": Suite(
-        "Bernoulli bandits with 5 arms and 10 pulls",
-        TrainConfig("bernoulli-bandit", "k5-n10", num_iterations=100, meta_batch_size=40, num_envs=20),
+        "Bernoulli bandits with 5 arms and 10 pulls, one episode a step",
+        TrainConfig("bernoulli-bandit", "k5-n10", num_iterations=50, meta_batch_size=400, num_envs=1, eval_num_envs=1),
         {"inner_lr": 1.0, "gamma": 1.0},
     ),
     "tabular-mdp": Suite(
@@ -48,41 +58,30 @@ SUITES = {
         TrainConfig("gridworld", "varibad", num_iterations=200, meta_batch_size=42, num_envs=20, eval_num_envs=20),
         {"inner_lr": 1.0},
     ),
-    **{
-        f"half-cheetah-{goal}": Suite(
-            f"HalfCheetah with a hidden {what}",
-            TrainConfig(
-                f"half-cheetah-{goal}",
-                num_iterations=300,
-                meta_batch_size=size,
-                eval_num_tasks=40,
-                eval_num_envs=20,
-                policy=MLPConfig(init_std=0.5),
-            ),
-            {"inner_lr": 0.3, "gae_lambda": 0.95},
-        )
-        for goal, what, size in (("vel", "goal velocity", 20), ("dir", "direction", 10))
-    },
+    "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20),
+    "half-cheetah-dir": locomotion("HalfCheetah with a hidden direction", "half-cheetah-dir", 10),
+    "ant-vel": locomotion("Ant with a hidden goal velocity", "ant-vel", 20),
 }
 METHODS = {
-    "maml": Method("MAML with a TRPO outer step", MAMLConfig),
+    "maml": Method("MAML with a TRPO outer step", lambda s: MAMLConfig(outer=s.trpo, **s.inner)),
     "fomaml": Method(
-        "first-order MAML with a TRPO outer step", lambda **inner: MAMLConfig(estimator="first-order", **inner)
+        "first-order MAML with a TRPO outer step",
+        lambda s: MAMLConfig(estimator="first-order", outer=s.trpo, **s.inner),
     ),
-    "maml-ppo": Method("MAML with PPO's outer step", lambda **inner: MAMLConfig(outer=AdamConfig(), **inner)),
+    "maml-ppo": Method("MAML with PPO's outer step", lambda s: MAMLConfig(outer=AdamConfig(), **s.inner)),
     "maml-vpg": Method(
         "MAML with one Adam step on the policy gradient",
-        lambda **inner: MAMLConfig(outer=AdamConfig("vpg", num_outer_steps=1, outer_lr=1e-2), **inner),
+        lambda s: MAMLConfig(outer=AdamConfig("vpg", num_outer_steps=1, outer_lr=1e-2), **s.inner),
     ),
     "promp": Method(
         "ProMP: low-variance curvature, clipped outer steps, a penalty on the inner KL (Rothfuss et al. 2018)",
-        lambda **inner: MAMLConfig(estimator="lvc", outer=AdamConfig(inner_kl_coef=5e-4), **inner),
+        lambda s: MAMLConfig(estimator="lvc", outer=AdamConfig(inner_kl_coef=5e-4), **s.inner),
     ),
     "meta-sgd": Method(
         "MAML with a learned inner step size for each parameter (Li et al. 2017)",
-        lambda **inner: MAMLConfig(learned_rates="parameter", **inner),
+        lambda s: MAMLConfig(learned_rates="parameter", outer=s.trpo, **s.inner),
     ),
-    "reptile": Method("Reptile over policy gradient (Nichol et al. 2018)", ReptileConfig),
+    "reptile": Method("Reptile over policy gradient (Nichol et al. 2018)", lambda s: ReptileConfig(**s.inner)),
 }
 PRESETS = tuple(f"{method}-{suite}" for method in METHODS for suite in SUITES)
 
@@ -93,4 +92,4 @@ def preset(name: str) -> TrainConfig:
         raise unknown("preset", name, PRESETS)
     suite = next(s for key, s in SUITES.items() if name.endswith(f"-{key}"))
     method = METHODS[name[: -len(next(k for k in SUITES if name.endswith(f"-{k}"))) - 1]]
-    return replace(suite.config, algorithm=method.make(**suite.inner))
+    return replace(suite.config, algorithm=method.make(suite))

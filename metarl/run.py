@@ -55,8 +55,8 @@ class Run:
     def create(self) -> None:
         """Make the folder and write config.json. Raises `InputError` when it holds a run already or cannot be made."""
         if (self.path / "config.json").exists():
-            other = _read_config(self.path)
-            difference = _first_difference(other, json.loads(json.dumps(self.description)))
+            other = read_config(self.path)
+            difference = first_difference(other, json.loads(json.dumps(self.description)))
             what = f"a run with another configuration ({difference})" if difference else "this run"
             raise InputError(
                 f"{self.path} already holds {what}; go on with it by --resume {self.path}, or choose another --run-dir."
@@ -95,7 +95,7 @@ class Run:
         Raises:
             InputError: when the folder is no run, or its checkpoint is truncated or of another run.
         """
-        description = _read_config(path)
+        description = read_config(path)
         try:
             config = from_dict(TrainConfig(), description["train"])
             require(
@@ -184,7 +184,7 @@ class Run:
             file.write(json.dumps(metrics) + "\n")
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     require(path.is_dir(), f"There is no run folder {path}.")
     file = path / "config.json"
     require(file.is_file(), f"{path} is not a run folder: it holds no config.json.")
@@ -202,11 +202,11 @@ def _in_words(error: Exception) -> str:
     return f"the field {message} is missing" if isinstance(error, KeyError) else message
 
 
-def _first_difference(there: Any, here: Any, name: str = "") -> str | None:
+def first_difference(there: Any, here: Any, name: str = "") -> str | None:
     """A sentence part about the first field in which two configurations differ."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted({*there, *here}):
-            difference = _first_difference(there.get(key), here.get(key), key)
+            difference = first_difference(there.get(key), here.get(key), key)
             if difference:
                 return difference
         return None

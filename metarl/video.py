@@ -90,9 +90,9 @@ def record_adaptation(
 
 
 def pace(recording: Recording) -> tuple[int, int]:
-    """Steps per frame and frames per second at which the longest task plays in about 3 to 8 s."""
+    """Steps per frame and frames per second at which the longest task plays in 3 to 8 s, in at most 150 frames."""
     longest = max(recording.durations)
-    every = max(1, round(longest / 200))
+    every = max(1, round(longest / 100))
     return every, min(30, max(6, round(longest / every / 5)))
 
 
@@ -150,7 +150,7 @@ class Page:
     def __init__(self, title: str, subtitle: str, unit: str, curves: np.ndarray, num_envs: int, size: int) -> None:
         """curves: mean return so far, [K + 1, duration + 1]."""
         self.size, self.duration = size, curves.shape[1] - 1
-        self.digits = 1 if np.ptp(curves) >= 10 else 2
+        self.digits = int(np.ptp(curves) < 100) + int(np.ptp(curves) < 10)
         colours = step_colours(len(curves))
         self.left = [self.margin + k * (size + self.gap) for k in range(len(curves))]
         self.chart = GrowingChart(curves, colours, unit, round(1.2 * size) + 56, size)
@@ -241,7 +241,7 @@ def write_video(frames: Iterable[np.ndarray], path: str | Path, fps: int) -> Pat
     if first is None:
         raise InputError("A video needs at least one frame.")
     height, width = (side - side % 2 for side in first.shape[:2])
-    options: dict[str, Any] = {"codec": "libx264", "preset": "veryfast", "ffmpeg_params": ["-crf", "23"]}
+    options: dict[str, Any] = {"codec": "libx264", "preset": "medium", "ffmpeg_params": ["-crf", "29"]}
     if path.suffix == ".gif":
         palette = "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=none"
         options = {"codec": "gif", "ffmpeg_params": ["-vf", palette]}

@@ -15,6 +15,7 @@ import torch
 from hypothesis import settings
 
 import envs
+from envs import InputError
 from metarl.config import TrainConfig
 from metarl.maml import MAMLConfig
 from metarl.policy import MLPConfig
@@ -25,6 +26,18 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Where there is no OpenGL, tests that draw a robot are skipped with the sentence that says what to install."""
+    try:
+        return (yield)
+    except InputError as error:
+        if "need OpenGL" in str(error):
+            pytest.skip(str(error))
+        raise
+
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from torch import Generator, Tensor
 
 from envs.errors import require
-from envs.locomotion.robot import Chart, Motion, Robot, RobotConfig
+from envs.locomotion.robot import Chart, Mark, Motion, Robot, RobotConfig
 from envs.physics.base import PhysicsState
 from envs.structs import Struct
 
@@ -201,7 +201,10 @@ class AntDir(Robot[DirTask]):
     def chart(self, task: DirTask, episode: PhysicsState) -> Chart:
         angle = float(task.angle)
         along = self.root_velocity(episode) @ np.array([math.cos(angle), math.sin(angle)])
-        return Chart(f"velocity towards {math.degrees(angle):.0f}° (m/s)", along)
+        return Chart("velocity along it (m/s)", along)
+
+    def marks(self, task: DirTask) -> list[Mark]:
+        return [Mark(angle=float(task.angle))]
 
 
 class AntGoal(Robot[GoalTask]):
@@ -241,3 +244,6 @@ class AntGoal(Robot[GoalTask]):
     def chart(self, task: GoalTask, episode: PhysicsState) -> Chart:
         offset = (episode.qpos[:, :2] - task.goal).double().cpu().numpy()
         return Chart("distance to the goal (m)", np.hypot(*offset.T), 0.0)
+
+    def marks(self, task: GoalTask) -> list[Mark]:
+        return [Mark(tuple(task.goal.tolist()))]

@@ -6,6 +6,7 @@ Finn et al. 2017 (MAML), section 5.3; Rothfuss et al. 2018 (ProMP); Rakelly et a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from gymnasium import spaces
 from torch import Generator, Tensor
 
 from envs.errors import require
-from envs.locomotion.robot import Chart, Motion, Robot, RobotConfig
+from envs.locomotion.robot import Chart, Mark, Motion, Robot, RobotConfig
 from envs.physics.base import PhysicsState
 from envs.structs import Struct
 
@@ -102,12 +103,14 @@ class HalfCheetahDir(Robot[DirTask]):
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> DirTask:
         self.check_split(split)
         require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
-        return DirTask(1.0 - 2.0 * self.equal_halves(n, generator))
+        return DirTask(2.0 * self.equal_halves(n, generator) - 1.0)
 
     def reward(self, task: DirTask, motion: Motion, action: Tensor) -> Tensor:
         forward = task.direction[:, None] * motion.velocity[..., 0]
         return forward - self.config.control_cost * action.square().sum(-1)
 
     def chart(self, task: DirTask, episode: PhysicsState) -> Chart:
-        asked = "forward" if float(task.direction) > 0 else "backward"
-        return Chart(f"velocity (m/s), asked: {asked}", self.root_velocity(episode)[:, 0])
+        return Chart("velocity (m/s)", self.root_velocity(episode)[:, 0])
+
+    def marks(self, task: DirTask) -> list[Mark]:
+        return [Mark(angle=0.0 if float(task.direction) > 0 else math.pi)]

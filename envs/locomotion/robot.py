@@ -57,8 +57,20 @@ class Chart:
     """The quantity that a video plots under the scene."""
 
     label: str
+    """Its name with its unit in brackets, such as `velocity (m/s)`."""
     values: np.ndarray  # [t], one for each state of the episode
     target: float | None = None
+    """The value asked for."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A goal that a video shows on the ground."""
+
+    place: tuple[float, float] | None = None
+    """A disc there (m)."""
+    angle: float = 0.0
+    """Without a place: an arrow beside the robot in this direction (rad); 0 is along x."""
 
 
 class Robot(Env[TaskT, PhysicsState]):
@@ -105,6 +117,10 @@ class Robot(Env[TaskT, PhysicsState]):
     @abstractmethod
     def chart(self, task: TaskT, episode: PhysicsState) -> Chart:
         """What a video plots for one task and the states [t] of an episode."""
+
+    def marks(self, task: TaskT) -> list[Mark]:
+        """What a video shows on the ground for one task. By default nothing."""
+        return []
 
     def fallen(self, state: PhysicsState) -> Tensor:
         """Where an episode terminates [N, E]. By default nowhere."""

@@ -139,7 +139,8 @@ class TestDirectionsOfTheAnt:
         position = torch.tensor([[0.0, 0.0], [1.0, 0.1], [2.0, -0.1]])
         episode = PhysicsState(torch.cat([position, torch.zeros(3, 13)], -1), torch.zeros(3, 14), torch.zeros(3, 14))
         chart = env.chart(task[0], episode)
-        assert chart.values == pytest.approx([0, 2, -4], abs=1e-5) and chart.target is None and "90°" in chart.label
+        assert chart.values == pytest.approx([0, 2, -4], abs=1e-5) and chart.target is None
+        assert env.marks(task[0])[0].angle == pytest.approx(math.pi / 2)
         goal = envs.make("ant-goal")
         chart = goal.chart(goal.task_from_dicts([{"goal": [0.0, -0.1]}])[0], episode)
         assert chart.values == pytest.approx([0.1, math.hypot(1, 0.2), 2.0], abs=1e-5) and chart.target == 0

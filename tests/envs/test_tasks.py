@@ -213,10 +213,10 @@ MIXED = {
 
 
 def test_a_task_in_one_line(env):
-    assert describe_task(env, {"goal": [0.3123, -0.5]}) == "goal (0.31, −0.50)"
-    assert describe_task(env, {"goal": [1, 0]}) == "goal (1.00, 0.00)"
+    assert describe_task(env, {"goal": [0.3123, -0.5]}) == "goal (0.31, −0.50) m"
+    assert describe_task(env, {"goal": [1, 0]}) == "goal (1.00, 0.00) m"
     assert describe_task(MixedEnv(), MIXED) == (
-        "goal velocity −1.50, arm 3, place (0, 4), walls [2 × 3] with 2 of 6 set, mean [4 × 3] from 0.25 to 1.00"
+        "goal velocity −1.50 m/s, arm 3, place (0, 4), walls [2 × 3] with 2 of 6 set, mean [4 × 3] from 0.25 to 1.00"
     )
 
 
