@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from envs.errors import unknown
@@ -21,7 +21,7 @@ class Suite:
     about: str
     config: TrainConfig
     inner: dict[str, Any]  # fields of InnerConfig
-    trpo: TRPOConfig = TRPOConfig()  # of methods with that outer step
+    trpo: TRPOConfig = field(default_factory=TRPOConfig)  # of methods with that outer step
 
 
 @dataclass(frozen=True)

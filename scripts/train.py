@@ -55,7 +55,7 @@ def option_names(algorithm: Any) -> set[str]:
 
 def check_options(name: str, algorithm: Any, arguments: list[str]) -> None:
     """Raise `InputError` for an option that only other methods have."""
-    options = {method: option_names(METHODS[method].make()) for method in METHODS}
+    options = {method: option_names(preset(f"{method}-point").algorithm) for method in METHODS}
     for argument in arguments:
         key = argument.split("=")[0].replace("_", "-")
         others = [method for method, names in options.items() if key in names]
