@@ -17,10 +17,12 @@ import metarl.rollout
 from envs.locomotion.robot import Robot
 from envs.physics.base import PhysicsState
 from metarl.cli import Session
+from metarl.config import Algorithm, make_algorithm
 from metarl.linearize import AutogradLinearization, linearize
 from metarl.maml import MAML, MAMLConfig
 from metarl.outer import TRPOConfig
 from metarl.policy import MLPConfig, MLPPolicy
+from metarl.presets import METHODS, preset
 from metarl.rollout import collect, policy_actor, rollout
 
 
@@ -81,16 +83,30 @@ def maml(
     kind = PlainPolicy if plain else MLPPolicy
     policy = kind(env.observation_space, env.action_space, MLPConfig())
     algorithm = MAML(MAMLConfig(num_inner_steps=inner_steps, **config), env, policy, generator)
-    sampling, optimization = [], []
+    return _meta_iteration(env, algorithm, num_tasks, num_envs, generator, repeats)
+
+
+def method(session: Session, repeats: int, preset_name: str) -> dict[str, Any]:
+    """Seconds per meta-iteration of a preset."""
+    config = preset(preset_name)
+    env, generator = _make(config.env, session)
+    algorithm = make_algorithm(config, env, generator)
+    return _meta_iteration(env, algorithm, config.meta_batch_size, config.num_envs, generator, repeats)
+
+
+def _meta_iteration(
+    env: envs.Env, algorithm: Algorithm, num_tasks: int, num_envs: int, generator: Generator, repeats: int
+) -> dict[str, Any]:
+    sampling, optimization, count = [], [], 0
     for _ in range(repeats + 2):
         task = env.sample_tasks(num_tasks, generator)
         trajectories: list = []
         params = algorithm.params
         sampling.append(_timed(lambda t=task, p=params, out=trajectories: out.extend(
-            collect(env, policy, p, t, algorithm.adapters(), num_envs, generator))))  # fmt: skip
+            collect(env, algorithm.policy, p, t, algorithm.adapters(), num_envs, generator))))  # fmt: skip
         optimization.append(_timed(lambda out=trajectories: algorithm.update(out)))
+        count = sum(t.reward.numel() for t in trajectories)
     a, b = statistics.median(sampling[2:]), statistics.median(optimization[2:])
-    count = num_tasks * num_envs * env.horizon * (inner_steps + 1)
     return {
         "sampling_seconds": a,
         "optimization_seconds": b,
@@ -179,6 +195,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "maml-40-episodes": (maml, {"num_envs": 40}),
     "maml-2-inner-steps": (maml, {"inner_steps": 2}),
     "maml-3-inner-steps": (maml, {"inner_steps": 3}),
+    **{f"{name}-point": (method, {"preset_name": f"{name}-point"}) for name in METHODS},
     "maml-first-order": (maml, {"estimator": "first-order"}),
     "maml-curvature-10-of-20": (maml, {"outer": TRPOConfig(curvature_episodes=10)}),
     "maml-curvature-5-of-20": (maml, {"outer": TRPOConfig(curvature_episodes=5)}),
