@@ -57,9 +57,10 @@ class InnerConfig:
     """Weight of the policy's entropy in the inner loss."""
 
     def __post_init__(self) -> None:
-        for name in ("inner_lr", "value_lr", "entropy_coef"):
+        for name in ("inner_lr", "entropy_coef"):
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
+        require(0 <= self.value_lr <= 1e6, f"value_lr must lie in [0, 1e6], not {self.value_lr}.")
         for name in ("num_inner_steps", "value_epochs"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("gamma", "gae_lambda"):

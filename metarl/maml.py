@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import Generator, Tensor
 
 from envs.core import Env
-from envs.errors import unknown
+from envs.errors import require, unknown
 from metarl.adapt import ESTIMATORS, InnerConfig, InnerLoss, sgd_adapt
 from metarl.advantage import advantages, standardize
 from metarl.meta_gradient import Rates, TaskGroup
@@ -35,6 +35,9 @@ class MAMLConfig(InnerConfig):
     outer_scale: Literal["batch", "task"] = "batch"
     """Divide outer advantages by one standard deviation for the whole meta-batch, so that the outer objective is the
     mean return of the tasks; or by each task's own, as peers do, which favours tasks that are nearly solved."""
+    pretrain_iterations: int = 0
+    """Meta-iterations without inner steps at first: ordinary multi-task training of the start. A start that lies amid
+    the tasks lets one gradient step tell them apart."""
     outer: TRPOConfig | AdamConfig = field(default_factory=TRPOConfig)
 
     def __post_init__(self) -> None:
@@ -46,6 +49,8 @@ class MAMLConfig(InnerConfig):
         ):
             if getattr(self, name) not in allowed:
                 raise unknown(name, getattr(self, name), allowed)
+        least = self.pretrain_iterations
+        require(least >= 0, f"pretrain_iterations must be at least 0, not {least}.")
 
 
 class MAML:
@@ -61,6 +66,7 @@ class MAML:
         self.rates = Rates(kind, config.inner_lr, policy)
         self.meta = self.rates.init(policy.init(generator))
         self.value = value_network(config, env, generator)
+        self.updates = 0
         self.optimizer = TRPO(config.outer) if isinstance(config.outer, TRPOConfig) else Adam(config.outer, self.meta)
 
     @property
@@ -75,8 +81,9 @@ class MAML:
         return InnerLoss.of(self.config, self.config.estimator, self.value)
 
     def adapters(self, num_steps: int | None = None, test: bool = False) -> list[Adapter]:
-        """One adapter for each inner step; by default as many as in training. `test` applies `halve_test_lr`."""
-        num_steps = self.config.num_inner_steps if num_steps is None else num_steps
+        """One adapter for each inner step; by default as many as this meta-iteration trains with. `test` applies `halve_test_lr`."""
+        if num_steps is None:
+            num_steps = 0 if self.updates < self.config.pretrain_iterations else self.config.num_inner_steps
         factors = self.config.test_rates(num_steps) if test else [1.0] * num_steps
         _, rate = self.rates.split(self.meta)
         return [sgd_adapt(self.policy, self.loss, rate * factor) for factor in factors]
@@ -93,6 +100,7 @@ class MAML:
             return [make([t[i] for t in some], advantage[i][:, :, episodes]) for i in task_slices(outer)]
 
         self.meta, metrics = self.optimizer.step(Problem(groups, len(outer), outer.reward.shape[2]), self.meta)
+        self.updates += 1
         if self.value is not None:
             metrics["value_explained"] = self.value.fit(trajectories, c.value_epochs, self.generator)
         if c.learned_rates != "none":
@@ -100,13 +108,13 @@ class MAML:
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"params": self.meta, "optimizer": self.optimizer.state_dict()}
+        state = {"params": self.meta, "optimizer": self.optimizer.state_dict(), "updates": self.updates}
         return state if self.value is None else {**state, "value": self.value.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises `ValueError` when the parameters are of another policy."""
         check_size(state["params"], self.meta)
-        self.meta = state["params"]
+        self.meta, self.updates = state["params"], int(state["updates"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.value is not None:
             self.value.load_state_dict(state["value"])

@@ -67,7 +67,7 @@ class AdamConfig:
             raise unknown("objective", self.objective, ("clip", "vpg"))
         for name in ("outer_lr", "clip", "inner_kl_coef", "target_inner_kl"):
             value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
+            require(0 <= value <= 1e6, f"{name} must lie in [0, 1e6], not {value}.")
         require(self.num_outer_steps >= 1, f"num_outer_steps must be at least 1, not {self.num_outer_steps}.")
         require(
             self.objective == "clip" or self.num_outer_steps == 1,
@@ -150,7 +150,7 @@ class Adam:
         meta = self.leaf.detach().clone()
         loss, kl = (sum_over(g.evaluate(meta) for g in groups) / n).tolist()
         metrics = {"grad_norm": norms[0], "loss": loss, "kl": kl}
-        if self.inner_kl_coef:
+        if self.inner_kl_coef and groups[0].inner:
             inner = float(sum_over(g.inner_divergence(meta) for g in groups) / n)
             metrics |= {"inner_kl": inner, "inner_kl_coef": self.inner_kl_coef}
             if c.target_inner_kl:

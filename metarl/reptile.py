@@ -6,7 +6,6 @@ With one round and one SGD step that is the mean gradient.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -54,7 +53,7 @@ class ReptileConfig(InnerConfig):
         require(self.inner_epochs >= 1, f"inner_epochs must be at least 1, not {self.inner_epochs}.")
         for name in ("clip", "outer_lr", "outer_lr_end"):
             value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
+            require(0 <= value <= 1e6, f"{name} must lie in [0, 1e6], not {value}.")
         require(0 <= self.average_last <= 1, f"average_last must lie in [0, 1], not {self.average_last}.")
 
 

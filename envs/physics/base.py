@@ -97,7 +97,7 @@ def load_model(name: str) -> Any:
     """The `mujoco.MjModel` of `models/NAME.xml`, scaled to its `total_mass` (kg) where it names one.
 
     Raises:
-        InputError: when MuJoCo is missing.
+        InputError: when MuJoCo is missing or does not start.
     """
     try:
         import mujoco
@@ -105,6 +105,8 @@ def load_model(name: str) -> Any:
         raise InputError(
             "MuJoCo is missing here, and locomotion needs it; install it with: pip install mujoco."
         ) from None
+    except RuntimeError as error:  # an environment variable that MuJoCo reads has a value that it does not know
+        raise InputError(f"MuJoCo does not start here: {error}.") from None
 
     model = mujoco.MjModel.from_xml_path(str(MODELS / f"{name}.xml"))
     if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_NUMERIC, "total_mass") >= 0:
