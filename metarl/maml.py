@@ -81,7 +81,10 @@ class MAML:
         return InnerLoss.of(self.config, self.config.estimator, self.value)
 
     def adapters(self, num_steps: int | None = None, test: bool = False) -> list[Adapter]:
-        """One adapter for each inner step; by default as many as this meta-iteration trains with. `test` applies `halve_test_lr`."""
+        """One adapter for each inner step; by default as many as this meta-iteration trains with.
+
+        `test` applies `halve_test_lr`.
+        """
         if num_steps is None:
             num_steps = 0 if self.updates < self.config.pretrain_iterations else self.config.num_inner_steps
         factors = self.config.test_rates(num_steps) if test else [1.0] * num_steps
