@@ -61,9 +61,9 @@ SUITES = {
         TrainConfig("gridworld", "varibad", num_iterations=200, meta_batch_size=42, num_envs=20, eval_num_envs=20),
         {"inner_lr": 1.0},
     ),
-    "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.1, 60),
+    "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.05, 60),
     "half-cheetah-dir": locomotion("HalfCheetah with a hidden direction", "half-cheetah-dir", 10, 0.3, 0),
-    "ant-vel": locomotion("Ant with a hidden goal velocity", "ant-vel", 20, 0.1, 60),
+    "ant-vel": locomotion("Ant with a hidden goal velocity", "ant-vel", 20, 0.05, 60),
 }
 METHODS = {
     "maml": Method("MAML with a TRPO outer step", lambda s: MAMLConfig(outer=s.trpo, **s.inner, **s.maml)),
