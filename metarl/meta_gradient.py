@@ -67,6 +67,7 @@ class Step:
     linearized: Linearization
     gradient: Tensor  # [N, P] of the inner loss
     hessian: Product
+    kl: Objective  # divergence from the policy that collected the step's trajectory
 
 
 class TaskGroup:
@@ -131,10 +132,13 @@ class TaskGroup:
 
 
 class Linearized:
-    """A TaskGroup at meta-parameters [M]: the inner steps, the adapted policies, and derivatives through both."""
+    """A TaskGroup at meta-parameters [M]: the inner steps, the adapted policies, and derivatives through both.
+
+    It does not keep the group: the two would hold each other, and their activations would outlive the meta-iteration.
+    """
 
     def __init__(self, group: TaskGroup, meta: Tensor) -> None:
-        self.group = group
+        self.rates, self.num_tasks = group.rates, len(group.outer)
         params, self.rate = group.rates.split(meta)
         self.second_order = group.loss.estimator != "first-order"
         adapted = params.expand(len(group.outer), -1)
@@ -149,14 +153,15 @@ class Linearized:
                 gradient, hessian = linearized.hessian(group.objectives[k])
             else:
                 gradient, hessian = linearized.gradient(group.objectives[k]), torch.zeros_like
-            self.steps.append(Step(linearized, gradient, hessian))
+            kl = partial(losses.kl_divergence, group.old_inner[k], mask=trajectory.mask)
+            self.steps.append(Step(linearized, gradient, hessian, kl))
             adapted = adapted - self.rate * gradient
         self.outer = linearize(group.policy, adapted, group.outer.inputs)
 
     def push(self, vector: Tensor) -> Tensor:
         """How adapted parameters [N, P] move with the meta-parameters: the Jacobian times `vector` [M]."""
-        params, rate = self.group.rates.tangent(vector)
-        moved = params.expand(len(self.group.outer), -1)
+        params, rate = self.rates.tangent(vector)
+        moved = params.expand(self.num_tasks, -1)
         for step in self.steps:
             if self.second_order:
                 moved = moved - self.rate * step.hessian(moved)
@@ -172,26 +177,25 @@ class Linearized:
                 collected the data (Rothfuss et al. 2018, eq. 12).
         """
         by_rate = torch.zeros_like(vector)
-        for k in reversed(range(len(self.steps))):
-            step = self.steps[k]
+        for step in reversed(self.steps):
             by_rate = by_rate - step.gradient * vector
             if self.second_order:
                 each = isinstance(self.rate, Tensor)  # a single rate commutes with the Hessian
                 product = step.hessian(self.rate * vector) if each else self.rate * step.hessian(vector)
                 vector = vector - product
             if inner_kl_coef:
-                vector = vector + inner_kl_coef * step.linearized.gradient(partial(self.group.inner_kl, k))
-        return self.group.rates.join(vector, by_rate).sum(0)
+                vector = vector + inner_kl_coef * step.linearized.gradient(step.kl)
+        return self.rates.join(vector, by_rate).sum(0)
 
     def gradient(self, objective: Objective, inner_kl_coef: float = 0.0) -> Tensor:
         """Meta-gradient [M] of an objective of the adapted policies' action distributions, summed over tasks."""
         return self.pull(self.outer.gradient(objective), inner_kl_coef)
 
-    def curvature(self) -> Product:
+    def curvature(self, kl: Objective) -> Product:
         """The product of the Hessian of the outer KL divergence with a vector [M], where both policies agree.
 
         There the divergence has no gradient, so the chain rule leaves JᵀFJ: F is the Hessian in the adapted
         parameters, J the Jacobian of adaptation.
         """
-        _, fisher = self.outer.hessian(self.group.kl, stationary=True)
+        _, fisher = self.outer.hessian(kl, stationary=True)
         return lambda vector: self.pull(fisher(self.push(vector)))

@@ -103,7 +103,7 @@ class TRPO:
         c, n = self.config, problem.num_tasks
         groups = problem.groups(slice(None))
         some = 0 < c.curvature_episodes < problem.num_envs
-        products = [g.here.curvature() for g in (problem.groups(slice(c.curvature_episodes)) if some else groups)]
+        products = [g.here.curvature(g.kl) for g in (problem.groups(slice(c.curvature_episodes)) if some else groups)]
 
         def curvature(vector: Tensor) -> Tensor:
             return sum_over(product(vector) for product in products) / n + c.cg_damping * vector

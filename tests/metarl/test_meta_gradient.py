@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from functools import partial
 
 import pytest
@@ -110,8 +112,8 @@ def test_a_batch_of_tasks_equals_a_loop_over_them(build_problem, estimator, kind
     whole = group_of(problem)
     assert relative(meta_gradient(whole), sum(meta_gradient(group) for group in loop)) < 1e-10
     direction = random_like(problem.algorithm.meta)
-    curvature = sum(group.here.curvature()(direction) for group in loop)
-    assert relative(whole.here.curvature()(direction), curvature) < 1e-10
+    curvature = sum(group.here.curvature(group.kl)(direction) for group in loop)
+    assert relative(whole.here.curvature(whole.kl)(direction), curvature) < 1e-10
 
 
 # --- The Jacobian and learned rates ------------------------------------------------------------------------------
@@ -150,7 +152,8 @@ def test_curvature_equals_differences_of_the_kl_gradient(build_problem, kind, es
     meta = problem.algorithm.meta
     direction = random_like(meta)
     up, down = (outer_gradient(problem, meta + h * direction, index=1) for h in (1e-5, -1e-5))
-    assert relative(group_of(problem).here.curvature()(direction), (up - down) / 2e-5) < 1e-6
+    group = group_of(problem)
+    assert relative(group.here.curvature(group.kl)(direction), (up - down) / 2e-5) < 1e-6
 
 
 def test_learned_rates_leave_the_gradient_of_the_parameters_as_it_is(build_problem):
@@ -230,3 +233,16 @@ def test_the_penalized_clipped_gradient_at_moved_parameters_equals_autograd(buil
     assert relative(free, outer_gradient(problem, meta, inner_kl_coef=0.5)) < 1e-10
     assert relative(clipped, free) > 1e-2
     assert relative(free, outer_gradient(problem, meta)) > 1e-2
+
+
+def test_a_group_is_freed_without_the_cycle_collector(build_problem):
+    """Its activations are large: waiting for a collection would keep those of several meta-iterations."""
+    group = group_of(build_problem())
+    group.here.curvature(group.kl)(group.here.gradient(group.surrogate))
+    gone = weakref.ref(group)
+    gc.disable()
+    try:
+        del group
+        assert gone() is None
+    finally:
+        gc.enable()
