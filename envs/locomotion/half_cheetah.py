@@ -15,6 +15,8 @@ from gymnasium import spaces
 from torch import Generator, Tensor
 
 from envs.errors import require
+from envs.locomotion import goal_velocity
+from envs.locomotion.goal_velocity import VelTask
 from envs.locomotion.robot import Chart, Mark, Motion, Robot, RobotConfig
 from envs.physics.base import PhysicsState
 from envs.structs import Struct
@@ -47,11 +49,6 @@ DIR_PRESETS = {
 
 
 @dataclass(frozen=True, eq=False)
-class VelTask(Struct):
-    goal_velocity: Tensor  # [N] m/s
-
-
-@dataclass(frozen=True, eq=False)
 class DirTask(Struct):
     direction: Tensor  # [N] 1: along x, -1: against it
 
@@ -65,20 +62,12 @@ class HalfCheetahVel(Robot[VelTask]):
 
     def __init__(self, config: VelConfig, device: torch.device) -> None:
         super().__init__(config, device)
-        top = config.max_velocity
-        self.task_space = spaces.Dict(goal_velocity=spaces.Box(-20.0, 20.0, (), np.float32))
-        law = f"goal velocities uniform in [0, {top:g}] m/s"
-        self.splits = {
-            "train": law,
-            "test": f"fresh draws of the same law: {law}",
-            "ood": f"faster goals, uniform in [{top:g}, {1.5 * top:g}] m/s",
-        }
+        self.task_space = goal_velocity.task_space()
+        self.splits = goal_velocity.splits(config.max_velocity)
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> VelTask:
         self.check_split(split)
-        require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
-        part = torch.rand(n, generator=generator, device=self.device)
-        return VelTask(self.config.max_velocity * (1 + 0.5 * part if split == "ood" else part))
+        return goal_velocity.sample(n, self.config.max_velocity, split, generator)
 
     def reward(self, task: VelTask, motion: Motion, action: Tensor) -> Tensor:
         miss = (motion.velocity[..., 0] - task.goal_velocity[:, None]).abs()

@@ -29,7 +29,7 @@ RECENT = 5  # states over which the number "now" is averaged: velocities of sing
 def draw(robot: Robot, task: Struct, episode: PhysicsState, earlier: Sequence[PhysicsState], size: int) -> np.ndarray:
     """One lane as a `uint8 [size, size, 3]` image; the arguments are those of `Env.render`.
 
-    Above, the scene, with a camera that follows the robot over squares of 1 m. Below, the's chart: this episode
+    Above, the scene, with a camera that follows the robot over squares of 1 m. Below, the task's chart: this episode
     in blue, earlier ones in grey, the target as a dashed line. Between 13 and 16 pixels for letters at 300.
 
     Raises:
