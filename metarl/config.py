@@ -9,31 +9,34 @@ from typing import Any, Protocol, get_args, get_type_hints
 from torch import Generator, Tensor
 
 from envs.core import Env
-from envs.errors import require
+from envs.errors import InputError, require
+from envs.structs import Struct
 from metarl.maml import MAML, MAMLConfig
-from metarl.policy import MLPConfig, Policy, make_policy
+from metarl.metanet import MetaNet, MetaNetConfig
+from metarl.policy import MLPConfig, make_policy
+from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
 from metarl.reptile import Reptile, ReptileConfig
-from metarl.rollout import Adapter, Trajectory
+from metarl.rl2 import GRUConfig, GRUNetwork
+from metarl.rollout import Play, Trajectory
+from metarl.trial import make_network
 
-AlgorithmConfig = MAMLConfig | ReptileConfig
+AlgorithmConfig = MAMLConfig | ReptileConfig | RecurrentPPOConfig
+PolicyConfig = MLPConfig | GRUConfig | MetaNetConfig
 
 
 class Algorithm(Protocol):
     """What training, evaluation and videos need of a method."""
 
-    policy: Policy
+    unit: str
+    """Of the entries of `play`, in the plural: gradient steps, or episodes of a trial."""
 
     @property
     def params(self) -> Tensor:
-        """Parameters before adaptation [P], with which training collects."""
+        """What training changes [P]."""
         ...
 
-    @property
-    def eval_params(self) -> Tensor:
-        """Parameters before adaptation [P], for evaluation."""
-        ...
-
-    def adapters(self, num_steps: int | None = None, test: bool = False) -> list[Adapter]: ...
+    def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]: ...
+    def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play: ...
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -61,7 +64,7 @@ class TrainConfig:
     """Episodes per task and adaptation step in evaluation."""
     checkpoint_every: int = 10
     """Meta-iterations between checkpoints; one is always written at the end."""
-    policy: MLPConfig = field(default_factory=MLPConfig)
+    policy: PolicyConfig = field(default_factory=MLPConfig)
     algorithm: AlgorithmConfig = field(default_factory=MAMLConfig)
 
     def __post_init__(self) -> None:
@@ -74,6 +77,19 @@ class TrainConfig:
 
 def make_algorithm(config: TrainConfig, env: Env, generator: Generator) -> Algorithm:
     """The method of a run, with fresh parameters. Raises `InputError` when it does not suit the environment."""
+    if isinstance(config.algorithm, RecurrentPPOConfig):
+        require(
+            not isinstance(config.policy, MLPConfig), "PPO on trials trains a policy with a memory, so give it a "
+            "MetaNetConfig or GRUConfig and not an MLPConfig.",
+        )  # fmt: skip
+        network_class = MetaNet if isinstance(config.policy, MetaNetConfig) else GRUNetwork
+        network = make_network(network_class, env, config.algorithm.num_episodes, config.policy, generator)
+        return RecurrentPPO(config.algorithm, network, generator, config.num_iterations)
+    if not isinstance(config.policy, MLPConfig):
+        raise InputError(
+            f"{type(config.algorithm).__name__} adapts an MLPConfig by gradient steps, and a "
+            f"{type(config.policy).__name__} adapts by its memory; train it with a RecurrentPPOConfig."
+        )
     policy = make_policy(env.observation_space, env.action_space, config.policy)
     if isinstance(config.algorithm, ReptileConfig):
         return Reptile(config.algorithm, env, policy, generator, config.num_iterations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,7 @@ from torch import Generator, Tensor
 
 from envs.core import Env, Reference
 from envs.structs import Struct
-from metarl.policy import Policy
-from metarl.rollout import Adapter, collect, reference_rollout
+from metarl.rollout import Play, reference_rollout
 
 CHUNK_STEPS = 100_000
 """Tasks are evaluated in groups of about this many environment steps, to bound memory."""
@@ -24,46 +23,49 @@ def _chunks(env: Env, task: Struct, num_envs: int) -> Iterator[Struct]:
         yield task[start : start + size]
 
 
-def adaptation_returns(
+def adaptation_rewards(
     env: Env,
-    policy: Policy,
-    params: Tensor,
+    play: Play,
     task: Struct,
-    adapters: Sequence[Adapter],
     num_envs: int,
-    generator: Generator,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Tensor:
-    """Mean return of each task after 0, 1, ... adaptation steps.
+    """Rewards of each task in each stage of adaptation, averaged over episodes; their sum over time is the return.
 
     Args:
-        params: meta-parameters [P].
+        play: such as an algorithm's `play(env, num_envs, generator, num_steps)`.
         task: N tasks.
-        adapters: one for each step.
-        num_envs: episodes per task and step, over which the return is averaged and from which the next step learns.
+        num_envs: episodes per task and stage that `play` plays.
 
     Returns:
-        [N, len(adapters) + 1].
+        [N, K, T] for K trajectories of T steps that `play` returns.
     """
     rows: list[Tensor] = []
     for chunk in _chunks(env, task, num_envs):
-        trajectories = collect(env, policy, params, chunk, adapters, num_envs, generator)
-        rows.extend(torch.stack([t.returns.mean(1) for t in trajectories], 1))
+        rows.extend(torch.stack([t.reward.mean(-1) for t in play(chunk, None)], 1))
         progress(len(rows) / len(task))
     return torch.stack(rows).cpu()
 
 
-def reference_returns(
+def reference_rewards(
     env: Env, task: Struct, num_envs: int, generator: Generator, num_episodes: int = 1
 ) -> dict[str, Tensor]:
-    """Mean return [N] of each task under each reference policy, over trials of `num_episodes` episodes."""
+    """The same for trials of `num_episodes` episodes under each reference policy: [N, num_episodes, T]."""
 
-    def returns(reference: Reference) -> Tensor:
+    def rewards(reference: Reference) -> Tensor:
         chunks = _chunks(env, task, num_envs * num_episodes)
-        trajectories = (reference_rollout(env, reference, c, num_envs, generator, num_episodes) for c in chunks)
-        return torch.cat([trajectory.returns.mean(1) for trajectory in trajectories]).cpu()
+        trials = (reference_rollout(env, reference, c, num_envs, generator, num_episodes) for c in chunks)
+        return torch.cat([trial.reward.mean(-1) for trial in trials]).unflatten(1, (num_episodes, -1)).cpu()
 
-    return {name: returns(reference) for name, reference in env.references().items()}
+    return {name: rewards(reference) for name, reference in env.references().items()}
+
+
+def stage_names(unit: str, count: int, num_episodes: int) -> list[str]:
+    """Names of the stages of adaptation, for tables and videos."""
+    if unit == "episodes":
+        refined = [f"refined {k + 1}×" for k in range(count - num_episodes)]
+        return [*(f"episode {k + 1}" for k in range(num_episodes)), *refined]
+    return [f"after {k} step{'s' * (k != 1)}" for k in range(count)]
 
 
 def interquartile_mean(x: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -84,21 +86,27 @@ def bootstrap_ci(x: np.ndarray, statistic: Callable, seed: int = 0) -> list[floa
     return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
 
 
-def summarize(returns: np.ndarray, references: dict[str, np.ndarray], unit: str = "gradient steps") -> dict[str, Any]:
+def summarize(
+    rewards: np.ndarray, references: dict[str, np.ndarray], unit: str = "gradient steps", num_episodes: int = 1
+) -> dict[str, Any]:
     """Statistics over tasks, JSON-able.
 
     Args:
-        returns: [N, steps + 1], a row a task.
-        references: name -> [N].
+        rewards: [N, K, T] as `adaptation_rewards` returns them.
+        references: name -> [N, num_episodes, T].
+        unit: of the K stages. Where it is "episodes", the first `num_episodes` of them are a trial.
 
     Returns:
-        `adaptation` with `unit`, and for each step `mean`, `mean_ci95`, `iqm`, `ci95` (of the interquartile mean) and
-        `std`; `per_task`; and `references` with `mean`, `ci95` (of the mean), `iqm` and
-        `iqm_ci95`.
+        `adaptation` with `unit`, and for each stage `mean`, `mean_ci95`, `iqm`, `ci95` (of the interquartile mean) and
+        `std`; `per_task` returns [N][K]; and `references` with `mean`, `ci95` (of the mean), `iqm` and `iqm_ci95` of
+        the return of an episode. Of trials also: `trial`, and in each reference, with the same four of the sum over
+        their episodes, and with `curve`: the mean return of each episode or, where a trial is one episode, the mean
+        reward of each step, and `curve_ci95`, 1.96 standard errors to both sides.
     """
-    x = returns.astype(np.float64)
+    rewards = rewards.astype(np.float64)
+    x = rewards.sum(2)
     columns = list(x.T)
-    return {
+    out: dict[str, Any] = {
         "adaptation": {
             "unit": unit,
             "mean": x.mean(0).tolist(),
@@ -109,12 +117,29 @@ def summarize(returns: np.ndarray, references: dict[str, np.ndarray], unit: str 
         },
         "per_task": x.tolist(),
         "references": {
-            name: {
-                "mean": float(r.mean()),
-                "ci95": bootstrap_ci(r.astype(np.float64), np.mean),
-                "iqm": float(interquartile_mean(r.astype(np.float64))),
-                "iqm_ci95": bootstrap_ci(r.astype(np.float64), interquartile_mean),
-            }
-            for name, r in references.items()
+            name: _statistics(r.astype(np.float64).sum((1, 2)) / r.shape[1]) for name, r in references.items()
         },
+    }
+    if unit == "episodes":
+        out["num_episodes"] = num_episodes
+        out["trial"] = _trial(rewards[:, :num_episodes])
+        for name, r in references.items():
+            out["references"][name]["trial"] = _trial(r.astype(np.float64))
+    return out
+
+
+def _trial(rewards: np.ndarray) -> dict[str, Any]:
+    """Of whole trials [N, E, T]."""
+    curve = rewards.sum(2) if rewards.shape[1] > 1 else rewards[:, 0]
+    mean, error = curve.mean(0), curve.std(0) / np.sqrt(len(curve))
+    interval = np.stack([mean - 1.96 * error, mean + 1.96 * error], -1)
+    return {**_statistics(rewards.sum((1, 2))), "curve": mean.tolist(), "curve_ci95": interval.tolist()}
+
+
+def _statistics(x: np.ndarray) -> dict[str, Any]:
+    return {
+        "mean": float(x.mean()),
+        "ci95": bootstrap_ci(x, np.mean),
+        "iqm": float(interquartile_mean(x)),
+        "iqm_ci95": bootstrap_ci(x, interquartile_mean),
     }

@@ -15,12 +15,13 @@ from torch import Generator, Tensor
 
 from envs.core import Env
 from envs.errors import require, unknown
+from envs.structs import Struct
 from metarl.adapt import ESTIMATORS, InnerConfig, InnerLoss, sgd_adapt
 from metarl.advantage import advantages, standardize
 from metarl.meta_gradient import Rates, TaskGroup
 from metarl.outer import TRPO, Adam, AdamConfig, Problem, TRPOConfig
 from metarl.policy import Policy
-from metarl.rollout import Adapter, Trajectory, task_slices
+from metarl.rollout import Adapter, Play, Trajectory, collect, task_slices
 from metarl.value import ValueNetwork
 
 
@@ -57,8 +58,11 @@ class MAML:
     """Holds the meta-parameters; `adapters` move a policy to a task, `update` improves the meta-parameters.
 
     Attributes:
+        unit: of the entries of `play`.
         meta: [M] the policy's parameters, followed by learned inner step sizes.
     """
+
+    unit = "gradient steps"
 
     def __init__(self, config: MAMLConfig, env: Env, policy: Policy, generator: Generator) -> None:
         self.config, self.policy, self.generator = config, policy, generator
@@ -91,8 +95,19 @@ class MAML:
         _, rate = self.rates.split(self.meta)
         return [sgd_adapt(self.policy, self.loss, rate * factor) for factor in factors]
 
+    def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
+        """Episodes before adaptation and after each inner step, to train on."""
+        return collect(env, self.policy, self.params, task, self.adapters(), num_envs, generator)
+
+    def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play:
+        """The same for evaluation and videos, with `num_steps` gradient steps."""
+        adapters = self.adapters(num_steps, test=True)
+        return lambda task, states: collect(
+            env, self.policy, self.eval_params, task, adapters, num_envs, generator, states
+        )
+
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
-        """One outer step from what `collect` returned with `adapters()`. Returns metrics."""
+        """One outer step from what `collect` returned. Returns metrics."""
         c, outer = self.config, trajectories[-1]
         raw = advantages(outer, c.gamma, c.gae_lambda, self.value)
         advantage = standardize(raw, outer.mask, over_tasks=c.outer_scale == "batch")

@@ -30,6 +30,7 @@ class StepInput(Struct):
     prev_action: Tensor  # [N, ..., A], or [N, ...] when discrete; zeros at the start of a trial
     prev_reward: Tensor  # [N, ...]
     first: Tensor  # [N, ...] bool: does an episode start here?
+    mask: Tensor  # [N, ...] float: 1 while the episode runs, 0 for the padding after its termination
 
 
 Network = Callable[[StepInput, Any], tuple[Distribution, Any]]

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from envs.errors import InputError
-from metarl.config import AlgorithmConfig, TrainConfig
+from metarl.config import AlgorithmConfig, PolicyConfig, TrainConfig, from_dict
 from metarl.maml import MAMLConfig
+from metarl.metanet import MetaNetConfig
 from metarl.outer import AdamConfig, TRPOConfig
 from metarl.policy import MLPConfig
+from metarl.recurrent_ppo import RecurrentPPOConfig
 from metarl.reptile import ReptileConfig
+from metarl.rl2 import GRUConfig
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,10 @@ class Suite:
     inner: dict[str, Any]  # fields of InnerConfig
     trpo: TRPOConfig = field(default_factory=TRPOConfig)  # of methods with that outer step
     maml: dict[str, Any] = field(default_factory=dict)  # fields of MAMLConfig
+    trial: dict[str, Any] = field(default_factory=dict)  # fields of RecurrentPPOConfig
+    trials: dict[str, Any] = field(default_factory=dict)  # fields of TrainConfig where a policy has a memory
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What single methods have otherwise, by name and nested as in config.json."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Method:
 
     about: str
     make: Callable[[Suite], AlgorithmConfig]
+    policy: PolicyConfig | None = None  # where it is not the suite's
 
 
 def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pretrain: int) -> Suite:
@@ -41,25 +49,101 @@ def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pret
         policy=MLPConfig(init_std=0.5),
     )  # fmt: skip
     inner = {"inner_lr": inner_lr, "gae_lambda": 0.95}
-    return Suite(about, config, inner, TRPOConfig(max_kl=0.02), {"pretrain_iterations": pretrain})
+    return Suite(
+        about, config, inner, TRPOConfig(max_kl=0.02), {"pretrain_iterations": pretrain},
+        {"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95}, trials(200, 100, 40),
+    )  # fmt: skip
 
 
+def outer_lr(value: float) -> dict[str, Any]:
+    return {"algorithm": {"outer": {"outer_lr": value}}}
+
+
+def trials(num_iterations: int, meta_batch_size: int, eval_num_tasks: int) -> dict[str, Any]:
+    """One trial on each task."""
+    return {
+        "num_iterations": num_iterations, "meta_batch_size": meta_batch_size, "num_envs": 1,
+        "eval_num_tasks": eval_num_tasks, "eval_num_envs": 1,
+    }  # fmt: skip
+
+
+def bandits(env_preset: str, meta_batch_size: int) -> Suite:
+    """γ = 0, since a pull changes nothing but its own reward: all later ones are noise in its advantage."""
+    config = TrainConfig(
+        "bernoulli-bandit", env_preset, num_iterations=20, meta_batch_size=meta_batch_size, num_envs=1,
+        eval_num_tasks=10_000, eval_num_envs=1, policy=MLPConfig(hidden_sizes=(16, 16)),
+    )  # fmt: skip
+    arms, pulls = env_preset.removeprefix("k").split("-n")
+    return Suite(
+        f"Bernoulli bandits with {arms} arms and {pulls} pulls, one episode a step",
+        config,
+        {"inner_lr": 1.0, "gamma": 0.0},
+        trials=trials(60, 1000 if pulls == "10" else 256, 10_000),
+        methods={
+            "maml-ppo": outer_lr(1e-2),
+            "promp": outer_lr(1e-2),
+            "reptile": {"num_iterations": 13, "algorithm": {"inner_lr": 3.0}},
+        },
+    )
+
+
+# Reptile collects three rounds of episodes in a meta-iteration where the others collect two.
 SUITES = {
-    "point": Suite("2D navigation, as in Finn et al. 2017, section 5.3", TrainConfig(), {}),
-    "bandit": Suite(
-        "Bernoulli bandits with 5 arms and 10 pulls, one episode a step",
-        TrainConfig("bernoulli-bandit", "k5-n10", num_iterations=50, meta_batch_size=400, num_envs=1, eval_num_envs=1),
-        {"inner_lr": 1.0, "gamma": 1.0},
+    "point": Suite(
+        "2D navigation, as in Finn et al. 2017, section 5.3",
+        TrainConfig(),
+        {},
+        trial={"num_episodes": 3, "gae_lambda": 0.95, "gamma": 0.99},
+        trials=trials(100, 100, 1000),
+        methods={
+            "maml-ppo": outer_lr(3e-3),
+            "promp": outer_lr(3e-3),
+            "reptile": {"num_iterations": 33, "algorithm": {"inner_lr": 1.0}},
+        },
     ),
+    "bandit": bandits("k5-n10", 400),
+    "bandit-100": bandits("k5-n100", 100),
     "tabular-mdp": Suite(
         "random tabular MDPs of Duan et al. 2016, 10 episodes a step",
-        TrainConfig("tabular-mdp", "rl2", num_iterations=200, meta_batch_size=40, num_envs=10, eval_num_envs=10),
-        {"inner_lr": 1.0},
+        TrainConfig(
+            "tabular-mdp",
+            "rl2",
+            num_iterations=40,
+            meta_batch_size=40,
+            num_envs=10,
+            eval_num_envs=10,
+            policy=MLPConfig(hidden_sizes=(32, 32)),
+        ),
+        {"inner_lr": 3.0, "gae_lambda": 0.4},
+        trial={"num_episodes": 10, "gae_lambda": 0.9},
+        trials=trials(120, 200, 10_000),
+        methods={
+            "maml-ppo": outer_lr(1e-2),
+            "maml-vpg": outer_lr(3e-3),
+            "promp": outer_lr(1e-2),
+            "reptile": {"num_iterations": 27},
+        },
     ),
     "gridworld": Suite(
         "a 5 x 5 grid with a hidden goal",
-        TrainConfig("gridworld", "varibad", num_iterations=200, meta_batch_size=42, num_envs=20, eval_num_envs=20),
-        {"inner_lr": 1.0},
+        TrainConfig(
+            "gridworld",
+            "varibad-one-hot",
+            num_iterations=30,
+            meta_batch_size=42,
+            num_envs=20,
+            eval_num_envs=20,
+            policy=MLPConfig(hidden_sizes=(32, 32)),
+        ),
+        {"inner_lr": 3.0, "gae_lambda": 0.9},
+        trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.02},
+        trials=trials(80, 400, 10_000),
+        methods={
+            "maml-ppo": outer_lr(3e-3),
+            "maml-vpg": outer_lr(3e-3),
+            "promp": outer_lr(3e-3),
+            "reptile": {"num_iterations": 20},
+        },
     ),
     "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.05, 60),
     "half-cheetah-dir": locomotion("HalfCheetah with a hidden direction", "half-cheetah-dir", 10, 0.3, 0),
@@ -85,6 +169,14 @@ METHODS = {
         lambda s: MAMLConfig(learned_rates="parameter", outer=s.trpo, **s.inner, **s.maml),
     ),
     "reptile": Method("Reptile over policy gradient (Nichol et al. 2018)", lambda s: ReptileConfig(**s.inner)),
+    "metanet": Method(
+        "a memory of fast weights, trained by PPO on trials (after Munkhdalai & Yu 2017)",
+        lambda s: RecurrentPPOConfig(**s.trial),
+        MetaNetConfig(),
+    ),
+    "rl2": Method(
+        "RL², a GRU trained by PPO on trials (Duan et al. 2016)", lambda s: RecurrentPPOConfig(**s.trial), GRUConfig()
+    ),
 }
 PRESETS = tuple(f"{method}-{suite}" for method in METHODS for suite in SUITES)
 
@@ -98,6 +190,11 @@ def preset(name: str) -> TrainConfig:
             f"Unknown preset {name!r}.{hint} A preset is METHOD-FAMILY, with a method of {', '.join(METHODS)} "
             f"and a family of {', '.join(SUITES)}."
         )
-    suite = next(s for key, s in SUITES.items() if name.endswith(f"-{key}"))
-    method = METHODS[name[: -len(next(k for k in SUITES if name.endswith(f"-{k}"))) - 1]]
-    return replace(suite.config, algorithm=method.make(suite))
+    family = next(key for key in SUITES if name.endswith(f"-{key}"))
+    method, suite = name.removesuffix(f"-{family}"), SUITES[family]
+    policy, algorithm = METHODS[method].policy, METHODS[method].make(suite)
+    config = replace(suite.config, algorithm=algorithm)
+    if policy is not None:
+        init_std = suite.config.policy.init_std
+        config = from_dict(replace(config, policy=replace(policy, init_std=init_std)), suite.trials)
+    return from_dict(config, suite.methods.get(method, {}))

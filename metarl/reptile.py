@@ -21,7 +21,7 @@ from metarl.adapt import InnerConfig, InnerLoss
 from metarl.linearize import linearize
 from metarl.maml import check_size, value_network
 from metarl.policy import Policy
-from metarl.rollout import Adapter, Trajectory, task_slices
+from metarl.rollout import Adapter, Play, Trajectory, collect, task_slices
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,8 @@ def learner(policy: Policy, loss: InnerLoss, config: ReptileConfig, factor: floa
 class Reptile:
     """Holds the start `params` [P]; `adapters` learn from it on each task, `update` moves it."""
 
+    unit = "gradient steps"
+
     def __init__(
         self, config: ReptileConfig, env: Env, policy: Policy, generator: Generator, num_iterations: int
     ) -> None:
@@ -150,8 +152,19 @@ class Reptile:
         factors = self.config.test_rates(num_steps) if test else [1.0] * num_steps
         return [learner(self.policy, loss, self.config, factor) for factor in factors]
 
+    def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
+        """A round of episodes for each of the k inner steps, to train on."""
+        return collect(env, self.policy, self.params, task, self.adapters(), num_envs, generator)
+
+    def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play:
+        """Episodes before and after each of `num_steps` inner steps, for evaluation and videos."""
+        adapters = self.adapters(num_steps, test=True)
+        return lambda task, states: collect(
+            env, self.policy, self.eval_params, task, adapters, num_envs, generator, states
+        )
+
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
-        """Move the start, given what `collect` returned with `adapters()`. Returns metrics."""
+        """Move the start, given what `collect` returned. Returns metrics."""
         c = self.config
         params, memory = self.params.expand(len(trajectories[0]), -1), None
         for adapt, trajectory in zip(self.adapters(c.num_inner_steps), trajectories, strict=True):

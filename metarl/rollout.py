@@ -50,7 +50,7 @@ class Trajectory(Struct):
     @property
     def inputs(self) -> StepInput:
         """What the policy saw, [N, T, E, ...]."""
-        return StepInput(self.obs, _shift(self.action), _shift(self.reward), self.first)
+        return StepInput(self.obs, _shift(self.action), _shift(self.reward), self.first, self.mask)
 
 
 def task_slices(trajectory: Trajectory) -> list[slice]:
@@ -130,7 +130,7 @@ def rollout(
                 first = alive = yes
                 if t > 0:
                     state, obs = env.reset(task, num_envs, generator)
-            action, memory = act(StepInput(obs, prev_action, prev_reward, first), state, memory)
+            action, memory = act(StepInput(obs, prev_action, prev_reward, first, alive.to(obs.dtype)), state, memory)
             if states is not None:
                 states.append(state)
             result = env.step(task, state, action, generator)
@@ -164,6 +164,10 @@ def reference_rollout(
 
 Adapter = Callable[[Tensor, Any, Trajectory], tuple[Tensor, Any]]
 """`(params [N, P], memory, trajectory) -> (params [N, P], memory)`, pure."""
+
+Play = Callable[[Any, list[list] | None], list[Trajectory]]
+"""`(task [N], states) -> trajectories`: how a method plays on tasks and adapts; entry k is its k-th stage.
+`states` receives a list of states for each entry, for a video."""
 
 
 def collect(

@@ -9,7 +9,6 @@ import time
 from contextlib import suppress
 from types import FrameType
 
-from metarl.rollout import collect
 from metarl.run import Run
 
 
@@ -38,7 +37,7 @@ class StopSignals:
 
 
 def train_iteration(run: Run) -> dict[str, float]:
-    """One meta-iteration. Returns its metrics; `return_k` is the mean return after k inner steps.
+    """One meta-iteration. Returns its metrics; `return_k` is the mean return of what `collect` returned as entry k.
 
     Raises:
         NonFiniteError: when a return, a metric or a parameter is not finite. Call this within `Run.undone_on_error`.
@@ -46,9 +45,7 @@ def train_iteration(run: Run) -> dict[str, float]:
     config, algorithm = run.config, run.algorithm
     start = time.perf_counter()
     task = run.env.sample_tasks(config.meta_batch_size, run.generator)
-    trajectories = collect(
-        run.env, algorithm.policy, algorithm.params, task, algorithm.adapters(), config.num_envs, run.generator
-    )
+    trajectories = algorithm.collect(run.env, task, config.num_envs, run.generator)
     sampled = time.perf_counter()
     returns = {f"return_{k}": float(t.returns.mean()) for k, t in enumerate(trajectories)}
     _check_finite(run, returns)

@@ -1,6 +1,6 @@
 """Videos of adaptation: record the states of a rollout, draw them afterwards, encode frame by frame.
 
-recording = record_adaptation(env, policy, params, task, adapters, num_envs, generator)
+recording = record_adaptation(algorithm.play(env, num_envs, generator, num_steps), task)
 every, fps = pace(recording)
 write_video(compose(env, recording, "point · finn2017", every=every, fps=fps), "videos/point.mp4", fps)
 """
@@ -21,15 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Generator, Tensor
+from torch import Tensor
 
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.structs import Struct
 from envs.tasks import describe_task
 from metarl.plot import INK, MUTED, GrowingChart, number, step_colours
-from metarl.policy import Policy
-from metarl.rollout import Adapter, collect
+from metarl.rollout import Play
 
 SUFFIXES = (".mp4", ".gif")
 TASK_NAMES = {"train": "training task", "test": "held-out task", "ood": "out-of-distribution task"}
@@ -67,18 +66,10 @@ class Recording:
         return self.mean_rewards.sum(-1)
 
 
-def record_adaptation(
-    env: Env,
-    policy: Policy,
-    params: Tensor,
-    task: Struct,
-    adapters: Sequence[Adapter],
-    num_envs: int,
-    generator: Generator,
-) -> Recording:
-    """Run `collect` with these arguments and keep lane 0 of each rollout."""
+def record_adaptation(play: Play, task: Struct) -> Recording:
+    """Play on these tasks and keep lane 0 of each stage of adaptation."""
     states: list[list] = []
-    trajectories = collect(env, policy, params, task, adapters, num_envs, generator, states)
+    trajectories = play(task, states)
     episodes: list[list[Episode]] = [[] for _ in trajectories[0].obs]
     for trajectory, steps in zip(trajectories, states, strict=True):
         lane = Struct.stack([state[:, 0] for state in steps], 1)  # [N, T + 1, ...]
@@ -86,7 +77,7 @@ def record_adaptation(
             episodes[n].append(Episode(lane[n, : length + 1], trajectory.reward[n, :length, 0]))
     lengths = torch.stack([t.mask.sum(1).amax(1) for t in trajectories])  # [K + 1, N]
     mean_rewards = torch.stack([t.reward.mean(-1) for t in trajectories])
-    return Recording(task, episodes, mean_rewards, lengths.amax(0).int().tolist(), num_envs)
+    return Recording(task, episodes, mean_rewards, lengths.amax(0).int().tolist(), trajectories[0].reward.shape[2])
 
 
 def pace(recording: Recording) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from metarl.maml import MAML, MAMLConfig
 from metarl.outer import TRPOConfig
 from metarl.policy import MLPConfig, MLPPolicy
 from metarl.presets import METHODS, preset
-from metarl.rollout import collect, policy_actor, rollout
+from metarl.rollout import policy_actor, rollout
 
 
 class PlainPolicy(MLPPolicy):
@@ -101,9 +101,9 @@ def _meta_iteration(
     for _ in range(repeats + 2):
         task = env.sample_tasks(num_tasks, generator)
         trajectories: list = []
-        params = algorithm.params
-        sampling.append(_timed(lambda t=task, p=params, out=trajectories: out.extend(
-            collect(env, algorithm.policy, p, t, algorithm.adapters(), num_envs, generator))))  # fmt: skip
+        sampling.append(
+            _timed(lambda t=task, out=trajectories: out.extend(algorithm.collect(env, t, num_envs, generator)))
+        )
         optimization.append(_timed(lambda out=trajectories: algorithm.update(out)))
         count = sum(t.reward.numel() for t in trajectories)
     a, b = statistics.median(sampling[2:]), statistics.median(optimization[2:])

@@ -70,7 +70,9 @@ class Trial:
         """Of each action in each state, [N, S, A], for params [N, P]."""
         obs = self.observations.expand(len(params), 1, -1, -1)
         blank = torch.zeros_like(obs[..., 0])
-        distribution, _ = self.policy.bind(params)(StepInput(obs, blank, blank, blank.bool()), None)
+        distribution, _ = self.policy.bind(params)(
+            StepInput(obs, blank, blank, blank.bool(), torch.ones_like(blank)), None
+        )
         return distribution.log_probs[:, 0]  # type: ignore[attr-defined]
 
     def values(self, params: Tensor) -> Tensor:

@@ -17,10 +17,10 @@ from torch import Generator
 import envs
 from envs.errors import require
 from metarl.cli import Session, run_main
-from metarl.evaluate import adaptation_returns, reference_returns, summarize
+from metarl.evaluate import adaptation_rewards, reference_rewards, stage_names, summarize
 from metarl.files import write_atomically
 from metarl.plot import plot_curve
-from metarl.run import Run
+from metarl.run import Run, gradient_steps
 from metarl.train import NonFiniteError
 
 
@@ -34,8 +34,10 @@ class Evaluate:
     """Tasks to evaluate on; by default the run's eval_num_tasks."""
     split: str = "test"
     """train, test (held-out tasks of the training law) or ood (outside its range)."""
-    num_steps: int = 3
-    """Adaptation steps."""
+    num_steps: int | None = None
+    """Gradient steps, by default 3. A policy with a memory takes none: it adapts in the episodes of its trial."""
+    refine_steps: int = 0
+    """Gradient steps of a policy with a memory on its own experience, before the last episode of the trial."""
     tasks: Path | None = None
     """A file of tasks that list_envs.py saved, instead of tasks drawn by split and seed."""
     num_envs: int | None = None
@@ -59,17 +61,17 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
         num_tasks = args.num_tasks or run.config.eval_num_tasks
         task = run.env.sample_tasks(num_tasks, task_generator, args.split)
     split = args.split if args.tasks is None else str(args.tasks)
-    adapters = run.algorithm.adapters(args.num_steps, test=True)
+    algorithm = run.algorithm
+    num_steps = gradient_steps(run, args.num_steps, args.refine_steps)
+    num_episodes = getattr(run.config.algorithm, "num_episodes", 1)
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{len(task)} tasks", total=1.0)
-        returns = adaptation_returns(
-            run.env, run.algorithm.policy, run.algorithm.eval_params, task, adapters, num_envs, generator,
-            lambda fraction: progress.update(bar, completed=fraction),
-        )  # fmt: skip
-    diverged = int((~returns.isfinite()).any(1).sum())
+        play = algorithm.play(run.env, num_envs, generator, num_steps)
+        rewards = adaptation_rewards(run.env, play, task, num_envs, lambda done: progress.update(bar, completed=done))
+    diverged = int((~rewards.isfinite()).any((1, 2)).sum())
     if diverged:
         raise NonFiniteError(f"On {diverged} of {len(task)} tasks adaptation met a return that is not finite.")
-    references = reference_returns(run.env, task, num_envs, generator)
+    references = reference_rewards(run.env, task, num_envs, generator, num_episodes)
     return {
         "preset": run.preset,
         "env": f"{run.config.env}/{run.config.env_preset}",
@@ -82,7 +84,7 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
         "iteration": run.iteration,
         "env_steps": run.env_steps,
         "train_seconds": run.seconds,
-        **summarize(returns.numpy(), {name: r.numpy() for name, r in references.items()}),
+        **summarize(rewards.numpy(), {k: r.numpy() for k, r in references.items()}, algorithm.unit, num_episodes),
     }
 
 
@@ -104,20 +106,27 @@ def table(result: dict[str, Any]) -> Table:
         return f"{number(low)} … {number(high)}"
 
     a = result["adaptation"]
-    for k, mean in enumerate(a["mean"]):
-        name = f"after {k} step{'s' if k != 1 else ''}"
+    names = stage_names(a["unit"], len(a["mean"]), result.get("num_episodes", 1))
+    for k, (name, mean) in enumerate(zip(names, a["mean"], strict=True)):
         spread = (interval(*a["mean_ci95"][k]), number(a["iqm"][k]), interval(*a["ci95"][k]), number(a["std"][k]))
         out.add_row(name, number(mean), *spread)
     out.add_section()
     for name, r in result["references"].items():
         out.add_row(name, number(r["mean"]), interval(*r["ci95"]), style="dim")
+    if result.get("num_episodes", 1) > 1:
+        out.add_section()
+        for name, of in (("whole trial", result), *result["references"].items()):
+            t, style = of["trial"], None if of is result else "dim"
+            of_trial = (interval(*t["ci95"]), number(t["iqm"]), interval(*t["iqm_ci95"]))
+            out.add_row(name if of is result else f"{name}, whole trial", number(t["mean"]), *of_trial, style=style)
     return out
 
 
 def main(arguments: list[str]) -> None:
     args = tyro.cli(Evaluate, prog="evaluate.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
     require(args.num_tasks is None or args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
-    require(args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
+    require(args.num_steps is None or args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
+    require(args.refine_steps >= 0, f"refine_steps must be at least 0, not {args.refine_steps}.")
     require(args.num_envs is None or args.num_envs >= 1, f"num_envs must be at least 1, not {args.num_envs}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     output = args.output or args.run_dir / f"evaluation-{args.tasks.stem if args.tasks else args.split}.json"

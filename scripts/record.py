@@ -12,7 +12,7 @@ from torch import Generator
 import envs
 from envs.errors import require
 from metarl.cli import Session, run_main
-from metarl.run import Run
+from metarl.run import Run, gradient_steps
 from metarl.video import check_video_path, compose, pace, record_adaptation, write_video
 
 
@@ -26,8 +26,10 @@ class Record:
     """Tasks, one after another."""
     split: str = "test"
     """train, test (held-out tasks of the training law) or ood (outside its range)."""
-    num_steps: int = 3
-    """Adaptation steps: panels after the first."""
+    num_steps: int | None = None
+    """Gradient steps, by default 3: panels after the first. A policy with a memory takes none."""
+    refine_steps: int = 0
+    """Gradient steps of a policy with a memory on its own experience, before the last episode of the trial."""
     seed: int = 0
     """Seed of the tasks and episodes."""
     output: Path | None = None
@@ -38,7 +40,8 @@ class Record:
 def main(arguments: list[str]) -> None:
     args = tyro.cli(Record, prog="record.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
     require(args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
-    require(args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
+    require(args.num_steps is None or args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
+    require(args.refine_steps >= 0, f"refine_steps must be at least 0, not {args.refine_steps}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     run = Run.open(args.run_dir, args.session.apply(), change_env=args.session.choose_engine)
     generator = Generator(run.device).manual_seed(args.seed)
@@ -46,10 +49,8 @@ def main(arguments: list[str]) -> None:
     task = run.env.sample_tasks(args.num_tasks, task_generator, args.split)
     output = check_video_path(args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4")
     algorithm = run.algorithm
-    recording = record_adaptation(
-        run.env, algorithm.policy, algorithm.eval_params, task, algorithm.adapters(args.num_steps, test=True),
-        run.config.eval_num_envs, generator,
-    )  # fmt: skip
+    num_steps = gradient_steps(run, args.num_steps, args.refine_steps)
+    recording = record_adaptation(algorithm.play(run.env, run.config.eval_num_envs, generator, num_steps), task)
     every, fps = pace(recording)
     title = f"{run.config.env} · {run.config.env_preset} · {type(algorithm).__name__}"
     frames = compose(run.env, recording, title, args.split, every=every, fps=fps)

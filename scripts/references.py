@@ -15,7 +15,7 @@ from torch import Generator
 import envs
 from envs.errors import require
 from metarl.cli import Session, run_main
-from metarl.evaluate import reference_returns
+from metarl.evaluate import reference_rewards
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def main(arguments: list[str]) -> None:
     out = Table(title=title, box=SIMPLE)
     for column in ("reference", "mean return", "standard error"):
         out.add_column(column, justify="left" if column == "reference" else "right")
-    for name, returns in reference_returns(env, task, args.num_envs, generator, args.num_episodes).items():
+    for name, rewards in reference_rewards(env, task, args.num_envs, generator, args.num_episodes).items():
+        returns = rewards.sum((1, 2))
         error = returns.std() / len(returns) ** 0.5 if len(returns) > 1 else torch.tensor(torch.nan)
         out.add_row(name, f"{returns.mean():.3f}", f"{error:.3f}")
     Console().print(out)

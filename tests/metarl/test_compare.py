@@ -31,7 +31,8 @@ def write(tmp_path):
         (path / "config.json").write_text(json.dumps(config))
         evaluation = {
             "split": "test", "num_tasks": len(scores), "num_envs": 4, "seed": 0, "iteration": 3, "env_steps": 600,
-            "train_seconds": 2.0 + seed, **summarize(scores, {"random": np.array([-5.0, -3.0])}), **fields,
+            "train_seconds": 2.0 + seed,
+            **summarize(scores[..., None], {"random": np.array([[[-5.0]], [[-3.0]]])}), **fields,
         }  # fmt: skip
         (path / "evaluation-test.json").write_text(json.dumps(evaluation))
         return path

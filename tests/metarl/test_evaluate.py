@@ -13,7 +13,7 @@ from torch import Generator
 
 import envs
 from metarl import evaluate
-from metarl.evaluate import adaptation_returns, bootstrap_ci, interquartile_mean, reference_returns, summarize
+from metarl.evaluate import adaptation_rewards, bootstrap_ci, interquartile_mean, reference_rewards, summarize
 from metarl.rollout import collect
 from metarl.run import Run
 from metarl.train import train
@@ -60,10 +60,10 @@ def test_equal_values_are_their_own_interval(x):
 
 def test_a_summary_by_hand():
     returns = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [10.0, 1.0]], np.float32)
-    result = summarize(returns, {"random": np.array([1.0, 2.0, 3.0, 6.0], np.float32)}, "episodes")
+    result = summarize(returns[..., None], {"random": np.array([1.0, 2.0, 3.0, 6.0], np.float32)[:, None, None]})
     assert result["per_task"] == returns.tolist()
     curve = result["adaptation"]
-    assert curve["unit"] == "episodes"
+    assert curve["unit"] == "gradient steps"
     assert curve["mean"] == [4.0, 1.0]
     assert curve["iqm"] == [3.0, 1.0]
     assert curve["std"] == pytest.approx([np.sqrt(56 / 3), 0.0])
@@ -75,7 +75,7 @@ def test_a_summary_by_hand():
 
 
 def test_a_single_task_can_be_summarized():
-    result = summarize(np.array([[-3.0, -1.0]]), {"random": np.array([-5.0])})
+    result = summarize(np.array([[[-3.0], [-1.0]]]), {"random": np.array([[[-5.0]]])})
     assert result["adaptation"]["std"] == [0.0, 0.0]
     assert result["adaptation"]["ci95"] == [[-3.0, -3.0], [-1.0, -1.0]]
 
@@ -85,9 +85,9 @@ def test_a_single_task_can_be_summarized():
 
 def test_a_row_is_a_task_and_a_column_a_step(make_run):
     run = make_run()
-    task, adapters = run.env.sample_tasks(5, seeded()), run.algorithm.adapters(2)
+    task, adapters = run.env.sample_tasks(5, seeded()), run.algorithm.adapters(2, test=True)
     args = run.algorithm.policy, run.algorithm.params, task, adapters, 3
-    returns = adaptation_returns(run.env, *args, seeded(1))
+    returns = adaptation_rewards(run.env, run.algorithm.play(run.env, 3, seeded(1), 2), task, 3).sum(2)
     trajectories = collect(run.env, *args, seeded(1))
     assert returns.shape == (5, 3)
     for k, trajectory in enumerate(trajectories):
@@ -98,19 +98,18 @@ def test_groups_of_tasks_come_back_in_order(make_run, monkeypatch):
     """Goals ever farther away: whatever the groups, the returns of the first episodes fall in that order."""
     run = make_run()
     task = run.env.task_from_dicts([{"goal": [0.2 * k, 0.0]} for k in range(8)])
-    params = torch.zeros_like(run.algorithm.params)  # the mean action is 0
-    params[-2:] = -10.0  # and its standard deviation small
+    run.algorithm.meta = torch.zeros_like(run.algorithm.params)  # the mean action is 0
+    run.algorithm.meta[-2:] = -10.0  # and its standard deviation small
     fractions: list[float] = []
     monkeypatch.setattr(evaluate, "CHUNK_STEPS", 3 * run.env.horizon * 4)  # three tasks a group
-    returns = adaptation_returns(
-        run.env, run.algorithm.policy, params, task, run.algorithm.adapters(1), 4, seeded(), fractions.append
-    )
+    play = run.algorithm.play(run.env, 4, seeded(), 1)
+    returns = adaptation_rewards(run.env, play, task, 4, fractions.append).sum(2)
     assert fractions == [3 / 8, 6 / 8, 1.0]
     assert returns.shape == (8, 2)
     assert returns.isfinite().all()
     expected = -run.env.horizon * (0.2 * torch.arange(8.0)) ** 2
     torch.testing.assert_close(returns[1:, 0], expected[1:], rtol=0.02, atol=1e-3)
-    references = reference_returns(run.env, task, 4, seeded())
+    references = {name: r.sum((1, 2)) for name, r in reference_rewards(run.env, task, 4, seeded()).items()}
     assert all(len(values) == 8 for values in references.values())
     assert (references["straight line"].diff() < 0).all()
 
@@ -118,19 +117,19 @@ def test_groups_of_tasks_come_back_in_order(make_run, monkeypatch):
 def test_references_are_played_on_the_given_tasks():
     env = envs.make("point", horizon=20)
     task = env.task_from_dicts([{"goal": [0.05, 0.0]}, {"goal": [0.25, 0.0]}])
-    line = reference_returns(env, task, 2, seeded())["straight line"]
+    line = reference_rewards(env, task, 2, seeded())["straight line"].sum((1, 2))
     torch.testing.assert_close(line, torch.tensor([0.0, -(0.15**2) - 0.05**2]), atol=1e-6, rtol=0)
     far = env.sample_tasks(30, seeded())
-    references = reference_returns(env, far, 10, seeded())
+    references = reference_rewards(env, far, 10, seeded())
     assert references.keys() == {"random", "straight line"}
-    assert references["straight line"].mean() > references["random"].mean() / 4
+    assert references["straight line"].sum() > references["random"].sum() / 4
 
 
 def test_adaptation_with_a_step_of_zero_leaves_the_curve_flat(make_run):
     run = make_run(inner_lr=0.0, horizon=10)
     task = run.env.sample_tasks(200, seeded())
-    args = run.algorithm.policy, run.algorithm.params, task, run.algorithm.adapters(3, test=True), 10
-    returns = adaptation_returns(run.env, *args, seeded(1)).double()
+    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 10, seeded(1), 3), task, 10)
+    returns = rewards.sum(2).double()
     change = returns[:, 1:] - returns[:, :1]
     standard_error = change.std(0) / np.sqrt(200)
     assert (standard_error > 0).all()
@@ -173,10 +172,9 @@ def test_it_evaluates_the_checkpoint_on_the_tasks_of_the_seed(script, trained):
     e = evaluated(script, trained, "--num-tasks", 6, "--num-steps", 1, "--seed", 9, "--num-envs", 5)
     run, generator = Run.open(trained), seeded(9)
     task = run.env.sample_tasks(6, envs.task_generator(9, "test"), "test")
-    args = run.algorithm.policy, run.algorithm.params, task, run.algorithm.adapters(1, test=True), 5
-    returns = adaptation_returns(run.env, *args, generator)
-    np.testing.assert_array_equal(np.array(e["per_task"], np.float32), returns.numpy())
-    line = reference_returns(run.env, task, 5, generator)["straight line"]
+    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 5, generator, 1), task, 5)
+    np.testing.assert_array_equal(np.array(e["per_task"]), rewards.double().sum(2).numpy())
+    line = reference_rewards(run.env, task, 5, generator)["straight line"].sum((1, 2))
     assert e["references"]["straight line"]["mean"] == pytest.approx(float(line.mean()))
 
 

@@ -26,6 +26,13 @@ def arguments(env):
     return env, policy, params, task, [adapt] * NUM_STEPS, NUM_ENVS, generator
 
 
+def record(env, policy, params, task, adapters, num_envs, generator) -> Recording:
+    def play(tasks, states):
+        return collect(env, policy, params, tasks, adapters, num_envs, generator, states)
+
+    return record_adaptation(play, task)
+
+
 @pytest.fixture(scope="module")
 def env():
     return envs.make("point", horizon=HORIZON)
@@ -33,7 +40,7 @@ def env():
 
 @pytest.fixture(scope="module")
 def recording(env) -> Recording:
-    return record_adaptation(*arguments(env))
+    return record(*arguments(env))
 
 
 def test_a_recording_is_what_collect_returns(env, recording):
@@ -50,7 +57,7 @@ def test_a_recording_is_what_collect_returns(env, recording):
 
 def test_an_episode_is_cut_where_it_ended():
     env = envs.make("point", horizon=40, goal_tolerance=0.3)
-    recording = record_adaptation(*arguments(env))
+    recording = record(*arguments(env))
     for n, goal in enumerate(recording.task.goal):
         lengths = [len(episode.rewards) for episode in recording.episodes[n]]
         assert max(lengths) <= recording.durations[n] <= 40
@@ -75,7 +82,7 @@ def test_frames_are_even_equal_and_as_many_as_promised(env, recording, size):
 def test_one_step_one_lane_and_no_adaptation():
     env = envs.make("point", horizon=1)
     env, policy, params, task, _, _, generator = arguments(env)
-    recording = record_adaptation(env, policy, params, task, [], 1, generator)
+    recording = record(env, policy, params, task, [], 1, generator)
     assert len(list(compose(env, recording, size=200, fps=4))) == NUM_TASKS * (1 + 1 + 6)
 
 

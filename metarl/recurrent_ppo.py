@@ -1,0 +1,267 @@
+"""PPO over whole trials, for policies that adapt by what they remember (RL², Duan et al. 2016; Schulman et al. 2017).
+
+A trial is several episodes on one task. The policy's memory lives through it, and so does the objective: the return of
+the whole trial, with advantages that reach across the ends of episodes.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from envs.core import Env
+from envs.errors import InputError, require
+from envs.structs import Struct
+from metarl.policy import StepInput
+from metarl.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollout
+from metarl.trial import Outputs, TrialNetwork
+
+
+@dataclass(frozen=True)
+class RecurrentPPOConfig:
+    """PPO on trials."""
+
+    num_episodes: int = 1
+    """Episodes in a trial."""
+    lr: float = 2e-3
+    """Adam's step size after the warm-up; it falls linearly to 0 at the last meta-iteration."""
+    warmup: float = 0.05
+    """Part of the run in which the step size rises from 0."""
+    epochs: int = 4
+    """Passes over the trials of a meta-iteration."""
+    minibatches: int = 4
+    """Parts that a pass is divided into; a trial is never divided."""
+    clip: float = 0.2
+    """Likelihood ratios count up to 1 ± this."""
+    gamma: float = 1.0
+    """Discount from step to step of the trial."""
+    gae_lambda: float = 0.3
+    """Decay of generalized advantage estimates over the steps of the trial."""
+    value_coef: float = 0.5
+    """Weight of the value function's error."""
+    entropy_coef: float = 0.01
+    """Weight of the policy's entropy at first; it falls linearly to 0 at entropy_until."""
+    entropy_until: float = 0.8
+    """Part of the run after which entropy counts no more."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    refine_lr: float = 0.1
+    """Step size of gradient steps on a trial's own experience, in evaluation (--refine-steps)."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_episodes", "epochs", "minibatches"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("lr", "clip", "max_grad_norm"):
+            require(getattr(self, name) > 0, f"{name} must be a positive number, not {getattr(self, name)}.")
+        for name in ("warmup", "gamma", "gae_lambda", "entropy_until"):
+            require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], not {getattr(self, name)}.")
+        for name in ("value_coef", "entropy_coef", "refine_lr"):
+            require(getattr(self, name) >= 0, f"{name} must not be negative, as {getattr(self, name)} is.")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(Struct):
+    """Trials as rows."""
+
+    inputs: StepInput  # [B, T, ...]
+    action: Tensor  # [B, T, A] or [B, T]
+    mask: Tensor  # [B, T]
+    log_prob: Tensor  # [B, T] under the policy that acted
+    advantage: Tensor  # [B, T]
+    target: Tensor  # [B, T] of the value output
+
+
+class RecurrentPPO:
+    """Trains a `TrialNetwork`; what it learns needs no gradient to adapt."""
+
+    unit = "episodes"
+
+    def __init__(
+        self, config: RecurrentPPOConfig, network: TrialNetwork, generator: Generator, num_iterations: int
+    ) -> None:
+        self.config, self.network, self.generator, self.num_iterations = config, network, generator, num_iterations
+        self.optimizer = torch.optim.Adam(network.parameters(), config.lr, eps=1e-5)
+        self.updates = 0
+
+    @property
+    def params(self) -> Tensor:
+        """The network's parameters, in one vector [P]."""
+        return nn.utils.parameters_to_vector(self.network.parameters()).detach()
+
+    def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
+        """The episodes of one trial in each lane, to train on."""
+        trial = rollout(env, actor(self.network, generator), task, num_envs, generator, self.config.num_episodes)
+        return _episodes(trial, self.config.num_episodes)
+
+    def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int = 0) -> Play:
+        """The episodes of trials, for evaluation and videos; behind them the last episode again, refined.
+
+        Entry num_episodes - 1 + j is the last episode with parameters that took j gradient steps, on the losses of the
+        episodes before it: retrieval from the memory, and then ordinary policy gradient. What comes before is the same,
+        by the same random numbers.
+        """
+
+        episodes = self.config.num_episodes
+        if num_steps and episodes == 1:
+            raise InputError(
+                "Refinement learns from the episodes before the last one of a trial, and these trials have one "
+                "episode; train with --num-episodes 2 or more, or leave --refine-steps out."
+            )
+
+        def play(task: Struct, states: list[list] | None) -> list[Trajectory]:
+            if num_steps == 0:
+                return self._trial(env, actor(self.network, generator), task, num_envs, generator, states)
+            alone, seen = [], []
+            for n in range(len(task)):
+                one: list[list] = []
+                alone.append(self._refined_trial(env, task[n : n + 1], num_envs, generator, num_steps, one))
+                seen.append(one)
+            if states is not None:
+                states += [[Struct.cat(list(x)) for x in zip(*entry, strict=True)] for entry in zip(*seen, strict=True)]
+            return [Trajectory.cat(list(entry)) for entry in zip(*alone, strict=True)]
+
+        return play
+
+    def _trial(
+        self, env: Env, act: Actor, task: Struct, num_envs: int, generator: Generator, states: list[list] | None
+    ) -> list[Trajectory]:
+        """The episodes of a trial, and the states of each."""
+        seen: list = []
+        trial = rollout(
+            env, act, task, num_envs, generator, self.config.num_episodes, states=None if states is None else seen
+        )
+        if states is not None:
+            ends = range(0, trial.reward.shape[1], env.horizon)
+            states += [seen[t : t + env.horizon + 1] for t in ends]
+        return _episodes(trial, self.config.num_episodes)
+
+    def _refined_trial(
+        self, env: Env, task: Struct, num_envs: int, generator: Generator, num_steps: int, states: list[list]
+    ) -> list[Trajectory]:
+        """The trial of one task, and its last episode after each gradient step."""
+        start = generator.get_state()
+        played = self._trial(env, actor(self.network, generator), task, num_envs, generator, states)
+        past = Trajectory.cat(played[:-1], 1).map(lambda x: x.transpose(1, 2).flatten(0, 1))
+        batch, _ = self.batch(past)
+        network = copy.deepcopy(self.network)
+        for _ in range(num_steps):
+            outputs = network(batch.inputs)
+            gain = network.distribution(outputs).log_prob(batch.action) * batch.advantage
+            gradients = torch.autograd.grad(
+                -(gain * batch.mask).sum() / batch.mask.sum(), list(network.parameters()), allow_unused=True
+            )
+            with torch.no_grad():
+                for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+                    if gradient is not None:
+                        parameter.sub_(self.config.refine_lr * gradient)
+            generator.set_state(start)
+            again: list[list] = []
+            switch = actor(self.network, generator, network, past.reward.shape[1])
+            played.append(self._trial(env, switch, task, num_envs, generator, again)[-1])
+            states.append(again[-1])
+        return played
+
+    def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
+        """PPO on what `collect` returned. Returns metrics."""
+        c, done = self.config, self.updates / max(1, self.num_iterations)
+        trial = Trajectory.cat(trajectories, 1).map(lambda x: x.transpose(1, 2).flatten(0, 1))  # [B, T, ...]
+        batch, explained = self.batch(trial)
+        rising = min(1.0, (self.updates + 1) / max(1.0, c.warmup * self.num_iterations))
+        for group in self.optimizer.param_groups:
+            group["lr"] = c.lr * rising * max(0.0, 1 - done)
+        entropy_coef = c.entropy_coef * max(0.0, 1 - done / c.entropy_until) if c.entropy_until else 0.0
+        metrics = []
+        for _ in range(c.epochs):
+            order = torch.randperm(len(batch), generator=self.generator, device=self.generator.device)
+            for rows in order.tensor_split(min(c.minibatches, len(batch))):
+                metrics.append(self.descend(batch[rows], entropy_coef))  # noqa: PERF401
+        self.network.normalizer.update(trial.obs, trial.reward, trial.mask)
+        self.updates += 1
+        means = {name: statistics.fmean(m[name] for m in metrics) for name in metrics[0]}
+        return {**means, "value_explained": explained}
+
+    @torch.no_grad()
+    def batch(self, t: Trajectory) -> tuple[Batch, float]:
+        """Trials [B, T, ...] with advantages and targets of the value output; and the variance that values explain."""
+        n, outputs = self.network, self.outputs(t.inputs)
+        remaining = torch.arange(t.reward.shape[1], 0, -1, device=t.reward.device, dtype=t.reward.dtype)
+        shift, scale = n.normalizer.mean[-1], n.normalizer.reward_scale
+        value = remaining * (shift + scale * outputs.value)
+        advantage = trial_advantages(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda)
+        target = ((advantage + value) / remaining - shift) / scale
+        valid = t.mask > 0
+        explained = 1 - float((target - outputs.value)[valid].var() / target[valid].var().clamp_min(1e-12))
+        advantage = (advantage - advantage[valid].mean()) / (advantage[valid].std() + 1e-8)
+        log_prob = n.distribution(outputs).log_prob(t.action)
+        return Batch(t.inputs, t.action, t.mask, log_prob, advantage, target), explained
+
+    def outputs(self, inputs: StepInput) -> Outputs:
+        """Of whole trials, a group of them at a time."""
+        size = max(1, CHUNK_STEPS // inputs.obs.shape[1])
+        return Outputs.cat([self.network(inputs[row : row + size]) for row in range(0, len(inputs), size)])
+
+    def descend(self, batch: Batch, entropy_coef: float) -> dict[str, float]:
+        c = self.config
+        outputs = self.network(batch.inputs)
+        distribution = self.network.distribution(outputs)
+        count = batch.mask.sum()
+        log_ratio = (distribution.log_prob(batch.action) - batch.log_prob) * batch.mask
+        ratio = log_ratio.exp()
+        gain = torch.minimum(ratio * batch.advantage, ratio.clamp(1 - c.clip, 1 + c.clip) * batch.advantage)
+        policy_loss = -(gain * batch.mask).sum() / count
+        value_loss = ((outputs.value - batch.target).square() * batch.mask).sum() / count
+        entropy = (distribution.entropy() * batch.mask).sum() / count
+        loss = policy_loss + c.value_coef * value_loss - entropy_coef * entropy
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), c.max_grad_norm)
+        self.optimizer.step()
+        kl = ((ratio - 1 - log_ratio) * batch.mask).sum() / count
+        losses = {"value_loss": value_loss, "entropy": entropy, "kl": kl}
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises `RuntimeError` when the parameters are of another network."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates = int(state["updates"])
+
+
+def actor(network: TrialNetwork, generator: Generator, later: TrialNetwork | None = None, since: int = 0) -> Actor:
+    """Acts by sampling, with the memory that lives through the trial; from step `since` on with the network `later`."""
+
+    def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
+        t, memory = (0, None) if memory is None else memory
+        now = network if later is None or t < since else later
+        outputs, memory = now.step(inputs.map(lambda x: x.flatten(0, 1)), memory)
+        action = now.distribution(outputs).sample(generator)
+        return action.unflatten(0, inputs.obs.shape[:2]), (t + 1, memory)
+
+    return act
+
+
+def _episodes(trial: Trajectory, num_episodes: int) -> list[Trajectory]:
+    length = trial.reward.shape[1] // num_episodes
+    return [trial[:, k * length : (k + 1) * length] for k in range(num_episodes)]
+
+
+def trial_advantages(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> Tensor:
+    """Generalized advantage estimates [B, T] through a trial, 0 where mask is 0.
+
+    Padding after an episode's termination takes no time: the step before it is followed by the next episode's first.
+    What follows the last step is worth 0.
+    """
+    columns, next_value, next_advantage = [], torch.zeros_like(value[:, 0]), torch.zeros_like(value[:, 0])
+    for r, v, m in zip(*(x.flip(1).unbind(1) for x in (reward, value, mask > 0)), strict=True):
+        advantage = r + gamma * next_value - v + gamma * gae_lambda * next_advantage
+        columns.append(torch.where(m, advantage, 0.0))
+        next_value, next_advantage = torch.where(m, v, next_value), torch.where(m, advantage, next_advantage)
+    return torch.stack(columns[::-1], 1)

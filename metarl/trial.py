@@ -1,0 +1,139 @@
+"""Networks that act through a trial: what they see at each step, and what training and acting ask of them."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Generator, Tensor, nn
+
+from envs.core import Env
+from envs.errors import InputError
+from envs.structs import Struct
+from metarl.distributions import Distribution
+from metarl.policy import Head, StepInput
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs(Struct):
+    """What a network returns for each step."""
+
+    action: Tensor  # [..., A] inputs of the action distribution
+    value: Tensor  # [...] mean reward of the trial's remaining steps, in standard deviations of a reward
+
+
+class TrialNetwork(nn.Module):
+    """A policy with a memory, and a value function, for trials of a fixed length.
+
+    Acting calls `step` with the memory that the last call returned, training calls the network with whole trials;
+    both compute the same. B lanes are independent of each other.
+    """
+
+    def __init__(self, env: Env, num_episodes: int, init_std: float = 1.0) -> None:
+        super().__init__()
+        self.horizon, self.num_steps = env.horizon, num_episodes * env.horizon
+        self.discrete = isinstance(env.action_space, spaces.Discrete)
+        self.head = Head(env.action_space, init_std)
+        self.free = nn.Parameter(self.head.init())
+        self.obs_size, self.action_size = math.prod(env.observation_space.shape), self.head.num_outputs
+        self.step_size = self.action_size + 6  # of `step_features`
+        self.normalizer = Normalizer(self.obs_size)
+
+    @abstractmethod
+    def step(self, inputs: StepInput, memory: Any) -> tuple[Outputs, Any]:
+        """One step of each lane: inputs [B, ...]; `memory` is None at the start of a trial."""
+
+    @abstractmethod
+    def forward(self, inputs: StepInput) -> Outputs:
+        """Whole trials: inputs [B, T, ...]."""
+
+    def distribution(self, outputs: Outputs) -> Distribution:
+        return self.head(outputs.action, self.free.unsqueeze(0))
+
+    def one_hot(self, action: Tensor) -> Tensor:
+        """Actions as vectors of A numbers."""
+        return nn.functional.one_hot(action, self.action_size).float() if self.discrete else action
+
+    def all_steps(self, inputs: StepInput) -> Tensor:
+        """Step numbers of whole trials, [B, T]."""
+        return torch.arange(inputs.obs.shape[1], device=inputs.obs.device).expand(inputs.obs.shape[:2])
+
+    def normalized_obs(self, inputs: StepInput) -> Tensor:
+        """[..., O]. Padding is seen as zeros."""
+        return torch.where(inputs.mask.unsqueeze(-1) > 0, self.normalizer.obs(inputs.obs), 0.0)
+
+    def step_features(self, inputs: StepInput, t: Tensor) -> Tensor:
+        """All that is seen beside the observation [..., S]: previous action and reward, is it an episode's first step,
+        and the time as fractions of the trial and the episode, and as a logarithm. `t` [...] counts the trial's steps.
+        """
+        begun = (t > 0).unsqueeze(-1)
+        action = torch.where(begun, self.one_hot(inputs.prev_action), 0.0)
+        reward = torch.where(begun, self.normalizer.reward(inputs.prev_reward).unsqueeze(-1), 0.0)
+        part = t % self.horizon / self.horizon
+        times = [
+            t / self.num_steps,
+            part,
+            t.float().log1p() / math.log1p(self.num_steps),
+            1 - begun.squeeze(-1).float(),
+        ]
+        return torch.cat([action, reward, inputs.first.float().unsqueeze(-1), torch.stack(times, -1)], -1)
+
+
+def make_network(
+    network_class: Callable[[Env, int, Any], TrialNetwork], env: Env, num_episodes: int, config: Any,
+    generator: Generator,
+) -> TrialNetwork:  # fmt: skip
+    """A network with fresh parameters, drawn from a seed that the generator draws.
+
+    Raises `InputError` when the environment's observations are not vectors.
+    """
+    space = env.observation_space
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        raise InputError(f"A policy needs a one-dimensional Box observation space, not {space}.")
+    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return network_class(env, num_episodes, config).to(generator.device)
+
+
+class Normalizer(nn.Module):
+    """Running mean and deviation of observations and rewards, over all steps seen so far."""
+
+    def __init__(self, obs_size: int) -> None:
+        super().__init__()
+        for name, value in (("mean", torch.zeros), ("variance", torch.ones)):
+            self.register_buffer(name, value(obs_size + 1))
+        self.register_buffer("count", torch.zeros(()))
+        self.mean: Tensor
+        self.variance: Tensor
+        self.count: Tensor
+
+    def obs(self, obs: Tensor) -> Tensor:
+        """Observations in deviations from the mean, within ±10."""
+        scale = self.variance[:-1].sqrt().clamp_min(1e-3)
+        return ((obs - self.mean[:-1]) / scale).clamp(-10, 10)
+
+    def reward(self, reward: Tensor) -> Tensor:
+        return (reward - self.mean[-1]) / self.reward_scale
+
+    @property
+    def reward_scale(self) -> Tensor:
+        return self.variance[-1].sqrt().clamp_min(1e-6)
+
+    @torch.no_grad()
+    def update(self, obs: Tensor, reward: Tensor, mask: Tensor) -> None:
+        """Count steps [...] where mask is 1."""
+        x = torch.cat([obs, reward.unsqueeze(-1)], -1)[mask > 0]
+        total = self.count + len(x)
+        delta = x.mean(0) - self.mean
+        spread = (
+            self.variance * self.count + x.var(0, correction=0) * len(x) + delta.square() * self.count * len(x) / total
+        )
+        self.mean += delta * len(x) / total
+        self.variance.copy_(spread / total)
+        self.count += len(x)
