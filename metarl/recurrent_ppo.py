@@ -103,9 +103,8 @@ class RecurrentPPO:
 
         Entry num_episodes - 1 + j is the last episode with parameters that took j gradient steps, on the losses of the
         episodes before it: retrieval from the memory, and then ordinary policy gradient. What comes before is the same,
-        by the same random numbers.
+        by the same random numbers. Raises `InputError` for steps in trials of one episode.
         """
-
         episodes = self.config.num_episodes
         if num_steps and episodes == 1:
             raise InputError(
@@ -146,8 +145,8 @@ class RecurrentPPO:
         """The trial of one task, and its last episode after each gradient step."""
         start = generator.get_state()
         played = self._trial(env, actor(self.network, generator), task, num_envs, generator, states)
-        past = Trajectory.cat(played[:-1], 1).map(lambda x: x.transpose(1, 2).flatten(0, 1))
-        batch, _ = self.batch(past)
+        known = Trajectory.cat([*played[:-1], played[-1][:, :1]], 1)  # and what the last episode starts from
+        batch, _ = self.batch(known.map(lambda x: x.transpose(1, 2).flatten(0, 1)), bootstrap=True)
         network = copy.deepcopy(self.network)
         for _ in range(num_steps):
             outputs = network(batch.inputs)
@@ -161,7 +160,7 @@ class RecurrentPPO:
                         parameter.sub_(self.config.refine_lr * gradient)
             generator.set_state(start)
             again: list[list] = []
-            switch = actor(self.network, generator, network, past.reward.shape[1])
+            switch = actor(self.network, generator, network, batch.mask.shape[1])
             played.append(self._trial(env, switch, task, num_envs, generator, again)[-1])
             states.append(again[-1])
         return played
@@ -186,13 +185,19 @@ class RecurrentPPO:
         return {**means, "value_explained": explained}
 
     @torch.no_grad()
-    def batch(self, t: Trajectory) -> tuple[Batch, float]:
-        """Trials [B, T, ...] with advantages and targets of the value output; and the variance that values explain."""
+    def batch(self, t: Trajectory, bootstrap: bool = False) -> tuple[Batch, float]:
+        """Trials [B, T, ...] with advantages and targets of the value output; and the variance that values explain.
+
+        With `bootstrap` the last step serves for its value alone, that of what follows the steps before it.
+        """
         n, outputs = self.network, self.outputs(t.inputs)
-        remaining = torch.arange(t.reward.shape[1], 0, -1, device=t.reward.device, dtype=t.reward.dtype)
+        remaining = n.num_steps - torch.arange(t.reward.shape[1], device=t.reward.device, dtype=t.reward.dtype)
         shift, scale = n.normalizer.mean[-1], n.normalizer.reward_scale
         value = remaining * (shift + scale * outputs.value)
-        advantage = trial_advantages(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda)
+        end = torch.zeros_like(value[:, -1])
+        if bootstrap:
+            end, t, outputs, value, remaining = value[:, -1], t[:, :-1], outputs[:, :-1], value[:, :-1], remaining[:-1]
+        advantage = trial_advantages(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda, end)
         target = ((advantage + value) / remaining - shift) / scale
         valid = t.mask > 0
         explained = 1 - float((target - outputs.value)[valid].var() / target[valid].var().clamp_min(1e-12))
@@ -253,13 +258,15 @@ def _episodes(trial: Trajectory, num_episodes: int) -> list[Trajectory]:
     return [trial[:, k * length : (k + 1) * length] for k in range(num_episodes)]
 
 
-def trial_advantages(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> Tensor:
+def trial_advantages(
+    reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float, end: Tensor
+) -> Tensor:
     """Generalized advantage estimates [B, T] through a trial, 0 where mask is 0.
 
     Padding after an episode's termination takes no time: the step before it is followed by the next episode's first.
-    What follows the last step is worth 0.
+    What follows the last step is worth `end` [B].
     """
-    columns, next_value, next_advantage = [], torch.zeros_like(value[:, 0]), torch.zeros_like(value[:, 0])
+    columns, next_value, next_advantage = [], end, torch.zeros_like(end)
     for r, v, m in zip(*(x.flip(1).unbind(1) for x in (reward, value, mask > 0)), strict=True):
         advantage = r + gamma * next_value - v + gamma * gae_lambda * next_advantage
         columns.append(torch.where(m, advantage, 0.0))

@@ -31,6 +31,7 @@ COLUMNS = {
     "total s": ("total_seconds", 3),
     "steps/s": ("env_steps_per_second", 0),
     "sampled/s": ("sampling_steps_per_second", 0),
+    "trained/s": ("training_steps_per_second", 0),
     "of C loop": ("share_of_plain_c", 2),
     "bytes/lane": ("bytes_per_lane", 0),
     "peak MB": ("peak_memory_mb", 0),

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -16,13 +17,17 @@ import envs
 import metarl.rollout
 from envs.locomotion.robot import Robot
 from envs.physics.base import PhysicsState
+from envs.structs import Struct
 from metarl.cli import Session
 from metarl.config import Algorithm, make_algorithm
 from metarl.linearize import AutogradLinearization, linearize
 from metarl.maml import MAML, MAMLConfig
+from metarl.metanet import MetaNetConfig
 from metarl.outer import TRPOConfig
 from metarl.policy import MLPConfig, MLPPolicy
 from metarl.presets import METHODS, preset
+from metarl.recurrent_ppo import RecurrentPPO
+from metarl.rl2 import GRUConfig
 from metarl.rollout import policy_actor, rollout
 
 
@@ -116,6 +121,37 @@ def _meta_iteration(
     }
 
 
+def memory(session: Session, repeats: int, form: Any, pulls: int, lanes: int = 256) -> dict[str, Any]:
+    """Steps a second of acting and of training (four passes of PPO), and bytes of a lane's memory after a trial.
+
+    On Bernoulli bandits with 5 arms, in trials of one episode.
+    """
+    device = session.apply()
+    env = envs.make("bernoulli-bandit", "k5-n10", device=device, horizon=pulls)
+    generator = Generator(device).manual_seed(0)
+    policy = GRUConfig() if form == "rl2" else replace(MetaNetConfig(), memory=form)
+    config = replace(preset("metanet-bandit"), policy=policy, meta_batch_size=lanes)
+    algorithm = make_algorithm(config, env, generator)
+    assert isinstance(algorithm, RecurrentPPO)
+    result = _meta_iteration(env, algorithm, lanes, 1, generator, repeats)
+    state: Any = None
+    inputs = algorithm.collect(env, env.sample_tasks(1, generator), 1, generator)[0].inputs[:, :, 0]
+    with torch.no_grad():
+        for t in range(pulls):
+            _, state = algorithm.network.step(inputs[:, t], state)
+    return {
+        **{key: result[key] for key in ("sampling_seconds", "optimization_seconds", "sampling_steps_per_second")},
+        "training_steps_per_second": lanes * pulls / result["optimization_seconds"],
+        "bytes_per_lane": _bytes(state),
+    }
+
+
+def _bytes(x: Any) -> int:
+    if isinstance(x, torch.Tensor):
+        return x.nbytes
+    return sum(_bytes(part) for part in (vars(x).values() if isinstance(x, Struct) else x or ()))
+
+
 def locomotion(session: Session, repeats: int, family: str, num_tasks: int = 40, num_envs: int = 20) -> dict[str, Any]:
     """Rollouts with a fresh policy in the loop; on the CPU also as a share of a plain C loop over the same work."""
     env, generator = _make(family, session)
@@ -196,6 +232,11 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "maml-2-inner-steps": (maml, {"inner_steps": 2}),
     "maml-3-inner-steps": (maml, {"inner_steps": 3}),
     **{f"{name}-point": (method, {"preset_name": f"{name}-point"}) for name in METHODS},
+    **{
+        f"{form}-bandit-{pulls}": (memory, {"form": form, "pulls": pulls})
+        for form in ("full", "ring", "linear", "delta", "none", "rl2")
+        for pulls in (10, 100, 500)
+    },
     "maml-first-order": (maml, {"estimator": "first-order"}),
     "maml-curvature-10-of-20": (maml, {"outer": TRPOConfig(curvature_episodes=10)}),
     "maml-curvature-5-of-20": (maml, {"outer": TRPOConfig(curvature_episodes=5)}),
