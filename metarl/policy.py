@@ -27,7 +27,7 @@ class StepInput(Struct):
     """What a policy sees at a step. A feed-forward policy reads `obs` alone."""
 
     obs: Tensor  # [N, ..., O]
-    prev_action: Tensor  # [N, ..., A], or [N, ...] when discrete; zeros at the start of a trial
+    prev_action: Tensor  # [N, ..., A], or [N, ...] when discrete; zeros at the start of a trial, after padding
     prev_reward: Tensor  # [N, ...]
     first: Tensor  # [N, ...] bool: does an episode start here?
     mask: Tensor  # [N, ...] float: 1 while the episode runs, 0 for the padding after its termination

@@ -234,8 +234,15 @@ class RecurrentPPO:
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises `RuntimeError` when the parameters are of another network."""
-        self.network.load_state_dict(state["network"])
+        """Raises `ValueError` when the parameters are of another network."""
+        own, other = self.network.state_dict(), state["network"]
+        if own.keys() != other.keys():
+            raise ValueError("it is a checkpoint of another kind of policy")
+        for name, tensor in own.items():
+            found, right = list(other[name].shape), list(tensor.shape)
+            if found != right:
+                raise ValueError(f"its {name} has the shape {found}, and here {right} is right")
+        self.network.load_state_dict(other)
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
 

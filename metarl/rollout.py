@@ -50,7 +50,8 @@ class Trajectory(Struct):
     @property
     def inputs(self) -> StepInput:
         """What the policy saw, [N, T, E, ...]."""
-        return StepInput(self.obs, _shift(self.action), _shift(self.reward), self.first, self.mask)
+        action = _taken(self.action, self.mask > 0)
+        return StepInput(self.obs, _shift(action), _shift(self.reward), self.first, self.mask)
 
 
 def task_slices(trajectory: Trajectory) -> list[slice]:
@@ -64,6 +65,11 @@ def task_slices(trajectory: Trajectory) -> list[slice]:
 def _shift(x: Tensor) -> Tensor:
     """Each step's predecessor along T, zeros at the first."""
     return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+
+
+def _taken(action: Tensor, alive: Tensor) -> Tensor:
+    """Actions, zeros where no episode ran: what was drawn there reached nothing."""
+    return torch.where(alive.view(*alive.shape, *[1] * (action.dim() - alive.dim())), action, 0)
 
 
 def policy_actor(policy: Policy, params: Tensor, generator: Generator) -> Actor:
@@ -138,7 +144,7 @@ def rollout(
             if observe is not None:
                 memory = observe(memory, Transition(state, action, result.reward, result.state, result.terminated))
             steps.append((obs, action, reward, alive, first))
-            state, obs, prev_action, prev_reward = result.state, result.obs, action, reward
+            state, obs, prev_action, prev_reward = result.state, result.obs, _taken(action, alive), reward
             alive = alive & ~result.terminated
         if states is not None:
             states.append(state)

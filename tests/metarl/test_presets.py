@@ -11,9 +11,13 @@ import envs
 from envs import InputError
 from metarl.config import from_dict, to_dict
 from metarl.maml import MAML
+from metarl.metanet import MetaNet
 from metarl.outer import TRPO, Adam
+from metarl.policy import MLPConfig
 from metarl.presets import METHODS, PRESETS, SUITES, preset
+from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
 from metarl.reptile import Reptile
+from metarl.rl2 import GRUNetwork
 from metarl.run import Run
 from metarl.train import train_iteration
 
@@ -26,7 +30,8 @@ def small(name, path):
     env_config = envs.make_config(config.env, config.env_preset)
     if "horizon" in {f.name for f in dataclasses.fields(env_config)}:
         env_config = dataclasses.replace(env_config, horizon=5)
-    sizes = {"meta_batch_size": 2, "num_envs": 2, "policy": dataclasses.replace(config.policy, hidden_sizes=(4,))}
+    hidden = {"hidden_sizes": (4,)} if isinstance(config.policy, MLPConfig) else {"hidden_size": 8}
+    sizes = {"meta_batch_size": 2, "num_envs": 2, "policy": dataclasses.replace(config.policy, **hidden)}
     return Run(path, name, dataclasses.replace(config, **sizes), env_config)
 
 
@@ -34,11 +39,11 @@ def small(name, path):
 def test_a_small_meta_iteration_of_every_preset(name, tmp_path):
     run = small(name, tmp_path / "run")
     run.create()
-    start = run.algorithm.state_dict()["params"].clone()
+    start = run.algorithm.params.clone()
     metrics = train_iteration(run)
     assert all(math.isfinite(value) for value in metrics.values())
     assert metrics["iteration"] == 1
-    end = run.algorithm.state_dict()["params"]
+    end = run.algorithm.params
     assert end.isfinite().all()
     assert bool((start != end).any()) == (metrics.get("step") != 0)
     run.save()
@@ -56,7 +61,9 @@ def test_every_preset_survives_json(name):
 def test_methods_are_what_their_names_say(tmp_path):
     made = {name: small(f"{name}-point", tmp_path).algorithm for name in METHODS}
     kinds = {name: type(algorithm) for name, algorithm in made.items()}
-    assert kinds == {**dict.fromkeys(METHODS, MAML), "reptile": Reptile}
+    trials = {"metanet": RecurrentPPO, "rl2": RecurrentPPO}
+    assert kinds == {**dict.fromkeys(METHODS, MAML), "reptile": Reptile, **trials}
+    assert isinstance(made["metanet"].network, MetaNet) and isinstance(made["rl2"].network, GRUNetwork)
     steps = {name: type(a.optimizer) for name, a in made.items() if isinstance(a, MAML)}
     assert {name for name, step in steps.items() if step is TRPO} == {"maml", "fomaml", "meta-sgd"}
     assert {name for name, step in steps.items() if step is Adam} == {"maml-ppo", "maml-vpg", "promp"}
@@ -71,7 +78,13 @@ def test_a_preset_is_its_method_with_what_its_family_asks():
         for key, suite in SUITES.items():
             config = preset(f"{method}-{key}")
             assert (config.env, config.env_preset) == (suite.config.env, suite.config.env_preset)
-            assert {name: getattr(config.algorithm, name) for name in suite.inner} == suite.inner
+            asked = suite.trial if isinstance(config.algorithm, RecurrentPPOConfig) else suite.inner
+            own = suite.methods.get(method, {}).get("algorithm", {})
+            asked = {name: own.get(name, value) for name, value in asked.items()}
+            assert {name: getattr(config.algorithm, name) for name in asked} == asked
+            if isinstance(config.algorithm, RecurrentPPOConfig):
+                assert {name: getattr(config, name) for name in suite.trials} == suite.trials
+            assert config.policy.init_std == suite.config.policy.init_std
 
 
 @pytest.mark.parametrize(

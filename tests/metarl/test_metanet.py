@@ -1,0 +1,310 @@
+"""MetaNet: acting equals training, nothing leaks, and each option does what its text says."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+import trials
+from torch import Generator
+from torch.nn import functional
+
+from envs import InputError
+from metarl import memory as memory_module
+from metarl.metanet import FastLayer, MetaNetConfig
+from metarl.recurrent_ppo import actor
+from metarl.rollout import rollout
+
+MEMORIES = ["full", "ring", "linear", "delta", "none"]
+SMALL = {"hidden_size": 12, "num_heads": 2, "key_size": 4, "code_size": 3, "action_units": 5, "num_slots": 2}
+ENVS = {"board": trials.board, "plane": trials.plane}
+
+
+def config(memory="linear", **fields):
+    return MetaNetConfig(**{**SMALL, "memory": memory, "ring_size": 5, **fields})
+
+
+def step_of(rows, t):
+    """A mask [B, T, 1] of one step."""
+    return (torch.arange(rows.mask.shape[1]) == t)[None, :, None]
+
+
+def with_inputs(rows, **changes):
+    return dataclasses.replace(rows.inputs, **changes)
+
+
+# --- Acting and training -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("where", ENVS)
+def test_acting_and_training_compute_the_same(where, memory, monkeypatch):
+    monkeypatch.setattr(memory_module, "CHUNK", 7)
+    env, padded = ENVS[where](), False
+    choices = itertools.product(("gradient", "transition"), ("slow+fast", "fast", "readout"))
+    for k, (information, weights) in enumerate(choices):
+        if memory == "none" and k > 0:
+            break  # without a memory the choices change nothing
+        attention = ("learned", "uniform")[k % 2]
+        fields = {"weights": weights, "attention": attention, "meta_information": information, "action_heads": k % 3}
+        network = trials.make(env, config(memory, **fields))
+        rows, acted = trials.play(env, network)
+        padded |= bool((rows.mask == 0).any())
+        assert trials.same_outputs(network, rows, acted) < 1e-5, fields
+        assert acted.action.std() > 0.05, "the outputs should vary"
+    assert padded, "some episodes should end early"
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_acting_and_training_compute_the_same_in_trials_longer_than_a_chunk(memory):
+    env = trials.arms(pulls=70)
+    assert env.horizon > memory_module.CHUNK
+    network = trials.make(env, config(memory), 1)
+    rows, acted = trials.play(env, network, 1)
+    assert trials.same_outputs(network, rows, acted) < 1e-5
+
+
+@pytest.mark.parametrize("memory", ["full", "ring", "linear", "delta"])
+def test_what_is_kept_between_steps_grows_with_a_full_memory_alone(memory):
+    env = trials.board()
+    network, sizes = trials.make(env, config(memory)), []
+
+    def act(inputs, state, kept):
+        found, kept = network.step(inputs.map(lambda x: x.flatten(0, 1)), kept)
+        tensors = [s if isinstance(s, torch.Tensor) else s.key for s in kept.states]
+        sizes.append([x.numel() for x in tensors])
+        return network.distribution(found).sample(generator).unflatten(0, inputs.obs.shape[:2]), kept
+
+    generator = Generator().manual_seed(0)
+    rollout(env, act, env.sample_tasks(2, generator), 1, generator, 3)
+    assert len(sizes) == 18
+    if memory == "full":
+        assert all(a[0] < b[0] for a, b in itertools.pairwise(sizes))
+    else:
+        assert sizes[6] == sizes[17]
+
+
+# --- What depends on what ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("where", ["board", "plane"])
+def test_only_later_steps_see_an_observation_an_action_or_a_reward(where, memory):
+    env, k = ENVS[where](), 8
+    network = trials.make(env, config(memory))
+    rows, _ = trials.play(env, network)
+    rows = dataclasses.replace(rows, mask=torch.ones_like(rows.mask))
+    at = step_of(rows, k)
+    inputs = rows.inputs
+    action = torch.where(at[..., 0], (inputs.prev_action + 1) % 5, inputs.prev_action) if network.discrete else None
+    for name, changed in {
+        "obs": torch.where(at, inputs.obs + 1, inputs.obs),
+        "prev_reward": torch.where(at[..., 0], inputs.prev_reward + 1, inputs.prev_reward),
+        "prev_action": torch.where(at, inputs.prev_action + 1, inputs.prev_action) if action is None else action,
+    }.items():
+        moved = trials.difference(network, inputs, dataclasses.replace(inputs, **{name: changed}))
+        assert (moved[:, :k] == 0).all(), name
+        assert (moved[:, k] > 1e-4).all(), name
+        later = moved[:, k + 1 :]
+        if memory == "none":
+            assert (later == 0).all(), name
+        elif memory == "ring":
+            assert (later[:, :4] > 1e-6).all() and (later[:, 5:] < 1e-6).all(), name
+        else:
+            assert (later > 1e-6).all(), name
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_lanes_are_independent(memory):
+    network = trials.make(trials.board(), config(memory))
+    rows, acted = trials.play(trials.board(), network)
+    lane = (torch.arange(len(rows)) == 2)[:, None]
+    inputs = with_inputs(
+        rows, obs=torch.where(lane.unsqueeze(-1), rows.obs + 3, rows.obs),
+        prev_reward=torch.where(lane, -5.0, rows.inputs.prev_reward), mask=torch.where(lane, 1.0, rows.mask),
+    )  # fmt: skip
+    moved = trials.difference(network, rows.inputs, inputs).amax(1)
+    assert moved[2] > 0.1
+    assert (moved[[0, 1, 3, 4, 5]] < 1e-6).all()
+    alone = trials.outputs(network, rows.inputs[3:4])
+    torch.testing.assert_close(alone[0, :, :-1], acted.action[3], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("where", ENVS)
+def test_what_is_seen_after_an_end_does_not_matter(where, memory):
+    env = ENVS[where]()
+    network = trials.make(env, config(memory))
+    rows, _ = trials.play(env, network)
+    padding = rows.mask == 0
+    assert padding.any()
+    for value in (100.0, float("nan"), float("inf")):
+        action = torch.where(padding if network.discrete else padding.unsqueeze(-1), 2, rows.action)
+        other = dataclasses.replace(rows, obs=torch.where(padding.unsqueeze(-1), value, rows.obs), action=action)
+        assert torch.equal(trials.outputs(network, other.inputs), trials.outputs(network, rows.inputs))
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_a_trial_begins_with_nothing_of_the_trial_before(memory):
+    env = trials.board()
+    network = trials.make(env, config(memory))
+    generator = Generator().manual_seed(0)
+    task = env.sample_tasks(3, generator)
+    act = actor(network, generator)
+    found = []
+    for seed in (1, 2, 1):
+        generator.manual_seed(seed)
+        found.append(rollout(env, act, task, 2, generator, 3))
+    assert not torch.equal(found[0].action, found[1].action)
+    assert torch.equal(found[0].action, found[2].action) and torch.equal(found[0].reward, found[2].reward)
+
+
+def test_the_first_step_of_a_trial_sees_no_previous_action_or_reward():
+    for env in (trials.board(), trials.plane()):
+        network = trials.make(env, config())
+        rows, _ = trials.play(env, network)
+        start, inputs = step_of(rows, 0), rows.inputs
+        action = torch.where(start if inputs.prev_action.dim() == 3 else start[..., 0], 2, inputs.prev_action)
+        changed = with_inputs(rows, prev_action=action, prev_reward=torch.where(start[..., 0], 9, inputs.prev_reward))
+        assert torch.equal(trials.outputs(network, changed), trials.outputs(network, inputs))
+
+
+@pytest.mark.parametrize(("memory", "remembers"), [("none", False), ("linear", True)])
+def test_the_memory_survives_the_ends_of_episodes(memory, remembers):
+    """The third episode, after first episodes that differ in all they hold."""
+    env = trials.board()
+    network = trials.make(env, config(memory))
+    a, b = (trials.play(env, network, seed=seed)[0] for seed in (1, 2))
+    past = (torch.arange(18) < 6)[None]
+    changed = a.zip_map(lambda x: torch.where(past if x[0].dim() == 2 else past.unsqueeze(-1), x[1], x[0]), [a, b])
+    last = trials.difference(network, a.inputs, changed.inputs)[:, 12:]
+    assert bool((last > 1e-4).any()) == remembers
+
+
+# --- Parts -------------------------------------------------------------------------------------------------------
+
+
+def test_a_layer_sums_slow_and_fast_weights_after_the_nonlinearity():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        both, fast, readout = (FastLayer(3, 4, 2, name) for name in ("slow+fast", "fast", "readout"))
+        x, code = torch.randn(5, 3), torch.randn(5, 2)
+    for layer in (both, fast):
+        expected = []
+        for row, c in zip(x, code, strict=True):
+            weights = layer.out.weight @ torch.diag(c) @ layer.into.weight  # a full matrix of fast weights
+            bias = layer.out.weight @ torch.diag(c) @ layer.into.bias + layer.out.bias
+            y = functional.silu(weights @ row + bias)
+            if layer.slow is not None:
+                y = y + functional.silu(layer.slow.weight @ row + layer.slow.bias)
+            expected.append(y)
+        torch.testing.assert_close(layer(x, code), torch.stack(expected))
+    torch.testing.assert_close(readout(x, code), functional.silu(readout.slow(torch.cat([x, code], -1))))
+    assert both.slow is not None and fast.slow is None and readout.into is None
+
+
+@pytest.mark.parametrize("where", ENVS)
+def test_meta_information_is_the_gradient_of_the_actor_critic_loss(where):
+    """By autograd: of log π(a) · δ and of -½ (target - v)², at the outputs of the slow network."""
+    env = ENVS[where]()
+    network, seen = trials.make(env, config(meta_information="gradient")), []
+    rows, _ = trials.play(env, network)
+    network.entry_meta.register_forward_hook(lambda layer, args, result: seen.append(args[0]))
+    inputs = rows.inputs
+    with torch.no_grad():
+        network(inputs)
+        _, past = network.embed(inputs, network.all_steps(inputs))
+    policy = past.policy[:, :-1].clone().requires_grad_()
+    value = past.value[:, :-1].clone().requires_grad_()
+    target = network.normalizer.reward(rows.reward[:, :-1]) + past.value[:, 1:]
+    log_prob = network.head(policy, network.free.detach().unsqueeze(0)).log_prob(rows.action[:, :-1])
+    gain = (log_prob * (target - value).detach()).sum() - 0.5 * (target - value).square().sum()
+    gradient = torch.cat(
+        [x if x.dim() == 3 else x.unsqueeze(-1) for x in torch.autograd.grad(gain, (policy, value))], -1
+    )
+    gradient, found = (x[rows.mask[:, :-1] > 0] for x in (gradient, seen[0][..., -gradient.shape[-1] :]))
+    torch.testing.assert_close(found, gradient.sign() * gradient.abs().log1p(), rtol=1e-4, atol=1e-5)
+    assert found.abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("memory", ["full", "ring", "linear", "delta", "none"])
+def test_every_parameter_learns_but_those_that_a_form_leaves_out(memory):
+    env = trials.board()
+    network = trials.make(env, config(memory))
+    rows, _ = trials.play(env, network)
+    found = network(rows.inputs)
+    (found.action.square().sum() + found.value.square().sum()).backward()
+    still = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()}
+    unused = {f"recalls.{k}.memory.sharpness" for k in (0, 1)} if memory in ("linear", "delta") else set()
+    if memory == "none":
+        unused = {"slow_out.weight", "slow_out.bias"}
+    assert still - {"free"} == unused
+
+
+def test_a_memory_per_action_needs_discrete_actions_and_heads():
+    board, plane = (trials.make(env, config(action_heads=2)) for env in (trials.board(), trials.plane()))
+    assert len(board.recalls) == 2 and len(plane.recalls) == 1
+    assert len(trials.make(trials.board(), config(action_heads=0)).recalls) == 1
+    assert len(trials.make(trials.board(), config("none")).recalls) == 0
+
+
+def test_an_action_reads_its_own_entries():
+    """The tied memory of action 2 holds what was done after steps with action 2."""
+    env = trials.arms(pulls=12)
+    network = trials.make(env, config("full", action_heads=1), 1)
+    rows, _ = trials.play(env, network, 1)
+    with torch.no_grad():
+        _, past = network.embed(rows.inputs, network.all_steps(rows.inputs))
+        tied = network.entries(past, rows.inputs)[1]
+        _, evidence = network._recalls()[1].memory.sequence(network._recalls()[1].queries(past.embedding), tied)
+    assert torch.equal(tied.kind[:, :-1], rows.action[:, :-1])
+    pulled = functional.one_hot(rows.action, 3).cumsum(1) - functional.one_hot(rows.action, 3)
+    assert torch.equal(evidence[..., 0] > 1e-9, pulled > 0)
+
+
+def test_attention_tells_the_share_of_each_earlier_step():
+    env = trials.board()
+    rows = None
+    for memory in ("full", "ring", "linear", "delta"):
+        network = trials.make(env, config(memory))
+        rows = trials.play(env, network)[0] if rows is None else rows
+        share = network.attention(rows.inputs)
+        assert share.shape == (6, 18, 18)
+        assert torch.equal(share, share.tril(-1)) and (share.sum(-1) < 1).all()
+        assert (share[:, :, :][(rows.mask == 0)[:, None].expand_as(share)] == 0).all()
+        assert share[:, 17].sum(-1).min() > 0.05
+    even = trials.make(env, config("full", attention="uniform"))
+    share = even.attention(rows.inputs)[0, 17]
+    used = share[share > 0]
+    assert len(used) == rows.mask[0, :17].sum()
+    torch.testing.assert_close(used, used[:1].expand_as(used))
+    assert trials.make(env, config("none")).attention(rows.inputs) is None
+
+
+# --- Bad input ---------------------------------------------------------------------------------------------------
+
+NONSENSE = {
+    "memory": ("ful", "Unknown memory 'ful'. Did you mean 'full'?"),
+    "weights": ("slow", "Unknown weights 'slow'."),
+    "attention": ("unifrom", "Unknown attention 'unifrom'. Did you mean 'uniform'?"),
+    "meta_information": ("gradients", "Did you mean 'gradient'?"),
+    "hidden_size": (0, "hidden_size must be at least 1, not 0."),
+    "num_heads": (0, "num_heads must be at least 1, not 0."),
+    "key_size": (-1, "key_size must be at least 1, not -1."),
+    "code_size": (0, "code_size must be at least 1, not 0."),
+    "action_units": (0, "action_units must be at least 1, not 0."),
+    "num_slots": (0, "num_slots must be at least 1, not 0."),
+    "ring_size": (0, "ring_size must be at least 1, not 0."),
+    "action_heads": (-1, "action_heads must be at least 0, not -1."),
+    "init_std": (0.0, "init_std must be a positive number, not 0.0."),
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_nonsense_is_refused_in_one_line(name, sentence):
+    value, words = NONSENSE[name]
+    with pytest.raises(InputError) as error:
+        MetaNetConfig(**{name: value})
+    assert words in sentence(error)

@@ -1,0 +1,414 @@
+"""PPO on trials: advantages by hand, the loss by finite differences, learning, refinement, resuming, bad input."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+import trials
+from torch import Generator
+
+import envs
+from envs import InputError
+from metarl.advantage import gae
+from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
+from metarl.maml import MAMLConfig
+from metarl.metanet import MetaNetConfig
+from metarl.policy import MLPConfig
+from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig, trial_advantages
+from metarl.reptile import ReptileConfig
+from metarl.rl2 import GRUConfig
+from metarl.rollout import Trajectory
+from metarl.run import Run, gradient_steps
+from metarl.train import train, train_iteration
+
+NET = MetaNetConfig(hidden_size=8, num_heads=2, key_size=3, code_size=3, action_units=4, num_slots=2)
+POLICIES = {"metanet": NET, "rl2": GRUConfig(8)}
+
+
+def collected(env=None, policy=NET, tasks=6, **fields):
+    """An algorithm with the episodes of a meta-iteration, some of which end early."""
+    env = env or trials.board()
+    algorithm = trials.algorithm(env, policy, **{"num_episodes": 3, **fields})
+    generator = algorithm.generator
+    episodes = algorithm.collect(env, env.sample_tasks(tasks, generator), 2, generator)
+    return SimpleNamespace(env=env, algorithm=algorithm, episodes=episodes, rows=as_rows(episodes))
+
+
+def as_rows(episodes):
+    return Trajectory.cat(episodes, 1).map(lambda x: x.transpose(1, 2).flatten(0, 1))
+
+
+# --- Advantages --------------------------------------------------------------------------------------------------
+
+
+def test_advantages_reach_over_an_episode_that_ends_early():
+    """γ = λ = 0.5, two episodes of three steps; the first ends at its second step, and its third is padding."""
+    reward = torch.tensor([[1.0, 2, 0, 3, 4, 5]])
+    value = torch.tensor([[2.0, 4, 100, 6, 8, 10]])
+    mask = torch.tensor([[1.0, 1, 0, 1, 1, 1]])
+    last = 5 - 10
+    fourth = 4 + 5 - 8 + 0.25 * last
+    third = 3 + 4 - 6 + 0.25 * fourth
+    second = 2 + 3 - 4 + 0.25 * third  # followed by the next episode's first step, not by the padding
+    first = 1 + 2 - 2 + 0.25 * second
+    found = trial_advantages(reward, value, mask, 0.5, 0.5)
+    torch.testing.assert_close(found, torch.tensor([[first, second, 0, third, fourth, last]]))
+    mask[0, 5] = 0  # and the last episode at its second: what follows is worth nothing
+    fourth = 4 - 8
+    assert trial_advantages(reward, value, mask, 0.5, 0.5)[0, 3:].tolist() == [3 + 4 - 6 + 0.25 * fourth, fourth, 0]
+
+
+def test_advantages_of_trials_without_padding_are_those_of_one_long_episode():
+    generator = Generator().manual_seed(0)
+    reward, value = (torch.randn(5, 12, generator=generator, dtype=torch.float64) for _ in range(2))
+    mask = torch.ones_like(reward)
+    expected = gae(*(x.unsqueeze(-1) for x in (reward, value, mask)), 0.9, 0.7).squeeze(-1)
+    torch.testing.assert_close(trial_advantages(reward, value, mask, 0.9, 0.7), expected)
+
+
+# --- Updates -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_first_minibatch_meets_the_policy_that_acted(policy):
+    p = collected(policy=POLICIES[policy], lr=0.05, epochs=2)
+    assert (p.rows.mask == 0).any()
+    batch, seen = p.algorithm.batch(p.rows)[0], []
+    outputs = p.algorithm.network(batch.inputs)
+    new = p.algorithm.network.distribution(outputs).log_prob(batch.action)
+    torch.testing.assert_close(new, batch.log_prob, rtol=1e-5, atol=1e-5)
+    descend = p.algorithm.descend
+    p.algorithm.descend = lambda *args: seen.append(descend(*args)) or seen[-1]
+    p.algorithm.update(p.episodes)
+    kl = [metrics["kl"] for metrics in seen]
+    assert len(kl) == 8
+    assert abs(kl[0]) < 1e-7 and max(kl[4:]) > 1e-5
+
+
+def test_a_trial_is_never_divided_and_each_epoch_sees_all():
+    p = collected(epochs=3, minibatches=5)
+    rows, seen = p.algorithm.batch(p.rows)[0], []
+    descend = p.algorithm.descend
+    p.algorithm.descend = lambda batch, coef: seen.append(batch) or descend(batch, coef)
+    p.algorithm.update(p.episodes)
+    assert len(rows) == 12 and len(seen) == 15
+    assert all(batch.mask.shape[1] == 18 for batch in seen)
+    orders = []
+    for k in range(0, 15, 5):
+        advantage = torch.cat([batch.advantage for batch in seen[k : k + 5]])
+        match = (advantage.unsqueeze(1) == rows.advantage).all(-1)  # [12, 12]
+        assert torch.equal(match.sum(0), torch.ones(12)) and torch.equal(match.sum(1), torch.ones(12))
+        orders.append(match.int().argmax(1).tolist())
+    assert len({tuple(order) for order in orders}) == 3, "each in an order of its own"
+    few = collected(tasks=1, minibatches=50)
+    assert few.algorithm.update(few.episodes)["kl"] >= 0
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_gradient_of_the_loss_equals_finite_differences(policy):
+    """In float64, at ratios on both sides of the clip; the loss is written again in one line a term."""
+    p = collected(policy=POLICIES[policy], max_grad_norm=1e9, tasks=2)
+    algorithm, network, c = p.algorithm, p.algorithm.network.double(), p.algorithm.config
+    rows = p.rows.map(lambda x: x.double() if x.is_floating_point() else x)
+    network.load_state_dict(trials.make(p.env, POLICIES[policy]).double().state_dict())
+    batch, _ = algorithm.batch(rows)
+    noise = torch.randn(batch.mask.shape, generator=algorithm.generator, dtype=torch.float64)
+    batch = dataclasses.replace(batch, log_prob=batch.log_prob + 0.3 * noise)
+
+    @torch.no_grad()
+    def loss():
+        found = network(batch.inputs)
+        distribution = network.distribution(found)
+        ratio = (distribution.log_prob(batch.action) - batch.log_prob).exp()
+        clipped = torch.where(batch.advantage > 0, ratio.clamp_max(1 + c.clip), ratio.clamp_min(1 - c.clip))
+        error = (found.value - batch.target) ** 2
+        each = -clipped * batch.advantage + c.value_coef * error - 0.3 * distribution.entropy()
+        return each[batch.mask > 0].mean()
+
+    before = copy.deepcopy(network.state_dict())
+    algorithm.descend(batch, 0.3)
+    gradient = [torch.zeros_like(q) if q.grad is None else q.grad.clone() for q in network.parameters()]
+    network.load_state_dict(before)
+    for seed in range(4):
+        g = Generator().manual_seed(seed)
+        direction = [torch.randn(q.shape, generator=g, dtype=torch.float64) for q in network.parameters()]
+        values = []
+        for size in (1e-6, -1e-6):
+            with torch.no_grad():
+                for q, d in zip(network.parameters(), direction, strict=True):
+                    q.add_(size * d)
+                values.append(loss())
+                network.load_state_dict(before)
+        slope = sum((a * b).sum() for a, b in zip(gradient, direction, strict=True))
+        assert float(slope) == pytest.approx(float(values[0] - values[1]) / 2e-6, rel=1e-5)
+
+
+def test_the_step_size_rises_and_falls():
+    p = collected(lr=1e-3, warmup=0.3, epochs=1, minibatches=1, tasks=1)
+    used = []
+    for _ in range(11):
+        p.algorithm.update(p.episodes)
+        used.append(p.algorithm.optimizer.param_groups[0]["lr"])
+    rising = [1 / 3, 2 / 3] + [1.0] * 9
+    assert used == pytest.approx([1e-3 * rising[k] * (1 - k / 10) for k in range(11)])
+
+
+def test_entropy_counts_until_its_end():
+    p = collected(entropy_coef=0.1, entropy_until=0.5, epochs=1, minibatches=1, tasks=1)
+    coefs, descend = [], p.algorithm.descend
+    p.algorithm.descend = lambda batch, coef: coefs.append(coef) or descend(batch, coef)
+    for _ in range(7):
+        p.algorithm.update(p.episodes)
+    assert coefs == pytest.approx([0.1, 0.08, 0.06, 0.04, 0.02, 0, 0])
+
+
+def test_the_normalizer_knows_all_valid_steps_seen():
+    p, seen = collected(epochs=1, minibatches=1), []
+    for _ in range(3):
+        episodes = p.algorithm.collect(p.env, p.env.sample_tasks(4, p.algorithm.generator), 2, p.algorithm.generator)
+        rows = as_rows(episodes)
+        rows = dataclasses.replace(rows, obs=torch.where(rows.mask.unsqueeze(-1) > 0, rows.obs, float("nan")))
+        seen.append(torch.cat([rows.obs, rows.reward.unsqueeze(-1)], -1)[rows.mask > 0])
+        p.algorithm.update(episodes)
+    x, normalizer = torch.cat(seen), p.algorithm.network.normalizer
+    assert len(x) < 3 * 8 * 18
+    torch.testing.assert_close(normalizer.mean, x.mean(0))
+    torch.testing.assert_close(normalizer.variance, x.var(0, correction=0))
+    assert float(normalizer.count) == len(x)
+    torch.testing.assert_close(normalizer.reward(x[:, -1]).std(correction=0), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_it_learns_a_bandit(policy):
+    """Two arms, ten pulls: 5 by chance, about 6.2 at best."""
+    env = envs.make("bernoulli-bandit", "k5-n10", num_arms=2)
+    config = {"metanet": dataclasses.replace(NET, hidden_size=16), "rl2": GRUConfig(32)}[policy]
+    algorithm = trials.algorithm(env, config, num_iterations=12, lr=1e-2, epochs=6, minibatches=2)
+    generator = algorithm.generator
+
+    def score():
+        play = algorithm.play(env, 1, generator)
+        return float(play(env.sample_tasks(2000, generator), None)[0].returns.mean())
+
+    before = score()
+    for _ in range(12):
+        algorithm.update(algorithm.collect(env, env.sample_tasks(150, generator), 1, generator))
+    assert before == pytest.approx(5, abs=0.25)
+    assert score() > 5.5
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_restored_algorithm_goes_on_to_the_bit(policy):
+    p = collected(policy=POLICIES[policy], epochs=2, minibatches=2)
+    p.algorithm.update(p.episodes)
+    other = collected(policy=POLICIES[policy], epochs=2, minibatches=2, seed=9).algorithm
+    assert not torch.equal(other.params, p.algorithm.params)
+    other.load_state_dict(copy.deepcopy(p.algorithm.state_dict()))
+    other.generator.set_state(p.algorithm.generator.get_state())
+    metrics = [algorithm.update(p.episodes) for algorithm in (p.algorithm, other)]
+    assert metrics[0] == metrics[1]
+    assert torch.equal(other.params, p.algorithm.params)
+    assert torch.equal(other.network.normalizer.mean, p.algorithm.network.normalizer.mean)
+    assert other.updates == 2
+
+
+# --- Refinement --------------------------------------------------------------------------------------------------
+
+
+def refined(lr, num_steps=2, policy=NET, states=None):
+    """The episodes of a trial and the refined ones; the replays before them have to be the same."""
+    env, trial, replays = trials.board(), RecurrentPPO._trial, []
+    algorithm = trials.algorithm(env, policy, num_episodes=3, refine_lr=lr)
+    algorithm.network.load_state_dict(trials.make(env, policy).state_dict())
+    start = algorithm.params
+    generator = Generator().manual_seed(3)
+    task = env.sample_tasks(3, Generator().manual_seed(0))
+    algorithm._trial = lambda *args: replays.append(trial(algorithm, *args)) or replays[-1]
+    played = algorithm.play(env, 4, generator, num_steps)(task, states)
+    for k, replay in enumerate(replays if num_steps else []):
+        first = replays[k - k % (num_steps + 1)]
+        assert equal(replay[0], first[0]) and equal(replay[1], first[1])
+    assert torch.equal(algorithm.params, start), "refinement leaves the network as it was"
+    return played
+
+
+def equal(a, b):
+    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_refinement_of_size_0_plays_the_last_episode_again(policy):
+    played = refined(0.0, policy=POLICIES[policy])
+    assert len(played) == 5
+    assert equal(played[3], played[2]) and equal(played[4], played[2])
+    assert not equal(played[1], played[2])
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_refinement_changes_the_last_episode_alone(policy):
+    still, moved = (refined(lr, policy=POLICIES[policy]) for lr in (0.0, 5.0))
+    for k in range(3):
+        assert equal(still[k], moved[k])
+    assert not equal(moved[3], moved[2]) and not equal(moved[4], moved[3])
+    assert torch.equal(moved[3].obs[:, 0], moved[2].obs[:, 0])
+
+
+def test_states_of_a_trial_are_kept_for_each_stage():
+    for num_steps in (0, 2):
+        states = []
+        played = refined(0.1, num_steps, states=states)
+        assert len(states) == len(played) == 3 + num_steps
+        assert all(len(episode) == 6 + 1 and episode[0].cell.shape == (3, 4) for episode in states)
+        assert all((episode[0].cell == 0).all() for episode in states)
+
+
+def test_refinement_needs_an_episode_to_learn_from(sentence):
+    env = trials.board()
+    with pytest.raises(InputError) as error:
+        trials.algorithm(env, NET, num_episodes=1).play(env, 2, Generator(), 1)
+    assert "these trials have one episode" in sentence(error)
+
+
+# --- Runs and bad input ------------------------------------------------------------------------------------------
+
+
+def make_trial_run(path, num_arms=3, policy=NET, **fields):
+    algorithm = RecurrentPPOConfig(num_episodes=2, epochs=1)
+    config = TrainConfig(
+        "bernoulli-bandit", "k5-n10", policy=policy, algorithm=algorithm,
+        **{"num_iterations": 4, "meta_batch_size": 3, "num_envs": 2, "eval_num_envs": 2, **fields},
+    )  # fmt: skip
+    run = Run(
+        path, "metanet-bandit", config, envs.make_config("bernoulli-bandit", "k5-n10", num_arms=num_arms, horizon=5)
+    )
+    run.create()
+    return run
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_run_resumes_in_the_middle_to_the_bit(policy, tmp_path):
+    whole, run = (make_trial_run(tmp_path / name, policy=POLICIES[policy]) for name in ("whole", "parts"))
+    train(whole, quiet=True)
+    untouched = run.algorithm.params
+    with pytest.raises(ZeroDivisionError), run.undone_on_error():
+        train_iteration(run)
+        assert not torch.equal(run.algorithm.params, untouched)
+        _ = 1 / 0
+    assert torch.equal(run.algorithm.params, untouched)
+    run.log(train_iteration(run))
+    run.save()
+    again = Run.open(run.path)
+    assert again.config == run.config and again.iteration == 1
+    train(again, quiet=True)
+    assert torch.equal(again.algorithm.params, whole.algorithm.params)
+    for a, b in zip(again.algorithm.network.buffers(), whole.algorithm.network.buffers(), strict=True):
+        assert torch.equal(a, b)
+    lines = [json.loads(line) for line in (again.path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4]
+    assert lines[0].keys() >= {"return_0", "return_1", "kl", "entropy", "value_loss", "value_explained"}
+    assert again.env_steps == 4 * 2 * 3 * 2 * 5  # iterations, episodes, tasks, lanes, steps
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_run_of_another_number_of_arms_is_refused(policy, tmp_path, sentence):
+    few, many = (make_trial_run(tmp_path / str(k), k, POLICIES[policy]) for k in (3, 4))
+    many.save()
+    shutil.copy(many.path / "checkpoint.pt", few.path)
+    with pytest.raises(InputError) as error:
+        Run.open(few.path)
+    text = sentence(error)
+    assert "is not a checkpoint of the run in config.json beside it: " in text
+    found, expected = (run.algorithm.network.state_dict() for run in (many, few))
+    name = next(name for name in expected if found[name].shape != expected[name].shape)
+    assert f"its {name} has the shape {list(found[name].shape)}, and here {list(expected[name].shape)} is right" in text
+
+
+def test_a_run_with_another_policy_is_refused(tmp_path, sentence):
+    net, gru = (make_trial_run(tmp_path / name, policy=policy) for name, policy in POLICIES.items())
+    gru.save()
+    shutil.copy(gru.path / "checkpoint.pt", net.path)
+    with pytest.raises(InputError) as error:
+        Run.open(net.path)
+    assert "it is a checkpoint of another kind of policy" in sentence(error)
+
+
+@pytest.mark.parametrize("spoil", [{}, {"network": 3}, {"network": {}}, {"network": {"free": [1]}}])
+def test_a_checkpoint_that_is_none_is_refused(spoil, tmp_path, sentence):
+    run = make_trial_run(tmp_path / "run")
+    torch.save({**run.state_dict(), "algorithm": spoil}, run.path / "checkpoint.pt")
+    with pytest.raises(InputError) as error:
+        Run.open(run.path)
+    assert "is not a checkpoint of the run in config.json beside it" in sentence(error)
+
+
+def test_tasks_of_another_number_of_arms_are_refused(tmp_path, sentence):
+    run = make_trial_run(tmp_path / "run")
+    other = envs.make("bernoulli-bandit", "k5-n10")
+    task = other.sample_tasks(2, Generator().manual_seed(0))
+    path = envs.save_tasks(tmp_path / "tasks.json", "bernoulli-bandit", "k5-n10", other, task)
+    with pytest.raises(InputError) as error:
+        envs.load_tasks(path, run.env)
+    sentence(error)
+
+
+def test_gradient_steps_of_a_run_with_a_memory(tmp_path, sentence):
+    run = make_trial_run(tmp_path / "run")
+    assert (gradient_steps(run, None, 0), gradient_steps(run, None, 2)) == (0, 2)
+    with pytest.raises(InputError) as error:
+        gradient_steps(run, 3, 0)
+    assert "--refine-steps adds gradient steps" in sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("policy", "method", "words"),
+    [
+        (MLPConfig(), RecurrentPPOConfig(), "PPO on trials trains a policy with a memory"),
+        (NET, MAMLConfig(), "MAMLConfig adapts an MLPConfig by gradient steps, and a MetaNetConfig"),
+        (GRUConfig(), MAMLConfig(), "MAMLConfig adapts an MLPConfig by gradient steps, and a GRUConfig"),
+        (GRUConfig(), ReptileConfig(), "ReptileConfig adapts an MLPConfig"),
+    ],
+)
+def test_a_method_and_a_policy_that_do_not_fit_are_refused(policy, method, words, sentence):
+    with pytest.raises(InputError) as error:
+        make_algorithm(TrainConfig(policy=policy, algorithm=method), trials.plane(), Generator())
+    assert words in sentence(error)
+
+
+@pytest.mark.parametrize("policy", [NET, GRUConfig(7), dataclasses.replace(NET, memory="ring", weights="readout")])
+def test_a_configuration_survives_json(policy):
+    config = TrainConfig(policy=policy, algorithm=RecurrentPPOConfig(num_episodes=5, gamma=0.5))
+    values = json.loads(json.dumps(to_dict(config)))
+    assert values["policy"]["kind"] == type(policy).__name__
+    assert values["algorithm"]["kind"] == "RecurrentPPOConfig"
+    assert from_dict(TrainConfig(), values) == config
+
+
+NONSENSE = {
+    "num_episodes": (0, "num_episodes must be at least 1, not 0."),
+    "epochs": (0, "epochs must be at least 1, not 0."),
+    "minibatches": (-1, "minibatches must be at least 1, not -1."),
+    "lr": (0.0, "lr must be a positive number, not 0.0."),
+    "clip": (-0.2, "clip must be a positive number, not -0.2."),
+    "max_grad_norm": (float("nan"), "max_grad_norm must be a positive number, not nan."),
+    "warmup": (1.5, "warmup must lie in [0, 1], not 1.5."),
+    "gamma": (1.1, "gamma must lie in [0, 1], not 1.1."),
+    "gae_lambda": (-0.1, "gae_lambda must lie in [0, 1], not -0.1."),
+    "entropy_until": (2.0, "entropy_until must lie in [0, 1], not 2.0."),
+    "value_coef": (-1.0, "value_coef must not be negative, as -1.0 is."),
+    "entropy_coef": (-0.1, "entropy_coef must not be negative, as -0.1 is."),
+    "refine_lr": (-1.0, "refine_lr must not be negative, as -1.0 is."),
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_nonsense_is_refused_in_one_line(name, sentence):
+    value, words = NONSENSE[name]
+    with pytest.raises(InputError) as error:
+        RecurrentPPOConfig(**{name: value})
+    assert sentence(error) == words

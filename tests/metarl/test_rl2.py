@@ -1,0 +1,84 @@
+"""RL²: a GRU whose acting equals its training, one cell of torch after another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+import trials
+from torch import Generator, nn
+
+from envs import InputError
+from metarl.recurrent_ppo import actor
+from metarl.rl2 import GRUConfig
+from metarl.rollout import rollout
+
+CONFIG = GRUConfig(hidden_size=9)
+ENVS = {"board": trials.board, "plane": trials.plane, "arms": trials.arms}
+
+
+@pytest.mark.parametrize("where", ENVS)
+def test_acting_and_training_compute_the_same(where):
+    env = ENVS[where]()
+    network = trials.make(env, CONFIG)
+    rows, acted = trials.play(env, network)
+    assert trials.same_outputs(network, rows, acted) < 1e-5
+    assert acted.action.std() > 0.05
+    assert (rows.mask == 0).any() == (where != "arms")
+
+
+@torch.no_grad()
+def test_it_is_a_gru_over_all_that_is_seen():
+    env = trials.plane()
+    network = trials.make(env, CONFIG)
+    rows, acted = trials.play(env, network)
+    cell = nn.GRUCell(9, 9)
+    cell.load_state_dict({name.removesuffix("_l0"): p for name, p in network.gru.named_parameters()})
+    x, hidden = network.see(rows.inputs, network.all_steps(rows.inputs)), torch.zeros(len(rows), 9)
+    for t in range(18):
+        hidden = cell(x[:, t], hidden)
+        torch.testing.assert_close(network.out(hidden), acted.action[:, t], rtol=1e-5, atol=1e-5)
+
+
+def test_only_later_steps_see_a_step_and_lanes_are_independent():
+    env, k = trials.plane(), 8
+    network = trials.make(env, CONFIG)
+    rows, _ = trials.play(env, network)
+    rows = dataclasses.replace(rows, mask=torch.ones_like(rows.mask))
+    for name in ("obs", "prev_action", "prev_reward"):
+        changed = getattr(rows.inputs, name).clone()
+        changed[2, k] += 1
+        moved = trials.difference(network, rows.inputs, dataclasses.replace(rows.inputs, **{name: changed}))
+        assert (moved[2, :k] == 0).all() and (moved[2, k:] > 1e-7).all(), name
+        assert (moved[[0, 1, 3, 4, 5]] == 0).all(), name
+
+
+def test_what_is_seen_after_an_end_does_not_matter():
+    env = trials.board()
+    network = trials.make(env, CONFIG)
+    rows, _ = trials.play(env, network)
+    obs = torch.where(rows.mask.unsqueeze(-1) > 0, rows.obs, float("nan"))
+    assert obs.isnan().any()
+    other = dataclasses.replace(rows, obs=obs, action=torch.where(rows.mask > 0, rows.action, 2))
+    assert torch.equal(trials.outputs(network, other.inputs), trials.outputs(network, rows.inputs))
+
+
+def test_a_trial_begins_with_nothing_of_the_trial_before():
+    env = trials.board()
+    network, generator = trials.make(env, CONFIG), Generator().manual_seed(0)
+    task, act, found = env.sample_tasks(3, generator), actor(network, generator), []
+    for seed in (1, 2, 1):
+        generator.manual_seed(seed)
+        found.append(rollout(env, act, task, 2, generator, 3).action)
+    assert torch.equal(found[0], found[2]) and not torch.equal(found[0], found[1])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("hidden_size", 0, "hidden_size must be at least 1, not 0."), ("init_std", -1.0, "init_std must be a positive")],
+)
+def test_nonsense_is_refused_in_one_line(field, value, words, sentence):
+    with pytest.raises(InputError) as error:
+        GRUConfig(**{field: value})
+    assert words in sentence(error)
