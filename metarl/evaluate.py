@@ -35,7 +35,7 @@ def adaptation_rewards(
     Args:
         play: such as an algorithm's `play(env, num_envs, generator, num_steps)`.
         task: N tasks.
-        num_envs: episodes per task and stage that `play` plays.
+        num_envs: episodes per task that `play` plays at once, or in a trial; they bound the size of a group.
 
     Returns:
         [N, K, T] for K trajectories of T steps that `play` returns.

@@ -9,10 +9,11 @@ that stand beside the entries of every trial,
 The slots give the readout before anything has happened, and the evidence counts what has: an average alone cannot.
 
 full, ring   w = exp(τ cos(query, key)), the softmax of the cosine (Munkhdalai & Yu 2017, eq. 8); a ring keeps the
-             latest entries alone.
+             latest entries alone, those of padding among them.
 linear       w = φ(query) · φ(key) with φ = softplus (Katharopoulos et al. 2020): the sums over entries are a state of
              constant size.
-delta        the same state under the delta rule (Schlag et al. 2021): an entry replaces what its key reads so far.
+delta        the same state under the delta rule (Schlag et al. 2021): an entry replaces what its key reads so far. Its
+             readout is what the slots give plus φ(query) · state, without the denominator.
 
 Each form exists twice: `write` and `read` for acting step by step, `sequence` for a whole trial at once.
 
@@ -36,7 +37,7 @@ Form = Literal["full", "ring", "linear", "delta"]
 CHUNK = 64
 """Steps that the constant-size forms compute at once."""
 MOST_SHARP = 20.0
-"""Bound on τ, which keeps exp(τ cos) and its sums within float32."""
+"""Bound on τ, which starts at 4: it keeps exp(τ cos) and its sums within float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,8 @@ class Memory(nn.Module):
         self.slot_key = nn.Parameter(torch.randn(num_heads, num_slots, key_size))
         self.slot_value = nn.Parameter(0.1 * torch.randn(num_heads, num_slots, value_size))
         self.slot_weight = nn.Parameter(torch.zeros(num_heads, num_slots))
-        self.sharpness = nn.Parameter(torch.full((num_heads, 1), 4.0))
+        cosine = not (self.constant_size or uniform)
+        self.sharpness = nn.Parameter(torch.full((num_heads,), -1.4)) if cosine else None
         self.write_strength = nn.Parameter(torch.zeros(num_heads)) if form == "delta" else None
 
     def features(self, x: Tensor) -> Tensor:
@@ -82,9 +84,9 @@ class Memory(nn.Module):
 
     def weight(self, product: Tensor, heads_at: int) -> Tensor:
         """Products of features -> weights; `heads_at` is the axis of the heads."""
-        if self.constant_size or self.uniform:
+        if self.sharpness is None:
             return product
-        sharpness = self.sharpness.clamp(0, MOST_SHARP).view(-1, *[1] * (product.dim() - heads_at - 1))
+        sharpness = MOST_SHARP * self.sharpness.sigmoid().view(-1, *[1] * (product.dim() - heads_at - 1))
         return (sharpness * product).exp()
 
     def slots(self, query: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,9 @@
 
 Slow weights W map what is seen at a step to an action. After each step an entry is written: its key is the embedding of
 the observation, its value a code generated from the transition and from its meta-information, the gradient of the
-actor-critic loss at the outputs of the slow network. At the next steps the codes are retrieved by attention with the
-embedding of the present observation, and a layer is augmented with the fast weights that the code c stands for,
+actor-critic loss at the outputs that the slow weights give alone. At the next steps the codes are retrieved by
+attention with the embedding of the present observation, and a layer is augmented with the fast weights that the code c
+stands for,
 
     y = φ(W x) + φ(U diag(c) V x)
 
@@ -30,13 +31,16 @@ from metarl.memory import Entries, Memory
 from metarl.policy import StepInput
 from metarl.trial import Outputs, TrialNetwork
 
+MOST_STEPS = 4000
+"""Steps of a trial up to which attention over all pairs of them is computed: 64 MB a trial and head in float32."""
+
 
 @dataclass(frozen=True)
 class MetaNetConfig:
     """A memory policy."""
 
     memory: Literal["full", "ring", "linear", "delta", "none"] = "linear"
-    """full: attention over all steps of the trial; ring: over the latest num_slots; linear, delta: a state of constant
+    """full: attention over all steps of the trial; ring: over the latest ring_size; linear, delta: a state of constant
     size, a sum or under the delta rule; none: no memory."""
     weights: Literal["slow+fast", "fast", "readout"] = "slow+fast"
     """slow+fast: layers augmented with retrieved fast weights; fast: by these alone; readout: slow weights that see
@@ -44,7 +48,7 @@ class MetaNetConfig:
     attention: Literal["learned", "uniform"] = "learned"
     """uniform: every entry counts alike, whatever its key."""
     meta_information: Literal["gradient", "transition"] = "gradient"
-    """What codes are made from: the transition with the loss gradient at the slow network's outputs, or alone."""
+    """What codes are made from: the transition with the loss gradient at the slow weights' outputs, or alone."""
     hidden_size: int = 64
     """Units of the embeddings and of the layers (D)."""
     num_heads: int = 4
@@ -53,8 +57,9 @@ class MetaNetConfig:
     """Size of keys and queries of a head."""
     code_size: int = 16
     """Size of a code of a head; the rank of fast weights is heads times this."""
-    action_heads: int = 1
-    """Heads of the memory that is read for each action apart; 0: there is none. Discrete actions only."""
+    action_heads: int | None = None
+    """Heads of the memory that is read for each action apart; 0: there is none. By default 1 where actions are
+    discrete; where they are continuous there can be none."""
     action_units: int = 32
     """Units of the layer that scores an action."""
     num_slots: int = 4
@@ -75,7 +80,8 @@ class MetaNetConfig:
                 raise unknown(name, getattr(self, name), allowed)
         for name in ("hidden_size", "num_heads", "key_size", "code_size", "action_units", "num_slots", "ring_size"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
-        require(self.action_heads >= 0, f"action_heads must be at least 0, not {self.action_heads}.")
+        heads = self.action_heads or 0
+        require(heads >= 0, f"action_heads must be at least 0, not {heads}.")
         require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
 
 
@@ -84,7 +90,7 @@ class Past(Struct):
     """What an entry needs of the step that it is about."""
 
     embedding: Tensor  # [..., D] of the observation
-    policy: Tensor  # [..., A] outputs of the slow network
+    policy: Tensor  # [..., A] outputs of the slow weights alone
     value: Tensor  # [...]
     mask: Tensor  # [...] float
 
@@ -99,10 +105,14 @@ class TrialMemory(Struct):
 
 
 class FastLayer(nn.Module):
-    """y = φ(W x) + φ(U diag(c) V x) for a retrieved code c; the variants are those of `MetaNetConfig.weights`."""
+    """y = φ(W x) + φ(U diag(c) V x) for a retrieved code c; the variants are those of `MetaNetConfig.weights`.
+
+    With codes of size 0 it is the slow layer alone.
+    """
 
     def __init__(self, num_inputs: int, num_outputs: int, code_size: int, weights: str) -> None:
         super().__init__()
+        weights = weights if code_size else "readout"
         readout = code_size if weights == "readout" else 0
         self.slow = nn.Linear(num_inputs + readout, num_outputs) if weights != "fast" else None
         self.into = nn.Linear(num_inputs, code_size) if weights != "readout" else None  # V
@@ -151,21 +161,30 @@ class MetaNet(TrialNetwork):
         super().__init__(env, num_episodes, config.init_std)
         c, d, actions = config, config.hidden_size, self.action_size
         self.config = config
+        require(
+            self.discrete or not c.action_heads, f"action_heads={c.action_heads} asks for a memory that is read for "
+            f"each action apart, and the actions of {type(env).__name__} are continuous; leave action_heads out.",
+        )  # fmt: skip
+        require(
+            c.memory not in ("full", "ring") or self.num_steps <= MOST_STEPS, f"A {c.memory} memory learns from all "
+            f"pairs of a trial's steps, so from at most {MOST_STEPS:,} steps, and these trials have "
+            f"{self.num_steps:,}; choose the memory linear or delta.",
+        )  # fmt: skip
+        action_heads = (1 if self.discrete else 0) if c.action_heads is None else c.action_heads
         self.embed_obs = nn.Sequential(nn.Linear(self.obs_size, d), nn.SiLU(), nn.Linear(d, d), nn.SiLU())
         self.embed_step = nn.Sequential(nn.Linear(self.step_size, d), nn.SiLU())
-        self.slow, self.slow_out = nn.Sequential(nn.Linear(2 * d, d), nn.SiLU()), nn.Linear(d, actions + 1)
         self.recalls = nn.ModuleList()
+        self.num_heads, self.code_size = (0, 0) if c.memory == "none" else (c.num_heads, c.num_heads * c.code_size)
+        self.layer = FastLayer(2 * d + self.num_heads, d, self.code_size, c.weights)
         if c.memory != "none":
             meta_size = actions + 2 + (actions + 1 if c.meta_information == "gradient" else 0)
             self.entry_obs, self.entry_next = nn.Linear(d, d), nn.Linear(d, d, bias=False)
             self.entry_meta = nn.Linear(meta_size, d, bias=False)
-            shared = Recall(c, c.num_heads, 1, self.num_steps)
-            self.layer = FastLayer(2 * d + c.num_heads, d, shared.code_size, c.weights)
-            self.recalls.append(shared)
-            if self.discrete and c.action_heads > 0:
-                tied = Recall(c, c.action_heads, actions, self.num_steps)
+            self.recalls.append(Recall(c, c.num_heads, 1, self.num_steps))
+            if action_heads:
+                tied = Recall(c, action_heads, actions, self.num_steps)
                 self.score = FastLayer(d, c.action_units, tied.code_size, c.weights)
-                self.score_evidence = nn.Linear(c.action_heads, c.action_units)
+                self.score_evidence = nn.Linear(action_heads, c.action_units)
                 self.score_out = nn.Sequential(
                     nn.SiLU(), nn.Linear(c.action_units, c.action_units), nn.SiLU(), nn.Linear(c.action_units, 1)
                 )
@@ -177,22 +196,27 @@ class MetaNet(TrialNetwork):
             nn.init.zeros_(layer.bias)
 
     def embed(self, inputs: StepInput, t: Tensor) -> tuple[Tensor, Past]:
-        """What is seen at a step [..., 2 D], and the slow network's view of it."""
+        """What is seen at a step [..., 2 D], and what the slow weights alone make of it."""
         embedding = self.embed_obs(self.normalized_obs(inputs))
         x = torch.cat([embedding, self.embed_step(self.step_features(inputs, t))], -1)
-        slow = self.slow_out(self.slow(x))
-        return x, Past(embedding, slow[..., :-1], slow[..., -1], inputs.mask)
+        y = self.torso(x, x.new_zeros(*x.shape[:-1], self.code_size), x.new_zeros(*x.shape[:-1], self.num_heads))
+        return x, Past(embedding, self.policy_out(y), self.value_out(y).squeeze(-1), inputs.mask)
+
+    def torso(self, x: Tensor, code: Tensor, evidence: Tensor) -> Tensor:
+        """x [..., 2 D], retrieved code [..., R] and evidence [..., H] -> [..., D]."""
+        y = self.layer(torch.cat([x, evidence], -1), code)
+        return self.hidden(y) + y
 
     def entry(self, past: Past, now: Past, inputs: StepInput) -> tuple[Tensor, Tensor]:
         """Hidden vector [..., D] of the entry about the step `past`, when the one after it is seen; and its class."""
         action, reward = self.one_hot(inputs.prev_action), self.normalizer.reward(inputs.prev_reward)
         meta = [action, reward.unsqueeze(-1), inputs.first.float().unsqueeze(-1)]
         if self.config.meta_information == "gradient":
-            error = reward + now.value - past.value
+            error = reward + now.mask * now.value - past.value  # the TD error of the mean reward, in its deviations
             if self.discrete:
                 score = action - past.policy.softmax(-1)
             else:
-                score = (action - past.policy) * torch.exp(-2 * self.free)
+                score = (inputs.prev_action - past.policy) * torch.exp(-2 * self.free)
             gradient = torch.cat([score * error.unsqueeze(-1), error.unsqueeze(-1)], -1)
             meta.append(gradient.sign() * gradient.abs().log1p())
         hidden = self.entry_obs(past.embedding) + self.entry_next(now.embedding) + self.entry_meta(torch.cat(meta, -1))
@@ -201,12 +225,11 @@ class MetaNet(TrialNetwork):
 
     def decide(self, x: Tensor, recalled: list[tuple[Tensor, Tensor]]) -> Outputs:
         """Outputs for x [..., 2 D] and what each memory gave: readout [..., C, H, V] and evidence [..., C, H]."""
-        if not recalled:
-            y = self.slow(x)
-        else:
+        if recalled:
             readout, evidence = recalled[0]
-            y = self.layer(torch.cat([x, evidence.squeeze(-2)], -1), readout.flatten(-3))
-        y = self.hidden(y) + y
+            y = self.torso(x, readout.flatten(-3), evidence.squeeze(-2))
+        else:
+            y = self.torso(x, x[..., :0], x[..., :0])
         logits = self.policy_out(y)
         if len(recalled) == 2:
             readout, evidence = recalled[1]

@@ -90,8 +90,10 @@ class RecurrentPPO:
 
     @property
     def params(self) -> Tensor:
-        """The network's parameters, in one vector [P]."""
-        return nn.utils.parameters_to_vector(self.network.parameters()).detach()
+        """The network's parameters and what its normalizer has seen, in one vector [P]."""
+        return torch.cat(
+            [x.detach().flatten() for x in (*self.network.parameters(), *self.network.normalizer.buffers())]
+        )
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """The episodes of one trial in each lane, to train on."""
@@ -201,7 +203,7 @@ class RecurrentPPO:
         target = ((advantage + value) / remaining - shift) / scale
         valid = t.mask > 0
         explained = 1 - float((target - outputs.value)[valid].var() / target[valid].var().clamp_min(1e-12))
-        advantage = (advantage - advantage[valid].mean()) / (advantage[valid].std() + 1e-8)
+        advantage = (advantage - advantage[valid].mean()) / (advantage[valid].std(correction=0) + 1e-8)
         log_prob = n.distribution(outputs).log_prob(t.action)
         return Batch(t.inputs, t.action, t.mask, log_prob, advantage, target), explained
 
@@ -252,6 +254,7 @@ def actor(network: TrialNetwork, generator: Generator, later: TrialNetwork | Non
 
     def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
         t, memory = (0, None) if memory is None else memory
+        network.check_length(t + 1)
         now = network if later is None or t < since else later
         outputs, memory = now.step(inputs.map(lambda x: x.flatten(0, 1)), memory)
         action = now.distribution(outputs).sample(generator)

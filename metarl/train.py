@@ -72,7 +72,7 @@ def _check_finite(run: Run, values: dict[str, float]) -> None:
     if bad:
         raise NonFiniteError(
             f"Iteration {run.iteration + 1} met numbers that are not finite ({', '.join(bad)}); {run.path} keeps the "
-            f"state after iteration {run.iteration}; a new run with a smaller inner_lr may get further."
+            f"state after iteration {run.iteration}; a new run with a smaller step size may get further."
         )
 
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from torch import Generator, Tensor, nn
 
 from envs.core import Env
-from envs.errors import InputError
+from envs.errors import InputError, require
 from envs.structs import Struct
 from metarl.distributions import Distribution
 from metarl.policy import Head, StepInput
@@ -43,6 +43,11 @@ class TrialNetwork(nn.Module):
         self.obs_size, self.action_size = math.prod(env.observation_space.shape), self.head.num_outputs
         self.step_size = self.action_size + 6  # of `step_features`
         self.normalizer = Normalizer(self.obs_size)
+        space, bounds = env.action_space, torch.zeros(0)
+        if isinstance(space, spaces.Box):
+            bounds = torch.stack([torch.as_tensor(x) for x in (space.low, space.high)])
+        self.register_buffer("bounds", bounds, persistent=False)
+        self.bounds: Tensor
 
     @abstractmethod
     def step(self, inputs: StepInput, memory: Any) -> tuple[Outputs, Any]:
@@ -56,11 +61,21 @@ class TrialNetwork(nn.Module):
         return self.head(outputs.action, self.free.unsqueeze(0))
 
     def one_hot(self, action: Tensor) -> Tensor:
-        """Actions as vectors of A numbers."""
-        return nn.functional.one_hot(action, self.action_size).float() if self.discrete else action
+        """Actions as vectors of A numbers, as the environment takes them: within the bounds of its actions."""
+        if self.discrete:
+            return nn.functional.one_hot(action, self.action_size).float()
+        return action.clamp(*self.bounds.to(action))
+
+    def check_length(self, num_steps: int) -> None:
+        """Raise `InputError` for a trial longer than those that the network was made for."""
+        require(
+            num_steps <= self.num_steps, f"A trial of {num_steps} steps is longer than the {self.num_steps} steps that "
+            "this policy was made for; make it with more num_episodes.",
+        )  # fmt: skip
 
     def all_steps(self, inputs: StepInput) -> Tensor:
         """Step numbers of whole trials, [B, T]."""
+        self.check_length(inputs.obs.shape[1])
         return torch.arange(inputs.obs.shape[1], device=inputs.obs.device).expand(inputs.obs.shape[:2])
 
     def normalized_obs(self, inputs: StepInput) -> Tensor:

@@ -67,7 +67,9 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{len(task)} tasks", total=1.0)
         play = algorithm.play(run.env, num_envs, generator, num_steps)
-        rewards = adaptation_rewards(run.env, play, task, num_envs, lambda done: progress.update(bar, completed=done))
+        rewards = adaptation_rewards(
+            run.env, play, task, num_envs * num_episodes, lambda done: progress.update(bar, completed=done)
+        )
     diverged = int((~rewards.isfinite()).any((1, 2)).sum())
     if diverged:
         raise NonFiniteError(f"On {diverged} of {len(task)} tasks adaptation met a return that is not finite.")

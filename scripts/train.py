@@ -45,28 +45,29 @@ def resumed_run(arguments: list[str]) -> Run:
     return run
 
 
-def option_names(algorithm: Any) -> set[str]:
-    """The options of a method's configuration and of those it holds, such as --inner-lr."""
-    values = {f.name: getattr(algorithm, f.name) for f in dataclasses.fields(algorithm)}
+def option_names(config: Any) -> set[str]:
+    """The options of a configuration and of those it holds, such as --inner-lr."""
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     nested = {name for name, value in values.items() if dataclasses.is_dataclass(value)}
     own = {f"--{name.replace('_', '-')}" for name in values.keys() - nested}
     return own.union(*(option_names(values[name]) for name in nested))
 
 
-def check_options(name: str, algorithm: Any, arguments: list[str]) -> None:
+def check_options(name: str, arguments: list[str]) -> None:
     """Raise `InputError` for an option that only other methods have."""
-    options = {method: option_names(preset(f"{method}-point").algorithm) for method in METHODS}
+    options = {method: option_names(preset(f"{method}-point")) for method in METHODS}
+    own = option_names(preset(name))
     for argument in arguments:
         key = argument.split("=")[0].replace("_", "-")
         others = [method for method, names in options.items() if key in names]
-        if others and key not in option_names(algorithm):
+        if others and key not in own:
             raise InputError(f"The preset {name} has no {key}; the methods that have it: {', '.join(others)}.")
 
 
 def new_run(name: str, arguments: list[str]) -> Run:
     """Parse the fields of a preset, of its environment and of the session, and create the run folder."""
     config = preset(name)
-    check_options(name, config.algorithm, arguments)
+    check_options(name, arguments)
     env = option(arguments, "--env") or config.env
     env_preset = option(arguments, "--env-preset") or (config.env_preset if env == config.env else None)
     env_config = envs.make_config(env, env_preset)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarl import memory as module
-from metarl.memory import Entries, Memory
+from metarl.memory import MOST_SHARP, Entries, Memory
 
 FORMS = ["full", "ring", "linear", "delta"]
 
@@ -57,7 +57,7 @@ def plain_weight(memory, head, query, key):
     if memory.constant_size:
         a, b = torch.log1p(query.exp()), torch.log1p(key.exp())
         return unit(a) @ unit(b) if memory.form == "delta" else a @ b / len(a)
-    return torch.exp(memory.sharpness[head, 0] * (unit(query) @ unit(key)))
+    return torch.exp(MOST_SHARP * memory.sharpness[head].sigmoid() * (unit(query) @ unit(key)))
 
 
 def plain(memory, query, entries):
