@@ -112,6 +112,7 @@ class GridWorldConfig:
 
 PRESETS = {
     "varibad": GridWorldConfig(min_goal_distance=2, held_out_every=0),
+    "varibad-one-hot": GridWorldConfig(min_goal_distance=2, held_out_every=0, obs="one-hot"),
     "varibad-held-out": GridWorldConfig(min_goal_distance=2),
     "open-7": GridWorldConfig(7, 7, max_goal_steps=9, horizon=25),
     "sparse-9": GridWorldConfig(9, 9, max_goal_steps=12, reward_step=0.0, horizon=40),
@@ -120,7 +121,7 @@ PRESETS = {
     "slippery": GridWorldConfig(7, 7, max_goal_steps=9, slip=0.2, horizon=30),
     "hyperx-rooms": GridWorldConfig(15, 3, THREE_ROOMS, start=(1, 7), held_out_every=4, horizon=50),
 }
-"""In `varibad`, train and test are the same 21 goals, as in the published protocol; all others hold goals out."""
+"""In both `varibad`, train and test are the same 21 goals, as in the published protocol; all others hold goals out."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from envs.errors import InputError
-from metarl.config import AlgorithmConfig, TrainConfig
+from metarl.config import AlgorithmConfig, TrainConfig, from_dict
 from metarl.maml import MAMLConfig
 from metarl.outer import AdamConfig, TRPOConfig
 from metarl.policy import MLPConfig
@@ -24,6 +24,8 @@ class Suite:
     inner: dict[str, Any]  # fields of InnerConfig
     trpo: TRPOConfig = field(default_factory=TRPOConfig)  # of methods with that outer step
     maml: dict[str, Any] = field(default_factory=dict)  # fields of MAMLConfig
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What single methods have otherwise, by name and nested as in config.json."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +46,80 @@ def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pret
     return Suite(about, config, inner, TRPOConfig(max_kl=0.02), {"pretrain_iterations": pretrain})
 
 
+def outer_lr(value: float) -> dict[str, Any]:
+    return {"algorithm": {"outer": {"outer_lr": value}}}
+
+
+def bandits(env_preset: str, meta_batch_size: int) -> Suite:
+    """γ = 0, since a pull changes nothing but its own reward: all later ones are noise in its advantage."""
+    config = TrainConfig(
+        "bernoulli-bandit", env_preset, num_iterations=20, meta_batch_size=meta_batch_size, num_envs=1,
+        eval_num_tasks=10_000, eval_num_envs=1, policy=MLPConfig(hidden_sizes=(16, 16)),
+    )  # fmt: skip
+    arms, pulls = env_preset.removeprefix("k").split("-n")
+    return Suite(
+        f"Bernoulli bandits with {arms} arms and {pulls} pulls, one episode a step",
+        config,
+        {"inner_lr": 1.0, "gamma": 0.0},
+        methods={
+            "maml-ppo": outer_lr(1e-2),
+            "promp": outer_lr(1e-2),
+            "reptile": {"num_iterations": 13, "algorithm": {"inner_lr": 3.0}},
+        },
+    )
+
+
+# Reptile collects three rounds of episodes in a meta-iteration where the others collect two.
 SUITES = {
-    "point": Suite("2D navigation, as in Finn et al. 2017, section 5.3", TrainConfig(), {}),
-    "bandit": Suite(
-        "Bernoulli bandits with 5 arms and 10 pulls, one episode a step",
-        TrainConfig("bernoulli-bandit", "k5-n10", num_iterations=50, meta_batch_size=400, num_envs=1, eval_num_envs=1),
-        {"inner_lr": 1.0, "gamma": 1.0},
+    "point": Suite(
+        "2D navigation, as in Finn et al. 2017, section 5.3",
+        TrainConfig(),
+        {},
+        methods={
+            "maml-ppo": outer_lr(3e-3),
+            "promp": outer_lr(3e-3),
+            "reptile": {"num_iterations": 33, "algorithm": {"inner_lr": 1.0}},
+        },
     ),
+    "bandit": bandits("k5-n10", 400),
+    "bandit-100": bandits("k5-n100", 100),
     "tabular-mdp": Suite(
         "random tabular MDPs of Duan et al. 2016, 10 episodes a step",
-        TrainConfig("tabular-mdp", "rl2", num_iterations=200, meta_batch_size=40, num_envs=10, eval_num_envs=10),
-        {"inner_lr": 1.0},
+        TrainConfig(
+            "tabular-mdp",
+            "rl2",
+            num_iterations=40,
+            meta_batch_size=40,
+            num_envs=10,
+            eval_num_envs=10,
+            policy=MLPConfig(hidden_sizes=(32, 32)),
+        ),
+        {"inner_lr": 3.0, "gae_lambda": 0.4},
+        methods={
+            "maml-ppo": outer_lr(1e-2),
+            "maml-vpg": outer_lr(3e-3),
+            "promp": outer_lr(1e-2),
+            "reptile": {"num_iterations": 27},
+        },
     ),
     "gridworld": Suite(
         "a 5 x 5 grid with a hidden goal",
-        TrainConfig("gridworld", "varibad", num_iterations=200, meta_batch_size=42, num_envs=20, eval_num_envs=20),
-        {"inner_lr": 1.0},
+        TrainConfig(
+            "gridworld",
+            "varibad-one-hot",
+            num_iterations=30,
+            meta_batch_size=42,
+            num_envs=20,
+            eval_num_envs=20,
+            policy=MLPConfig(hidden_sizes=(32, 32)),
+        ),
+        {"inner_lr": 3.0, "gae_lambda": 0.9},
+        methods={
+            "maml-ppo": outer_lr(3e-3),
+            "maml-vpg": outer_lr(3e-3),
+            "promp": outer_lr(3e-3),
+            "reptile": {"num_iterations": 20},
+        },
     ),
     "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.05, 60),
     "half-cheetah-dir": locomotion("HalfCheetah with a hidden direction", "half-cheetah-dir", 10, 0.3, 0),
@@ -98,6 +158,7 @@ def preset(name: str) -> TrainConfig:
             f"Unknown preset {name!r}.{hint} A preset is METHOD-FAMILY, with a method of {', '.join(METHODS)} "
             f"and a family of {', '.join(SUITES)}."
         )
-    suite = next(s for key, s in SUITES.items() if name.endswith(f"-{key}"))
-    method = METHODS[name[: -len(next(k for k in SUITES if name.endswith(f"-{k}"))) - 1]]
-    return replace(suite.config, algorithm=method.make(suite))
+    family = next(key for key in SUITES if name.endswith(f"-{key}"))
+    method, suite = name.removesuffix(f"-{family}"), SUITES[family]
+    config = replace(suite.config, algorithm=METHODS[method].make(suite))
+    return from_dict(config, suite.methods.get(method, {}))
