@@ -21,6 +21,7 @@ import numpy as np
 
 from envs.errors import InputError, require
 from metarl.evaluate import bootstrap_ci, interquartile_mean
+from metarl.presets import METHODS, SUITES
 from metarl.run import first_difference, read_config
 
 
@@ -75,6 +76,14 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
     except (KeyError, TypeError, ValueError) as error:
         reason = f"the field {error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise InputError(f"{file} or the config.json beside it is damaged or of another version: {reason}.") from None
+
+
+def by_environment(runs: Sequence[EvaluatedRun]) -> list[list[EvaluatedRun]]:
+    """The runs of each environment and preset of it, in the order in which the runs name them."""
+    parts: dict[tuple[str, str], list[EvaluatedRun]] = {}
+    for run in runs:
+        parts.setdefault((run.train["env"], run.train["env_preset"]), []).append(run)
+    return list(parts.values())
 
 
 def group(runs: Sequence[EvaluatedRun]) -> list[Method]:
@@ -210,9 +219,10 @@ def compare(methods: Sequence[Method]) -> dict[str, Any]:
 
     Returns:
         `env`, `split`, `num_tasks`, `seed` (of the tasks), `unit`, `methods` (a list), `references` (by name) and
-        `notes` (sentences). A method has `name`, `preset`, `runs`, `seeds`, `iteration`, `env_steps`, `train_seconds`
-        (median), `resampled` (runs or tasks), for each adaptation step `iqm`, `ci95`, `mean`, `mean_ci95`, and, but
-        for the first method, `improvement` over that one and `improvement_ci95`. References are averaged over runs.
+        `notes` (sentences). A method has `name`, `method` (the name without that of the family), `preset`, `runs`,
+        `seeds`, `iteration`, `env_steps`, `train_seconds` (median), `resampled` (runs or tasks), for each adaptation
+        step `iqm`, `ci95`, `mean`, `mean_ci95`, and, but for the first method, `improvement` over that one and
+        `improvement_ci95`. References are averaged over runs.
     """
     runs = [run for method in methods for run in method.runs]
     e = runs[0].evaluation
@@ -232,6 +242,7 @@ def _numbers(method: Method, first: Method) -> dict[str, Any]:
     out = {
         "name": method.name,
         "preset": method.runs[0].preset,
+        "method": method.name.replace(method.runs[0].preset, method_of(method.runs[0].preset), 1),
         "runs": [str(run.path) for run in method.runs],
         "seeds": [run.seed for run in method.runs],
         "iteration": evaluations[0]["iteration"],
@@ -246,6 +257,43 @@ def _numbers(method: Method, first: Method) -> dict[str, Any]:
         better, better_ci95 = zip(*(probability_of_improvement(x, y) for x, y in pairs), strict=True)
         out |= {"improvement": list(better), "improvement_ci95": list(better_ci95)}
     return out
+
+
+def method_of(preset: str) -> str:
+    """The part of a preset's name that all families share: maml of maml-point. A name of another kind stays whole."""
+    return next((method for method in METHODS for family in SUITES if preset == f"{method}-{family}"), preset)
+
+
+def overview(results: Sequence[dict[str, Any]], step: int | None = None) -> dict[str, list[dict[str, Any] | None]]:
+    """Every method on every environment, after one number of adaptation steps.
+
+    Args:
+        results: of `compare`, one for each environment.
+        step: the number of steps; by default each method's last.
+
+    Returns:
+        For each method, and for each reference that all environments have, a list with a dict of `value` (the IQM) and
+        `ci95` for each environment, or None where it was not run.
+
+    Raises:
+        InputError: when a method was not evaluated for that many steps.
+    """
+    rows: dict[str, list[dict[str, Any] | None]] = {}
+    for k, result in enumerate(results):
+        for m in result["methods"]:
+            last = len(m["iqm"]) - 1
+            at = last if step is None else step
+            require(
+                0 <= at <= last, f"{m['name']} was evaluated after 0 to {last} adaptation steps, so there is no "
+                f"figure after {at}; choose --step in that range.",
+            )  # fmt: skip
+            row = rows.setdefault(m["method"], [None] * len(results))
+            row[k] = {"value": m["iqm"][at], "ci95": m["ci95"][at]}
+    for name in results[0]["references"]:
+        entries = [result["references"].get(name, {}) for result in results]
+        if all("iqm" in r for r in entries):
+            rows[name] = [{"value": r["iqm"], "ci95": r["iqm_ci95"]} for r in entries]
+    return rows
 
 
 def _references(references: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,17 +152,37 @@ def plot_comparison(comparison: Mapping[str, Any], path: Path) -> Path:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.6, 4.8), dpi=150, facecolor="white")
-    draw_comparison(figure.add_axes((0.1, 0.13, 0.66, 0.7)), comparison)
+    comparison_panel(figure, comparison)
+    return save_png(figure, path)
+
+
+def plot_comparisons(comparisons: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """`plot_comparison` of several environments as panels of one PNG. A method has one colour in all of them."""
+    from matplotlib.figure import Figure
+
+    columns = min(2, len(comparisons))
+    rows = -(-len(comparisons) // columns)
+    figure = Figure(figsize=(8.6 * columns, 4.8 * rows), dpi=75, facecolor="white")
+    panels = figure.subfigures(rows, columns, squeeze=False).ravel()
+    order = list(dict.fromkeys(method["method"] for c in comparisons for method in c["methods"]))
+    for panel, comparison in zip(panels, comparisons, strict=False):
+        methods = [{**method, "name": method["method"]} for method in comparison["methods"]]
+        comparison_panel(panel, {**comparison, "methods": methods}, order)
+    return save_png(figure, path)
+
+
+def comparison_panel(figure: Any, comparison: Mapping[str, Any], order: Sequence[str] = ()) -> None:
+    """A comparison with its titles on a figure or a part of one; `order` as in `draw_comparison`."""
+    draw_comparison(figure.add_axes((0.1, 0.13, 0.66, 0.7)), comparison, order)
     figure.text(0.1, 0.93, comparison["env"], fontsize=13, weight="bold", color=INK)
     seeds = " or ".join(str(n) for n in sorted({len(method["seeds"]) for method in comparison["methods"]}))
     tasks = f"{comparison['num_tasks']} {comparison['split']} tasks, {seeds} seed{'s' * (seeds != '1')}"
     note = f"{tasks} · interquartile mean · bands: 95% interval"
     figure.text(0.1, 0.875, note, fontsize=9.5, color=MUTED)
-    return save_png(figure, path)
 
 
-def draw_comparison(axes: Any, comparison: Mapping[str, Any]) -> None:
-    """The same on Matplotlib axes, without titles."""
+def draw_comparison(axes: Any, comparison: Mapping[str, Any], order: Sequence[str] = ()) -> None:
+    """The same on Matplotlib axes, without titles. Methods take their colours in `order`, or in their own."""
     methods, references = comparison["methods"], comparison["references"]
     bounds = np.concatenate([np.asarray(method["ci95"]).ravel() for method in methods])
     lines = {name: r.get("iqm", r["mean"]) for name, r in references.items()}
@@ -170,7 +190,9 @@ def draw_comparison(axes: Any, comparison: Mapping[str, Any]) -> None:
     count = max(len(method["iqm"]) for method in methods)
     style_axes(axes, limits, count, comparison["unit"])
     names: list[tuple[float, float, str, str]] = []
-    for k, method in enumerate(methods):
+    order = list(order) or [method["name"] for method in methods]
+    for method in methods:
+        k = order.index(method["name"])
         colour, mark = METHOD_COLOURS[k % len(METHOD_COLOURS)], METHOD_MARKS[k % len(METHOD_MARKS)]
         steps = np.arange(len(method["iqm"]))
         axes.fill_between(steps, *np.transpose(method["ci95"]), color=colour, alpha=0.13, lw=0)

@@ -78,10 +78,14 @@ def bandits(env_preset: str, meta_batch_size: int) -> Suite:
         f"Bernoulli bandits with {arms} arms and {pulls} pulls, one episode a step",
         config,
         {"inner_lr": 1.0, "gamma": 0.0},
-        trials=trials(60, 1000 if pulls == "10" else 256, 10_000),
+        trial={"gae_lambda": 0.9, "entropy_coef": 0.02},
+        trials=trials(60, 1000, 10_000) if pulls == "10" else trials(120, 256, 10_000),
         methods={
             "maml-ppo": outer_lr(1e-2),
             "promp": outer_lr(1e-2),
+            "metanet": {
+                "policy": {"hidden_size": 32, "num_heads": 2, "key_size": 2, "code_size": 8, "action_units": 16}
+            },
             "reptile": {"num_iterations": 13, "algorithm": {"inner_lr": 3.0}},
         },
     )
@@ -115,12 +119,13 @@ SUITES = {
             policy=MLPConfig(hidden_sizes=(32, 32)),
         ),
         {"inner_lr": 3.0, "gae_lambda": 0.4},
-        trial={"num_episodes": 10, "gae_lambda": 0.9},
-        trials=trials(120, 200, 10_000),
+        trial={"num_episodes": 10, "gamma": 0.99, "gae_lambda": 0.9},
+        trials=trials(100, 200, 10_000),
         methods={
             "maml-ppo": outer_lr(1e-2),
             "maml-vpg": outer_lr(3e-3),
             "promp": outer_lr(1e-2),
+            "metanet": {"policy": {"memory": "full"}},
             "reptile": {"num_iterations": 27},
         },
     ),
@@ -137,7 +142,7 @@ SUITES = {
         ),
         {"inner_lr": 3.0, "gae_lambda": 0.9},
         trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.02},
-        trials=trials(80, 400, 10_000),
+        trials=trials(100, 400, 10_000),
         methods={
             "maml-ppo": outer_lr(3e-3),
             "maml-vpg": outer_lr(3e-3),

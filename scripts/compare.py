@@ -16,9 +16,9 @@ from rich.table import Table
 
 from envs.errors import require
 from metarl.cli import run_main
-from metarl.compare import compare, group, read_run
+from metarl.compare import by_environment, compare, group, overview, read_run
 from metarl.files import write_atomically
-from metarl.plot import number, plot_comparison
+from metarl.plot import number, plot_comparison, plot_comparisons
 
 LEGEND = "IQM: interquartile mean over runs and tasks, 95 % bootstrap intervals (Agarwal et al. 2021); train s: median."
 
@@ -27,11 +27,14 @@ LEGEND = "IQM: interquartile mean over runs and tasks, 95 % bootstrap intervals 
 class Compare:
     """Compare methods on the same held-out tasks: prints tables, writes them as Markdown and JSON, a figure as PNG.
 
-    Runs that differ in the seed alone are one method, aggregated as in Agarwal et al. 2021.
+    Runs that differ in the seed alone are one method, aggregated as in Agarwal et al. 2021. Runs on several
+    environments are compared on each, under one table of all methods on all of them.
     """
 
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders that evaluate.py has evaluated; the others are measured against the method of the first."""
+    step: int | None = None
+    """Number of adaptation steps in the table of all environments; by default the last that was evaluated."""
     split: str = "test"
     """Which evaluation to compare: evaluation-SPLIT.json of each folder."""
     output: Path = Path("compare.md")
@@ -59,6 +62,18 @@ class Sheet:
         lines = [self.header, [":--", *["--:"] * (len(self.header) - 1)], *self.rows]
         joined = [" | ".join(line).replace("\n", "<br>") for line in lines]
         return "\n".join([f"**{self.title}**\n", *(f"| {line} |" for line in joined), ""])
+
+
+def overview_sheet(results: Sequence[dict[str, Any]], step: int | None) -> Sheet:
+    """Methods by environments: the IQM after one number of adaptation steps."""
+    rows = [
+        [name, *("–" if entry is None else cells([entry["value"]], [entry["ci95"]], 1)[0] for entry in row)]
+        for name, row in overview(results, step).items()
+    ]
+    num_methods = len({method["method"] for result in results for method in result["methods"]})
+    after = "the last adaptation step" if step is None else f"{step} adaptation step{'s' if step != 1 else ''}"
+    header = ["method", *(result["env"] for result in results)]
+    return Sheet(f"IQM of the return after {after}", header, rows, len(rows) - num_methods)
 
 
 def cells(values: Sequence[float], intervals: Sequence[Sequence[float]], count: int) -> list[str]:
@@ -100,18 +115,26 @@ def main(arguments: list[str]) -> None:
     args = tyro.cli(Compare, prog="compare.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
     output = args.output
     require(output.suffix == ".md", f"The output's name must end in .md, and {str(output)!r} does not.")
-    result = compare(group([read_run(path, args.split) for path in args.run_dirs]))
-    tables = sheets(result)
+    runs = [read_run(path, args.split) for path in args.run_dirs]
+    results = [compare(group(part)) for part in by_environment(runs) or [[]]]
+    several = len(results) > 1
+    require(several or args.step is None, "--step is for runs on several environments, and these are on one.")
+    tables = [sheet for result in results for sheet in sheets(result)]
+    if several:
+        tables.insert(0, overview_sheet(results, args.step))
+    notes = [LEGEND, *dict.fromkeys(note for result in results for note in result["notes"])]
     console = Console(width=None if sys.stdout.isatty() else 160)
     for sheet in tables:
         console.print(sheet.rich())
-    for note in (LEGEND, *result["notes"]):
+    for note in notes:
         print(note)
     output.parent.mkdir(parents=True, exist_ok=True)
-    numbers, picture = output.with_suffix(".json"), plot_comparison(result, output.with_suffix(".png"))
-    write_atomically(numbers, lambda path: path.write_text(json.dumps(result, indent=1) + "\n"))
+    numbers, picture = output.with_suffix(".json"), output.with_suffix(".png")
+    picture = plot_comparisons(results, picture) if several else plot_comparison(results[0], picture)
+    content = {"comparisons": results} if several else results[0]
+    write_atomically(numbers, lambda path: path.write_text(json.dumps(content, indent=1) + "\n"))
     parts = [tables[0].markdown(), f"![Adaptation curves]({picture.name})\n", *(t.markdown() for t in tables[1:])]
-    text = "\n".join([*parts, "\n".join(f"- {note}" for note in (LEGEND, *result["notes"])), ""])
+    text = "\n".join([*parts, "\n".join(f"- {note}" for note in notes), ""])
     write_atomically(output, lambda path: path.write_text(text))
     print(f"Wrote {output}, {picture} and {numbers}")
 

@@ -62,3 +62,29 @@ def test_tables_markdown_figure_and_numbers(script, evaluated, tmp_path, sentenc
     bad = script("compare", *evaluated)
     assert bad.status == 2
     assert f"holds no evaluation-test.json: run `python scripts/evaluate.py {unevaluated}` first." in sentence(bad.err)
+
+
+def test_runs_on_several_environments_make_one_table_and_one_figure(script, evaluated, tmp_path, sentence):
+    bandit, output = tmp_path / "bandit", tmp_path / "c.md"
+    options = ("--num-iterations", 1, "--meta-batch-size", 2, "--run-dir", bandit)
+    assert script("train", "maml-bandit", *options).status == 0
+    assert script("evaluate", bandit, "--num-tasks", 6, "--num-steps", 2).status == 0
+    result = script("compare", *evaluated, bandit, "--output", output)
+    assert (result.status, result.err) == (0, "")
+    parts = json.loads(output.with_suffix(".json").read_text())["comparisons"]
+    assert [part["env"] for part in parts] == ["point/finn2017", "bernoulli-bandit/k5-n10"]
+    rows = [line.split(" | ") for line in output.read_text().splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[:6]] == [
+        "| method", "| :--", "| maml, inner_lr 0.1", "| maml, inner_lr 0.02", "| maml", "| random"
+    ]  # fmt: skip
+    shown = [f"{part['methods'][0]['iqm'][-1]:.2f}<br>".replace("-", "−") for part in parts]
+    assert shown[0] in rows[2][1] and rows[2][2] == "– |" and shown[1] in rows[4][2] and rows[4][1] == "–"
+    assert output.with_suffix(".png").exists()
+
+    assert "after 1 adaptation step " in script("compare", *evaluated, bandit, "--step", 1, "--output", output).out
+    for arguments, said in {
+        (*evaluated, bandit, "--step", 2): "maml-point, inner_lr 0.1 was evaluated after 0 to 1 adaptation steps",
+        (bandit, "--step", 1): "--step is for runs on several environments",
+    }.items():
+        bad = script("compare", *arguments)
+        assert bad.status == 2 and said in sentence(bad.err)

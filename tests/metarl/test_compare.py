@@ -8,11 +8,20 @@ import json
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from envs.errors import InputError
-from metarl.compare import compare, group, interval_over_runs, probability_of_improvement, read_run
+from metarl.compare import (
+    by_environment,
+    compare,
+    group,
+    interval_over_runs,
+    overview,
+    probability_of_improvement,
+    read_run,
+)  # fmt: skip
 from metarl.evaluate import summarize
-from metarl.plot import connect_names, draw_comparison, plot_comparison
+from metarl.plot import connect_names, draw_comparison, plot_comparison, plot_comparisons
 
 TRAIN = {"env": "point", "env_preset": "finn2017", "num_iterations": 3, "algorithm": {"kind": "X", "inner_lr": 0.1}}
 
@@ -21,11 +30,14 @@ TRAIN = {"env": "point", "env_preset": "finn2017", "num_iterations": 3, "algorit
 def write(tmp_path):
     """`write(preset, seed, scores [T, K + 1], evaluation fields)` makes a run folder as the scripts do; its path."""
 
-    def run(preset="maml-point", seed=0, scores=((0.0, 1.0), (2.0, 3.0)), horizon=5, inner_lr=0.1, name=None, **fields):
+    def run(
+        preset="maml-point", seed=0, scores=((0.0, 1.0), (2.0, 3.0)), horizon=5, inner_lr=0.1, name=None, env="point",
+        **fields,
+    ):  # fmt: skip
         scores = np.array(scores)
         path = tmp_path / (name or f"{preset}-{seed}")
         path.mkdir()
-        train = {**copy.deepcopy(TRAIN), "seed": seed}
+        train = {**copy.deepcopy(TRAIN), "seed": seed, "env": env}
         train["algorithm"]["inner_lr"] = inner_lr
         config = {"preset": preset, "env": {"config": {"horizon": horizon}}, "train": train}
         (path / "config.json").write_text(json.dumps(config))
@@ -134,6 +146,44 @@ def test_a_run_that_was_evaluated_early_is_named(write):
     assert any(
         "was evaluated after 2 of its 3 meta-iterations" in note for note in compared(write(iteration=2))["notes"]
     )
+
+
+# --- Several environments ----------------------------------------------------------------------------------------
+
+
+def several(write):
+    """MAML on two environments, Reptile on the second."""
+    runs = [write(), write("maml-gridworld", env="gridworld", scores=[[0.0, 7.0, 8.0]] * 2)]
+    runs += [write("reptile-gridworld", env="gridworld", scores=[[0.0, 5.0, 6.0]] * 2)]
+    return [compare(group(part)) for part in by_environment([read_run(path) for path in runs])]
+
+
+def test_the_overview_has_every_method_on_every_environment(write):
+    results = several(write)
+    assert [result["env"] for result in results] == ["point/finn2017", "gridworld/finn2017"]
+    rows = overview(results)
+    values = {name: [entry and entry["value"] for entry in row] for name, row in rows.items()}
+    assert values == {"maml": [2.0, 8.0], "reptile": [None, 6.0], "random": [-4.0, -4.0]}
+    assert overview(results, 1)["maml"][1] == {"value": 7.0, "ci95": [7.0, 7.0]}
+
+
+def test_an_overview_after_steps_that_were_not_evaluated_is_refused(write, sentence):
+    with pytest.raises(InputError) as error:
+        overview(several(write), 2)
+    assert "maml-point was evaluated after 0 to 1 adaptation steps" in sentence(error)
+
+
+def test_a_method_has_one_colour_in_all_panels(write, tmp_path):
+    results = several(write)
+    axes = Figure().subplots(2)
+    for one, result in zip(axes, results, strict=True):
+        methods = [{**method, "name": method["method"]} for method in result["methods"]]
+        draw_comparison(one, {**result, "methods": methods}, ["reptile", "maml"])
+    maml, there = (next(line for line in one.lines if line.get_label() == "maml") for one in axes)
+    assert maml.get_color() == there.get_color() != axes[1].lines[1].get_color()
+    picture = plot_comparisons(results, tmp_path / "several.png")
+    with Image.open(picture) as image:
+        assert image.width > 2 * image.height
 
 
 # --- Refusals ----------------------------------------------------------------------------------------------------

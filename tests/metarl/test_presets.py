@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import pytest
 
 import envs
 from envs import InputError
 from metarl.config import from_dict, to_dict
+from metarl.evaluate import adaptation_rewards
 from metarl.maml import MAML
 from metarl.metanet import MetaNet
 from metarl.outer import TRPO, Adam
 from metarl.policy import MLPConfig
 from metarl.presets import METHODS, PRESETS, SUITES, preset
 from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
-from metarl.reptile import Reptile
+from metarl.reptile import Reptile, ReptileConfig
 from metarl.rl2 import GRUNetwork
 from metarl.run import Run
 from metarl.train import train_iteration
@@ -85,6 +87,43 @@ def test_a_preset_is_its_method_with_what_its_family_asks():
             if isinstance(config.algorithm, RecurrentPPOConfig):
                 assert {name: getattr(config, name) for name in suite.trials} == suite.trials
             assert config.policy.init_std == suite.config.policy.init_std
+
+
+def test_a_family_may_ask_something_else_of_a_single_method():
+    assert preset("promp-bandit").algorithm.outer.outer_lr == 1e-2 != preset("promp-point").algorithm.outer.outer_lr
+    assert preset("promp-bandit").algorithm.outer.inner_kl_coef == preset("promp-point").algorithm.outer.inner_kl_coef
+    assert preset("reptile-bandit").algorithm.inner_lr == 3.0 != preset("maml-bandit").algorithm.inner_lr
+    assert all(key in METHODS for suite in SUITES.values() for key in suite.methods)
+
+
+def test_a_family_whose_name_goes_on_is_another_family():
+    assert preset("maml-bandit").env_preset == "k5-n10" and preset("maml-bandit-100").env_preset == "k5-n100"
+    assert preset("maml-ppo-bandit-100").algorithm.outer == preset("maml-ppo-bandit").algorithm.outer
+
+
+def env_steps(config):
+    rounds = config.algorithm.num_inner_steps + (not isinstance(config.algorithm, ReptileConfig))
+    return config.num_iterations * config.meta_batch_size * config.num_envs * rounds
+
+
+@pytest.mark.parametrize("family", ["point", "bandit", "bandit-100", "tabular-mdp", "gridworld"])
+def test_methods_of_a_family_see_as_many_steps(family):
+    steps = [env_steps(preset(f"{name}-{family}")) for name, method in METHODS.items() if method.policy is None]
+    assert max(steps) <= 1.03 * min(steps)
+
+
+@pytest.mark.parametrize("method", ["maml", "promp", "reptile"])
+def test_bandits_are_learned_fast(method, tmp_path):
+    """With the preset's settings, a tenth of its iterations, and 2,000 tasks whose mean is known to 0.06."""
+    config = preset(f"{method}-bandit")
+    run = Run(tmp_path, method, replace(config, num_iterations=4), envs.make_config(config.env, config.env_preset))
+    while run.iteration < 4:
+        train_iteration(run)
+    task = run.env.sample_tasks(2000, envs.task_generator(0, "test"), "test")
+    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 1, run.generator, 2), task, 1)
+    before, first, second = rewards.sum(2).mean(0).tolist()
+    assert before == pytest.approx(5.0, abs=0.2)
+    assert first > 6.0 and second > first
 
 
 @pytest.mark.parametrize(
