@@ -42,6 +42,9 @@ class Method:
     policy: PolicyConfig | None = None  # where it is not the suite's
 
 
+PPO_ROUNDS = {"inner_loss": "ppo", "inner_optimizer": "adam", "inner_lr": 3e-3, "inner_epochs": 10}
+
+
 def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pretrain: int) -> Suite:
     """Initial actions of deviation 0.5: with 1, half of them are clipped, and the first inner steps find no signal."""
     config = TrainConfig(
@@ -52,6 +55,7 @@ def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pret
     return Suite(
         about, config, inner, TRPOConfig(max_kl=0.02), {"pretrain_iterations": pretrain},
         {"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95}, trials(200, 100, 40),
+        {"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"algorithm": PPO_ROUNDS}},
     )  # fmt: skip
 
 

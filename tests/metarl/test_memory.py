@@ -155,7 +155,7 @@ def test_full_memory_is_a_softmax_of_cosines():
     entries = dataclasses.replace(entries, valid=torch.ones_like(entries.valid))
     readout, _ = memory.sequence(query, entries)
     cosine = torch.cosine_similarity(query[:, 5:, :, :], entries.key[:, :5], dim=-1)  # [B, 5, H]
-    share = torch.softmax(cosine * memory.sharpness.squeeze(-1), 1)
+    share = torch.softmax(cosine * MOST_SHARP * memory.sharpness.sigmoid(), 1)
     torch.testing.assert_close(readout[:, 5, 0], (share.unsqueeze(-1) * entries.value[:, :5]).sum(1))
 
 
