@@ -1,4 +1,4 @@
-"""Charts: adaptation curves of an evaluation or of several methods, and one that grows frame by frame for a video."""
+"""Charts: the adaptation curve of an evaluation, and of several methods."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from metarl.files import write_atomically
 
 INK, MUTED, FAINT = "#1f2733", "#6d7683", "#dde1e7"
 ACCENT = "#2f6fde"
-BEFORE, RAMP = "#9aa3b0", ("#19a98b", "#2f6fde", "#7a3fb5")
-"""Colours of adaptation steps: before adaptation, and from the first step to the last."""
 MAX_TASK_CURVES = 60
 METHOD_COLOURS = ("#2f6fde", "#e07b1f", "#119b7c", "#c9314f", "#7a3fb5", "#8a6a35", "#d663a8", "#3aa6cf")
 METHOD_MARKS = "os^Dv*Ph"
@@ -24,14 +22,13 @@ METHOD_MARKS = "os^Dv*Ph"
 def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
     """Draw an evaluation's adaptation curve as a PNG.
 
-    The interquartile mean over tasks with its 95% interval, the mean, single tasks and the reference policies. The
-    vertical axis is made for the learned curve; a reference far outside it is named at the edge with its value.
+    Of gradient steps: the interquartile mean over tasks with its 95% interval, the mean, single tasks and the reference
+    policies. Of a trial: see `draw_trial`. The vertical axis is made for the learned curve; a reference far outside it
+    is named at the edge with its value.
 
     Args:
-        evaluation: with the keys `env`, `preset`, `algorithm`, `split`, `num_tasks`, `iteration`, `seed`,
-            `adaptation`: `unit`, and by adaptation step [K + 1] `mean`, `iqm`, `ci95` (pairs low, high),
-            `per_task`: mean returns [num_tasks][K + 1], and
-            `references`: name -> `mean`, and optionally `ci95`.
+        evaluation: with the keys `env`, `preset`, `algorithm`, `split`, `num_tasks`, `iteration`, `seed`, and those
+            that `metarl.evaluate.summarize` returns.
         path: ends in .png; its folder is made.
 
     Returns:
@@ -69,6 +66,9 @@ def save_png(figure: Any, path: Path) -> Path:
 def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
     """The same on Matplotlib axes, without titles."""
     curve, references = evaluation["adaptation"], evaluation.get("references", {})
+    if curve["unit"] == "episodes":
+        draw_trial(axes, evaluation)
+        return
     mean, iqm, (low, high) = np.asarray(curve["mean"]), np.asarray(curve["iqm"]), np.asarray(curve["ci95"]).T
     steps = np.arange(len(mean))
     tasks = np.asarray(evaluation["per_task"], dtype=float).reshape(-1, len(mean))
@@ -94,6 +94,55 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
     axes.legend(fontsize=8, framealpha=0.9, edgecolor="none", labelcolor=INK)
 
 
+def draw_trial(axes: Any, evaluation: Mapping[str, Any]) -> None:
+    """What a policy with a memory and each reference get in the course of a trial: means over tasks.
+
+    By episode, with 95% intervals; behind the last one, what it brings after gradient steps on those before it. Where a
+    trial is one episode, by its steps; the numbers beside the names are then returns of the whole trial.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    e, episodes = evaluation, evaluation["num_episodes"]
+    by_step = episodes == 1
+    of = {"mean": e["trial"]["curve"], "mean_ci95": e["trial"]["curve_ci95"]} if by_step else e["adaptation"]
+    mean, band = np.asarray(of["mean"]), np.asarray(of["mean_ci95"])
+    curves = {name: np.asarray(r["trial"]["curve"]) for name, r in e["references"].items()}
+    inside = [mean, band.ravel(), np.asarray(of.get("iqm", mean))]
+    axes.set_ylim(*curve_limits(band, inside, [y for curve in curves.values() for y in curve], reach=3))
+
+    names: list[tuple[float, float, str, str]] = []
+    for k, (name, y) in enumerate(curves.items()):
+        colour, x = METHOD_COLOURS[1 + k % (len(METHOD_COLOURS) - 1)], 1 + np.arange(len(y))
+        if not by_step:
+            ends = np.transpose(e["references"][name]["trial"]["curve_ci95"])
+            axes.fill_between(x, *ends, color=colour, alpha=0.1, lw=0, zorder=1.5)
+        axes.plot(x, y, color=colour, lw=1.1, ls="-" if by_step else (0, (4, 3)), label=f"_{name}")
+        names.append((y[-1], x[-1], name, colour))
+    x = 1 + np.arange(len(mean))
+    axes.fill_between(x, *band.T, color=ACCENT, alpha=0.22, lw=0, zorder=1.8, label="95% interval of the mean")
+    axes.plot(x, mean, "-" if by_step else "o-", color=ACCENT, lw=2.4, ms=6, mec="white", mew=1, label="mean")
+    if not by_step:
+        axes.plot(x, of["iqm"], color=INK, lw=1.2, ls=":", label="interquartile mean")
+    names.append((mean[-1], x[-1], e["preset"], ACCENT))
+
+    style_axes(axes, axes.get_ylim(), 0, "step of the trial" if by_step else "episode of the trial")
+    axes.set_xlim(x[0] - 0.15, x[-1] + 0.15)
+    if by_step:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylabel("reward of the step", color=MUTED)
+    else:
+        axes.set_xticks(x, [*range(1, episodes + 1), *(f"refined\n{k}×" for k in x[: len(x) - episodes])])
+        axes.set_ylabel("return of the episode", color=MUTED)
+        if len(x) > episodes:
+            axes.axvline(episodes + 0.5, color=FAINT, lw=1.2)
+    numbers = {name: r["trial"]["mean"] for name, r in [*e["references"].items(), (e["preset"], e)]}
+    connect_names(axes, names, numbers if by_step else {})
+    if by_step:
+        axes.text(1.05, 1.04, "return of the trial", transform=axes.transAxes, fontsize=8.5, color=INK)
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18 if len(x) > episodes > 1 else -0.12)}
+    axes.legend(fontsize=8, edgecolor="none", labelcolor=INK, ncols=3, **below)
+
+
 def style_axes(axes: Any, limits: tuple[float, float], count: int, unit: str) -> None:
     """Axes of the return after 0 .. count - 1 adaptation steps."""
     axes.set_ylim(*limits)
@@ -106,12 +155,14 @@ def style_axes(axes: Any, limits: tuple[float, float], count: int, unit: str) ->
     axes.spines[:].set_visible(False)
 
 
-def curve_limits(tasks: np.ndarray, curves: list[np.ndarray], references: list[float]) -> tuple[float, float]:
-    """Vertical range: the curves, the middle 90% of tasks, and every reference within a range's length of them."""
+def curve_limits(
+    tasks: np.ndarray, curves: list[np.ndarray], references: list[float], reach: float = 1
+) -> tuple[float, float]:
+    """Vertical range: the curves, the middle 90% of tasks, and every reference within `reach` times that of them."""
     values = np.concatenate([*curves, *np.percentile(tasks, [5, 95], axis=0)])
     low, high = float(values.min()), float(values.max())
     span = (high - low) or abs(high) or 1.0
-    near = [value for value in references if low - span <= value <= high + span]
+    near = [value for value in references if low - reach * span <= value <= high + reach * span]
     low, high = min([low, *near]), max([high, *near])
     return low - 0.05 * (high - low or span), high + 0.05 * (high - low or span)
 
@@ -205,13 +256,16 @@ def draw_comparison(axes: Any, comparison: Mapping[str, Any], order: Sequence[st
     connect_names(axes, names)
 
 
-def connect_names(axes: Any, names: list[tuple[float, float, str, str]]) -> None:
+def connect_names(
+    axes: Any, names: list[tuple[float, float, str, str]], numbers: Mapping[str, float] | None = None
+) -> None:
     """Names to the right of the axes, each joined to the point (step, value) that it names.
 
     They stand as near to their values as they can without overlap. A value outside the axes gets an arrow.
 
     Args:
         names: (value, step, name, colour).
+        numbers: by name, what to print in place of the value.
     """
     from scipy.optimize import isotonic_regression
 
@@ -224,78 +278,10 @@ def connect_names(axes: Any, names: list[tuple[float, float, str, str]]) -> None
     places = np.clip(free, 0, 1 - gap * rank[-1]) + gap * rank
     for (value, step, name, colour), share, place in zip(names, shares, places, strict=True):
         arrow = "" if 0 <= share <= 1 else " ↓ below the axis" if share < 0 else " ↑ above the axis"
-        text = f"{name} {number(value, 1 if abs(value) >= 10 else 2)}{arrow}"
+        printed = (numbers or {}).get(name, value)
+        text = f"{name} {number(printed, 1 if abs(printed) >= 10 else 2)}{arrow}"
         axes.text(1.05, place, text, transform=axes.transAxes, va="center", fontsize=8.5, color=colour)
         if not arrow:
             ends = [axes.transAxes.inverted().transform(axes.transData.transform((step, value)))[0], 1.043]
             line = {"transform": axes.transAxes, "color": colour, "lw": 0.7, "alpha": 0.6, "clip_on": False}
             axes.plot(ends, [share, place], label="_name", zorder=1, **line)
-
-
-class GrowingChart:
-    """Two plots with one vertical axis: the mean return so far over time, and its present value by adaptation step."""
-
-    inset = 56  # pixels left of the axes, for the numbers
-
-    def __init__(self, curves: np.ndarray, colours: list[str], unit: str, width: int, height: int) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        self.curves, self.width, self.height = curves, width, height
-        count, duration = len(curves), curves.shape[1] - 1
-        self.figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-        self.canvas = FigureCanvasAgg(self.figure)
-        room = width - self.inset - 8
-        low, high = float(curves.min()), float(curves.max())
-        space = (high - low) or 1.0
-        self.over_time, self.by_step = (
-            self.figure.add_axes(
-                (x / width, 46 / height, w / width, 1 - 50 / height), ylim=(low - 0.06 * space, high + 0.12 * space)
-            )
-            for x, w in ((self.inset, 0.5 * room), (self.inset + 0.6 * room, 0.4 * room))
-        )
-        for axes, label in ((self.over_time, "step"), (self.by_step, unit)):
-            axes.set_xlabel(label, fontsize=10, color=MUTED)
-            axes.tick_params(labelsize=9, colors=MUTED, length=0)
-            axes.grid(color=FAINT, lw=0.7)
-            axes.spines[:].set_visible(False)
-        self.over_time.set_xlim(0, duration)
-        self.by_step.set_xlim(-0.5, count - 0.5)
-        self.by_step.set_xticks(range(0, count, 1 + count // 9))
-        self.by_step.tick_params(labelleft=False)
-        style: dict[str, Any] = {"animated": True, "clip_on": False}
-        self.lines = [self.over_time.plot([], [], color=c, lw=2.2, **style)[0] for c in colours]
-        self.join = self.by_step.plot([], [], color=FAINT, lw=2, **style)[0]
-        self.dots = [
-            (
-                self.over_time.plot([], [], "o", color=c, ms=6, **style)[0],
-                self.by_step.plot([], [], "o", color=c, ms=8, **style)[0],
-            )
-            for c in colours
-        ]
-        self.canvas.draw()
-        self.background = self.canvas.copy_from_bbox(self.figure.bbox)
-
-    def draw(self, t: int) -> tuple[np.ndarray, list[tuple[float, float, float]]]:
-        """The chart at step t, uint8 [H, W, 3], and (x, y, value) of the dots to label, in pixels from the top left."""
-        self.canvas.restore_region(self.background)
-        heads = self.curves[:, t]
-        self.join.set_data(range(len(heads)), heads)
-        self.figure.draw_artist(self.join)
-        for k, (line, (dot, end)) in enumerate(zip(self.lines, self.dots, strict=True)):
-            line.set_data(range(t + 1), self.curves[k, : t + 1])
-            dot.set_data([t], heads[k : k + 1])
-            end.set_data([k], heads[k : k + 1])
-            for artist in (line, dot, end):
-                self.figure.draw_artist(artist)
-        at = self.by_step.transData.transform(np.column_stack([np.arange(len(heads)), heads]))
-        marks = [(float(x), self.height - float(y), float(v)) for (x, y), v in zip(at, heads, strict=True)]
-        return np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy(), marks if len(heads) <= 5 else marks[-1:]
-
-
-def step_colours(count: int) -> list[str]:
-    """`count` colours: grey before adaptation, then evenly along `RAMP`."""
-    from matplotlib.colors import LinearSegmentedColormap, to_hex
-
-    ramp = LinearSegmentedColormap.from_list("steps", RAMP)
-    return [BEFORE, *(to_hex(ramp(x)) for x in np.linspace(0, 1, count - 1))]

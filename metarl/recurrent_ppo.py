@@ -137,8 +137,8 @@ class RecurrentPPO:
             env, act, task, num_envs, generator, self.config.num_episodes, states=None if states is None else seen
         )
         if states is not None:
-            ends = range(0, trial.reward.shape[1], env.horizon)
-            states += [seen[t : t + env.horizon + 1] for t in ends]
+            length = env.horizon + 1
+            states += [seen[start : start + length] for start in range(0, len(seen), length)]
         return _episodes(trial, self.config.num_episodes)
 
     def _refined_trial(

@@ -116,7 +116,8 @@ def rollout(
     Args:
         act: chooses actions; see `policy_actor`.
         memory: passed to the first `act`; it survives the ends of episodes.
-        states: a list that receives the state before each step and after the last, for a video.
+        states: a list that receives the state before each step and at each episode's end, for a video; horizon + 1
+            of an episode.
         observe: updates the memory after each step; see `reference_rollout`.
 
     Returns:
@@ -135,6 +136,8 @@ def rollout(
             if t % env.horizon == 0:
                 first = alive = yes
                 if t > 0:
+                    if states is not None:
+                        states.append(state)
                     state, obs = env.reset(task, num_envs, generator)
             action, memory = act(StepInput(obs, prev_action, prev_reward, first, alive.to(obs.dtype)), state, memory)
             if states is not None:

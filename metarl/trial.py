@@ -57,6 +57,10 @@ class TrialNetwork(nn.Module):
     def forward(self, inputs: StepInput) -> Outputs:
         """Whole trials: inputs [B, T, ...]."""
 
+    def attention(self, inputs: StepInput) -> Tensor | None:
+        """Share of each earlier step in what each step retrieves [B, T, T]; None where nothing is retrieved."""
+        return None
+
     def distribution(self, outputs: Outputs) -> Distribution:
         return self.head(outputs.action, self.free.unsqueeze(0))
 

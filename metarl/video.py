@@ -9,82 +9,23 @@ from __future__ import annotations
 
 import os
 import tempfile
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from envs.core import Env
 from envs.errors import InputError, require
-from envs.structs import Struct
 from envs.tasks import describe_task
-from metarl.plot import INK, MUTED, GrowingChart, number, step_colours
-from metarl.rollout import Play
+from metarl.frames import Page, Panel, Sheet
+from metarl.recording import Recording
 
 SUFFIXES = (".mp4", ".gif")
 TASK_NAMES = {"train": "training task", "test": "held-out task", "ood": "out-of-distribution task"}
-
-
-@dataclass(frozen=True, eq=False)
-class Episode:
-    """One lane's episode, cut at its termination."""
-
-    states: Struct  # [t + 1, ...], from the start to the end
-    rewards: Tensor  # [t]
-
-
-@dataclass(frozen=True, eq=False)
-class Recording:
-    """What `compose` draws: N tasks, each before adaptation and after 1..K steps of it.
-
-    Attributes:
-        task: [N].
-        episodes: `episodes[n][k]` is lane 0 on task n after k adaptation steps.
-        mean_rewards: rewards averaged over all lanes, [K + 1, N, T]; 0 after a lane's termination.
-        durations: length of the longest episode of each task, over all lanes and k, in steps.
-        num_envs: lanes behind each mean.
-    """
-
-    task: Struct
-    episodes: list[list[Episode]]
-    mean_rewards: Tensor
-    durations: list[int]
-    num_envs: int
-
-    @property
-    def returns(self) -> Tensor:
-        """Mean return over all lanes [K + 1, N], the adaptation curve of each task."""
-        return self.mean_rewards.sum(-1)
-
-
-def record_adaptation(play: Play, task: Struct) -> Recording:
-    """Play on these tasks and keep lane 0 of each stage of adaptation."""
-    states: list[list] = []
-    trajectories = play(task, states)
-    episodes: list[list[Episode]] = [[] for _ in trajectories[0].obs]
-    for trajectory, steps in zip(trajectories, states, strict=True):
-        lane = Struct.stack([state[:, 0] for state in steps], 1)  # [N, T + 1, ...]
-        for n, length in enumerate(trajectory.mask[:, :, 0].sum(1).int().tolist()):
-            episodes[n].append(Episode(lane[n, : length + 1], trajectory.reward[n, :length, 0]))
-    lengths = torch.stack([t.mask.sum(1).amax(1) for t in trajectories])  # [K + 1, N]
-    mean_rewards = torch.stack([t.reward.mean(-1) for t in trajectories])
-    return Recording(task, episodes, mean_rewards, lengths.amax(0).int().tolist(), trajectories[0].reward.shape[2])
-
-
-def pace(recording: Recording) -> tuple[int, int]:
-    """Steps per frame and frames per second at which the longest task plays in 3 to 8 s, in at most 150 frames."""
-    longest = max(recording.durations)
-    every = max(1, round(longest / 100))
-    return every, min(30, max(6, round(longest / every / 5)))
 
 
 def compose(
@@ -92,104 +33,77 @@ def compose(
     recording: Recording,
     title: str = "",
     split: str = "test",
-    unit: str = "gradient steps",
     size: int | None = None,
     every: int = 1,
     fps: int = 20,
 ) -> Iterator[np.ndarray]:
-    """Draw a recording: its tasks one after another, and for each all adaptation steps at the same time.
+    """Draw a recording: its tasks one after another.
+
+    Stages of gradient steps play at the same time. The episodes of a trial play one after another, with the memory's
+    attention beside them; refined versions of the last one play with it.
 
     Args:
         title: first line of the header, such as the environment, its preset and the algorithm.
         split: which split the tasks are of.
-        unit: name of adaptation steps, in the plural.
         size: side of a panel in pixels; by default such that a frame is about 1800 wide.
         every: environment steps per frame.
         fps: frames per second; the last frame of a task stays for 1.5 s.
 
     Yields:
-        Frames uint8 [H, W, 3] with even H and W, equal for all; `ceil(duration / every) + 1 + round(1.5 fps)` a task.
+        Frames uint8 [H, W, 3] with even H and W, equal for all; `ceil(steps / every) + 1 + round(1.5 fps)` a task,
+        with as many steps as its longest episode has, times `num_episodes`.
     """
-    curves = torch.nn.functional.pad(recording.mean_rewards, (1, 0)).cumsum(-1).cpu().numpy()  # [K + 1, N, T + 1]
-    size = size or max(200, min(400, 1800 // (len(curves) + 2)))
-    tasks = env.task_to_dicts(recording.task)
-    for n, (episodes, duration) in enumerate(zip(recording.episodes, recording.durations, strict=True)):
-        subtitle = f"{TASK_NAMES.get(split, split)} {n + 1} of {len(tasks)}  ·  {describe_task(env, tasks[n])}"
-        page = Page(title, subtitle, unit, curves[:, n, : duration + 1], recording.num_envs, size)
-        drawn, panels = [-1] * len(episodes), [np.empty(0)] * len(episodes)
-        for t in chain(range(0, duration, every), [duration]):
-            status = []
-            for k, episode in enumerate(episodes):
-                length = len(episode.rewards)
-                now = min(t, length)
-                if now != drawn[k]:
-                    earlier = [past.states for past in episodes[:k]]
-                    panels[k] = env.render(recording.task[n], episode.states[: now + 1], earlier, size)
-                    drawn[k] = now
-                ended = t >= length and length < env.horizon
-                status.append((float(episode.rewards[:now].sum()), f"■ ended at step {length}" if ended else ""))
-            frame = page.draw(t, panels, status)
+    r = recording
+    size = size or max(200, min(400, 1800 // (len(r.panels) + 2 + (r.attention is not None))))
+    subtitles = [describe_task(env, task) for task in env.task_to_dicts(r.task)]
+    for n, subtitle in enumerate(subtitles):
+        where = f"{TASK_NAMES.get(split, split)} {n + 1} of {len(subtitles)}  ·  {subtitle}"
+        sheet = make_sheet(r, n, title, where)
+        page = Page(sheet, size)
+        panels: list[Panel | None] = [None] * len(r.panels)
+        steps = r.num_episodes * sheet.duration
+        for t in chain(range(0, steps, every), [steps]):
+            olds = zip(r.panels, panels, strict=True)
+            panels = [draw_panel(env, r, n, sheet, stages, t, size, old) for stages, old in olds]
+            frame = page.draw(t, panels)
             yield frame
         yield from (frame for _ in range(round(1.5 * fps)))
 
 
-class Page:
-    """One task's frames. What stands still is drawn once; panels, curves and numbers go over it."""
-
-    top, margin, gap = 132, 24, 16  # pixels: header and captions, edges, between panels
-
-    def __init__(self, title: str, subtitle: str, unit: str, curves: np.ndarray, num_envs: int, size: int) -> None:
-        """curves: mean return so far, [K + 1, duration + 1]."""
-        self.size, self.duration = size, curves.shape[1] - 1
-        self.digits = int(np.ptp(curves) < 100) + int(np.ptp(curves) < 10)
-        colours = step_colours(len(curves))
-        self.left = [self.margin + k * (size + self.gap) for k in range(len(curves))]
-        self.chart = GrowingChart(curves, colours, unit, round(1.2 * size) + 56, size)
-        self.right = self.left[-1] + size + self.gap + 12
-        width, height = self.right + self.chart.width + self.margin, self.top + size + self.margin
-        self.image = Image.new("RGB", (width + width % 2, height + height % 2), "white")
-        draw = ImageDraw.Draw(self.image)
-        room = (self.right + self.chart.width - self.margin - 130) // 9  # letters before the clock
-        draw.text((self.margin, 42), title, INK, font(21, bold=True), "ls")
-        draw.text((self.margin, 70), textwrap.shorten(subtitle, room, placeholder=" …"), MUTED, font(16), "ls")
-        for k, x in enumerate(self.left):
-            name = f"after {k} {unit if k > 1 else unit.removesuffix('s')}" if k else "before adaptation"
-            draw.text((x, self.top - 32), name, INK, font(15, bold=True), "ls")
-            draw.rectangle((x, self.top - 4, x + size - 1, self.top - 1), colours[k])
-        lanes = f"mean of {num_envs} episodes" if num_envs > 1 else "of this episode"
-        draw.text((self.chart_left, self.top - 32), "return so far", INK, font(15, bold=True), "ls")
-        draw.text((self.chart_left, self.top - 12), lanes, MUTED, font(14), "ls")
-
-    @property
-    def chart_left(self) -> int:
-        return self.right + self.chart.inset
-
-    def draw(self, t: int, panels: Sequence[np.ndarray], status: Sequence[tuple[float, str]]) -> np.ndarray:
-        """The frame at step t. status: the shown episode's return so far and its mark, for each panel."""
-        image = self.image.copy()
-        draw = ImageDraw.Draw(image)
-        for x, panel, (total, mark) in zip(self.left, panels, status, strict=True):
-            image.paste(Image.fromarray(panel), (x, self.top))
-            draw.text((x, self.top - 12), f"return {number(total, self.digits)}", MUTED, font(14), "ls")
-            short = mark if self.size >= 260 else " ".join(mark.split()[:2])
-            draw.text((x + self.size, self.top - 12), short, INK, font(14), "rs")
-        pixels, heads = self.chart.draw(t)
-        image.paste(Image.fromarray(pixels), (self.right, self.top))
-        halo: dict[str, Any] = {"stroke_width": 2, "stroke_fill": "white"}
-        for dx, dy, value in heads:
-            at = self.right + dx, self.top + dy - 9
-            draw.text(at, number(value, self.digits), INK, font(12), "ms", **halo)
-        clock = f"step {t} of {self.duration}"
-        draw.text((self.right + self.chart.width - 8, 70), clock, MUTED, font(16), "rs")
-        return np.asarray(image)
+def make_sheet(r: Recording, n: int, title: str, subtitle: str) -> Sheet:
+    """What the frames of task n have in common."""
+    count, episodes, duration = len(r.mean_rewards), r.num_episodes, r.durations[n]
+    curves = torch.nn.functional.pad(r.mean_rewards[:, n, :duration], (1, 0)).cumsum(-1).cpu().numpy()
+    starts = [min(k, episodes - 1) * duration for k in range(count)]
+    attention = None
+    if r.attention is not None:  # time passes in which no lane is left; nothing of it is shown
+        kept = (torch.arange(r.attention.shape[1]) % r.mean_rewards.shape[2]) < duration
+        attention = r.attention[n].cpu()[kept][:, kept].numpy()
+    axis, ticks = r.unit, [str(k) for k in range(count)]
+    if r.trial:
+        refined = (f"{k}×" for k in range(1, count - episodes + 1))
+        axis, ticks = "episode", [*(str(k + 1) for k in range(episodes)), *refined]
+    return Sheet(title, subtitle, r.names, ticks, axis, curves, starts, len(r.panels), r.num_envs, attention)
 
 
-@cache
-def font(pixels: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The font of the charts, which comes with Matplotlib."""
-    from matplotlib import get_data_path
-
-    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans{'-Bold' if bold else ''}.ttf", pixels)
+def draw_panel(
+    env: Env, r: Recording, n: int, sheet: Sheet, stages: range, t: int, size: int, old: Panel | None
+) -> Panel | None:
+    """The latest of these stages on task n at step t; `old` is what the panel showed before."""
+    begun = [k for k in stages if sheet.starts[k] <= t]
+    if not begun:
+        return None
+    k = begun[-1]
+    episode, past = r.episodes[n][k], r.episodes[n][: min(k, r.num_episodes - 1) if r.trial else k]
+    length = len(episode.rewards)
+    age = min(t - sheet.starts[k], length)
+    if old is not None and (old.stage, old.age) == (k, age):
+        image = old.image
+    else:
+        image = env.render(r.task[n], episode.states[: age + 1], [other.states for other in past], size)
+    ended = t - sheet.starts[k] >= length and length < env.horizon
+    mark = f"■ ended at step {length}" if ended else ""
+    return Panel(k, age, image, float(episode.rewards[:age].sum()), mark)
 
 
 def check_video_path(path: str | Path) -> Path:

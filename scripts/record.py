@@ -1,4 +1,7 @@
-"""Record a video of adaptation: the same held-out tasks before and after each adaptation step, side by side."""
+"""Record a video of adaptation: the same held-out tasks before and after each gradient step, side by side.
+
+Of a policy with a memory: trials, episode after episode, with the memory's attention over the past.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,18 @@ from torch import Generator
 import envs
 from envs.errors import require
 from metarl.cli import Session, run_main
+from metarl.recording import pace, record_adaptation
+from metarl.recurrent_ppo import RecurrentPPO
 from metarl.run import Run, gradient_steps
-from metarl.video import check_video_path, compose, pace, record_adaptation, write_video
+from metarl.video import check_video_path, compose, write_video
 
 
 @dataclass(frozen=True)
 class Record:
-    """Record a video of adaptation: the same held-out tasks before and after each adaptation step, side by side."""
+    """Record a video of adaptation: the same held-out tasks before and after each gradient step, side by side.
+
+    Of a policy with a memory: trials, episode after episode, with the memory's attention over the past.
+    """
 
     run_dir: Annotated[Path, tyro.conf.Positional]
     """The run folder that train.py wrote."""
@@ -50,7 +58,12 @@ def main(arguments: list[str]) -> None:
     output = check_video_path(args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4")
     algorithm = run.algorithm
     num_steps = gradient_steps(run, args.num_steps, args.refine_steps)
-    recording = record_adaptation(algorithm.play(run.env, run.config.eval_num_envs, generator, num_steps), task)
+    play = algorithm.play(run.env, run.config.eval_num_envs, generator, num_steps)
+    if isinstance(algorithm, RecurrentPPO):
+        num_episodes, attention = algorithm.config.num_episodes, algorithm.network.attention
+        recording = record_adaptation(play, task, algorithm.unit, num_episodes, attention)
+    else:
+        recording = record_adaptation(play, task, algorithm.unit)
     every, fps = pace(recording)
     title = f"{run.config.env} · {run.config.env_preset} · {type(algorithm).__name__}"
     frames = compose(run.env, recording, title, args.split, every=every, fps=fps)

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from envs import InputError
-from metarl.plot import GrowingChart, draw_curve, plot_curve, step_colours
+from metarl.evaluate import summarize
+from metarl.plot import draw_curve, plot_curve
 
 
 def evaluation(references=None, num_tasks=12, num_steps=2):
@@ -82,11 +83,63 @@ def test_what_cannot_be_written_is_said(tmp_path):
         plot_curve(evaluation(), tmp_path / "file" / "curve.png")
 
 
-def test_the_growing_chart_grows_on_axes_that_stay():
-    curves = np.array([[0.0, -1.0, -4.0], [0.0, -1.0, -1.5]])
-    chart = GrowingChart(curves, step_colours(2), "gradient steps", 300, 200)
-    (start, first), (end, last) = chart.draw(0), chart.draw(2)
-    assert start.shape == end.shape == (200, 300, 3) and (start != end).any()
-    assert [value for _, _, value in last] == [-4.0, -1.5]
-    assert first[0][1] == first[1][1] < last[1][1] < last[0][1]  # both start at 0; further down is a larger y
-    np.testing.assert_array_equal(chart.draw(0)[0], start)
+# --- Trials ------------------------------------------------------------------------------------------------------
+
+
+def trials(num_episodes, refined=0, horizon=3, num_tasks=30):
+    """Random rewards whose mean rises from episode to episode, and those of two references."""
+    rng = np.random.default_rng(0)
+
+    def rewards(level, episodes):
+        return rng.normal(size=(num_tasks, episodes, horizon)) + level + np.arange(episodes)[:, None]
+
+    references = {"random": rewards(-1, num_episodes), "search": rewards(1, num_episodes)}
+    return {
+        **{key: value for key, value in evaluation().items() if key not in ("adaptation", "per_task", "references")},
+        "preset": "metanet-x",
+        **summarize(rewards(0, num_episodes + refined), references, "episodes", num_episodes),
+    }
+
+
+def test_episodes_are_counted_from_one_and_references_are_curves():
+    result = trials(4)
+    axes, lines = drawn(result)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "3", "4"]
+    assert axes.get_xlabel() == "episode of the trial"
+    np.testing.assert_allclose(lines["mean"].get_xydata(), np.c_[[1, 2, 3, 4], result["adaptation"]["mean"]])
+    for name, reference in result["references"].items():
+        np.testing.assert_allclose(lines[f"_{name}"].get_ydata(), reference["trial"]["curve"])
+    last = {name: r["trial"]["curve"][-1] for name, r in result["references"].items()}
+    last["metanet-x"] = result["adaptation"]["mean"][-1]
+    texts = {text.get_text().replace("−", "-") for text in axes.texts}
+    assert texts == {f"{name} {value:.{1 + (abs(value) < 10)}f}" for name, value in last.items()}
+
+
+def test_refined_stages_are_marked_and_references_end_before_them():
+    result = trials(3, refined=2)
+    axes, lines = drawn(result)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "3", "refined\n1×", "refined\n2×"]
+    np.testing.assert_allclose(lines["mean"].get_ydata(), result["adaptation"]["mean"])
+    assert list(lines["_search"].get_xdata()) == [1, 2, 3]
+
+
+def test_a_trial_of_one_episode_is_drawn_by_steps_and_named_by_its_return():
+    result = trials(1, horizon=12)
+    axes, lines = drawn(result)
+    assert axes.get_xlabel() == "step of the trial"
+    np.testing.assert_allclose(lines["mean"].get_xydata(), np.c_[np.arange(1, 13), result["trial"]["curve"]])
+    for name, reference in result["references"].items():
+        np.testing.assert_allclose(lines[f"_{name}"].get_ydata(), reference["trial"]["curve"])
+    of = {
+        **{name: r["trial"]["mean"] for name, r in result["references"].items()},
+        "metanet-x": result["trial"]["mean"],
+    }
+    texts = {text.get_text().replace("−", "-") for text in axes.texts}
+    assert texts == {"return of the trial", *(f"{n} {v:.{1 + (abs(v) < 10)}f}" for n, v in of.items())}
+
+
+@pytest.mark.parametrize(("episodes", "refined", "horizon"), [(1, 0, 1), (2, 1, 1), (10, 3, 2)])
+def test_the_png_of_a_trial_is_written(tmp_path, episodes, refined, horizon):
+    path = plot_curve(trials(episodes, refined, horizon), tmp_path / "curve.png")
+    with Image.open(path) as image:
+        assert min(image.size) > 400

@@ -12,8 +12,9 @@ import envs
 from envs import InputError
 from metarl.adapt import InnerLoss, sgd_adapt
 from metarl.policy import MLPConfig, make_policy
+from metarl.recording import Recording, pace, record_adaptation
 from metarl.rollout import collect
-from metarl.video import Recording, check_video_path, compose, pace, record_adaptation, write_video
+from metarl.video import check_video_path, compose, write_video
 
 NUM_TASKS, NUM_STEPS, NUM_ENVS, HORIZON = 2, 2, 3, 6
 

@@ -1,0 +1,131 @@
+"""What a video of adaptation shows: the states of one lane on each task, the returns of all, the memory's attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.structs import Struct
+from metarl.evaluate import stage_names
+from metarl.policy import StepInput
+from metarl.rollout import Play, Trajectory
+
+MOST_PANELS = 5
+"""Episodes of a trial side by side; longer trials show some of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One lane's episode, cut at its termination."""
+
+    states: Struct  # [t + 1, ...], from the start to the end
+    rewards: Tensor  # [t]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What `compose` draws: N tasks, each in K stages of adaptation.
+
+    Attributes:
+        task: [N].
+        episodes: `episodes[n][k]` is lane 0 on task n in stage k.
+        mean_rewards: rewards averaged over all lanes, [K, N, T]; 0 after a lane's termination.
+        durations: length of the longest episode of each task, over all lanes and k, in steps.
+        num_envs: lanes behind each mean.
+        unit: of the stages. "episodes" are those of a trial, one after another.
+        num_episodes: of a trial; stages beyond them are its last episode in other versions.
+        attention: share of each earlier step of lane 0's trial in what each step retrieves from the memory,
+            [N, num_episodes * T, num_episodes * T]; 0 in the rows and columns of steps that did not happen.
+    """
+
+    task: Struct
+    episodes: list[list[Episode]]
+    mean_rewards: Tensor
+    durations: list[int]
+    num_envs: int
+    unit: str = "gradient steps"
+    num_episodes: int = 1
+    attention: Tensor | None = None
+
+    @property
+    def returns(self) -> Tensor:
+        """Mean return over all lanes [K, N], the adaptation curve of each task."""
+        return self.mean_rewards.sum(-1)
+
+    @property
+    def trial(self) -> bool:
+        return self.unit == "episodes"
+
+    @property
+    def names(self) -> list[str]:
+        """Of the stages."""
+        count = len(self.mean_rewards)
+        if self.trial:
+            return stage_names(self.unit, count, self.num_episodes) if self.num_episodes > 1 else ["trial"]
+        after = (f"after {k} {self.unit if k > 1 else self.unit.removesuffix('s')}" for k in range(1, count))
+        return ["before adaptation", *after]
+
+    @property
+    def panels(self) -> list[range]:
+        """The stages that share a panel, where the last of them stays.
+
+        Each has its own but in long trials: there the first and the last episode do, some between them, and the last
+        refinement.
+        """
+        count, episodes, most = len(self.mean_rewards), self.num_episodes, MOST_PANELS
+        if not self.trial:
+            return [range(k, k + 1) for k in range(count)]
+        refined = count - episodes
+        shown = min(episodes, most - min(refined, 1))
+        stay = [round(k) for k in np.linspace(0, episodes - 1, shown)]
+        stay += range(count - min(refined, most - shown), count)
+        return [range(a + 1, b + 1) for a, b in pairwise([-1, *stay])]
+
+
+def record_adaptation(
+    play: Play,
+    task: Struct,
+    unit: str = "gradient steps",
+    num_episodes: int = 1,
+    attention: Callable[[StepInput], Tensor | None] = lambda inputs: None,
+) -> Recording:
+    """Play on these tasks and keep lane 0 of each stage of adaptation.
+
+    Args:
+        unit, num_episodes: as in `Recording`.
+        attention: of whole trials, inputs [N, T, ...] -> [N, T, T], such as a `TrialNetwork`'s; None without a memory
+            to attend to.
+    """
+    states: list[list] = []
+    trajectories = play(task, states)
+    episodes: list[list[Episode]] = [[] for _ in trajectories[0].obs]
+    for trajectory, steps in zip(trajectories, states, strict=True):
+        lane = Struct.stack([state[:, 0] for state in steps], 1)  # [N, T + 1, ...]
+        for n, length in enumerate(trajectory.mask[:, :, 0].sum(1).int().tolist()):
+            episodes[n].append(Episode(lane[n, : length + 1], trajectory.reward[n, :length, 0]))
+    lengths = torch.stack([t.mask.sum(1).amax(1) for t in trajectories])  # [K, N]
+    mean_rewards = torch.stack([t.reward.mean(-1) for t in trajectories])
+    durations, num_envs = lengths.amax(0).int().tolist(), trajectories[0].reward.shape[2]
+    trial = Trajectory.cat(trajectories[:num_episodes], 1)[:, :, 0]
+    shares = attention(trial.inputs)
+    if shares is not None:
+        shares = shares * trial.mask.unsqueeze(-1)
+    return Recording(task, episodes, mean_rewards, durations, num_envs, unit, num_episodes, shares)
+
+
+def pace(recording: Recording) -> tuple[int, int]:
+    """Steps per frame and frames per second.
+
+    The longest task plays in 3 to 8 s and at most 150 frames, a trial in 5 to 15 s and at most 300.
+    """
+    longest = recording.num_episodes * max(recording.durations)
+    if recording.trial:
+        every = max(1, round(longest / 200))
+        return every, min(30, max(2, round(longest / every / 10)))
+    every = max(1, round(longest / 100))
+    return every, min(30, max(6, round(longest / every / 5)))
