@@ -196,7 +196,7 @@ class RecurrentPPO:
         remaining = n.num_steps - torch.arange(t.reward.shape[1], device=t.reward.device, dtype=t.reward.dtype)
         shift, scale = n.normalizer.mean[-1], n.normalizer.reward_scale
         value = remaining * (shift + scale * outputs.value)
-        end = torch.zeros_like(value[:, -1])
+        end = None
         if bootstrap:
             end, t, outputs, value, remaining = value[:, -1], t[:, :-1], outputs[:, :-1], value[:, :-1], remaining[:-1]
         advantage = trial_advantages(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda, end)
@@ -269,14 +269,15 @@ def _episodes(trial: Trajectory, num_episodes: int) -> list[Trajectory]:
 
 
 def trial_advantages(
-    reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float, end: Tensor
+    reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float, end: Tensor | None = None
 ) -> Tensor:
     """Generalized advantage estimates [B, T] through a trial, 0 where mask is 0.
 
     Padding after an episode's termination takes no time: the step before it is followed by the next episode's first.
-    What follows the last step is worth `end` [B].
+    What follows the last step is worth `end` [B], by default 0.
     """
-    columns, next_value, next_advantage = [], end, torch.zeros_like(end)
+    none = torch.zeros_like(value[:, 0])
+    columns, next_value, next_advantage = [], none if end is None else end, none
     for r, v, m in zip(*(x.flip(1).unbind(1) for x in (reward, value, mask > 0)), strict=True):
         advantage = r + gamma * next_value - v + gamma * gae_lambda * next_advantage
         columns.append(torch.where(m, advantage, 0.0))
