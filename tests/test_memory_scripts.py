@@ -119,7 +119,10 @@ def test_wrong_options_end_in_one_sentence(script, runs, files, sentence, name, 
         (["metanet-bandit", "--num-episodes", "0"], "num_episodes must be at least 1, not 0."),
         (["metanet-bandit", "--memory", "fast"], "invalid choice"),
         (["metanet-bandit", "--inner-lr", "1"], "The preset metanet-bandit has no --inner-lr"),
-        (["rl2-bandit", "--memory", "full"], "Unrecognized options: --memory"),
+        (
+            ["rl2-bandit", "--memory", "full"],
+            "The preset rl2-bandit has no --memory; the methods that have it: metanet",
+        ),
         (["maml-bandit", "--num-episodes", "2"], "The preset maml-bandit has no --num-episodes"),
     ],
 )
