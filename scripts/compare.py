@@ -16,7 +16,8 @@ from rich.table import Table
 
 from envs.errors import require
 from metarl.cli import run_main
-from metarl.compare import by_environment, compare, group, overview, read_run
+from metarl.compare import compare, overview
+from metarl.evaluated import by_environment, group, read_run
 from metarl.files import write_atomically
 from metarl.plot import number, plot_comparison, plot_comparisons
 

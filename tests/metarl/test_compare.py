@@ -11,16 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from envs.errors import InputError
-from metarl.compare import (
-    by_environment,
-    compare,
-    group,
-    interval_over_runs,
-    overview,
-    probability_of_improvement,
-    read_run,
-)  # fmt: skip
+from metarl.compare import compare, interval_over_runs, overview, probability_of_improvement
 from metarl.evaluate import summarize
+from metarl.evaluated import by_environment, group, read_run
 from metarl.plot import connect_names, draw_comparison, plot_comparison, plot_comparisons
 
 TRAIN = {"env": "point", "env_preset": "finn2017", "num_iterations": 3, "algorithm": {"kind": "X", "inner_lr": 0.1}}
