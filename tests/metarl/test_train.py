@@ -347,6 +347,15 @@ def test_a_signal_ends_training_after_the_iteration(make_run, two_iterations, nu
     assert metrics(run) == metrics(two_iterations)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises `KeyboardInterrupt`, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_signal_ends_it_at_once_and_keeps_the_iterations_before(make_run, two_iterations):
     run = make_run()
     on_iteration(run, 3, sends(signal.SIGINT, signal.SIGINT))
