@@ -74,17 +74,19 @@ def main(arguments: list[str]) -> None:
     envs.check_device(args.session.apply())
     out = Table(title=f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
                       f"{torch.get_num_threads()} threads, {args.session.apply()}")  # fmt: skip
-    for column in ("case", *COLUMNS):
-        out.add_column(column, justify="left" if column == "case" else "right", no_wrap=True)
     results = []
     for name in args.names or CASES:
         Console(stderr=True).print(f"{name} …", style="dim")
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             r = pool.apply(run_case, (name, args.session, args.repeats))
         results.append(r)
-        out.add_row(name, *(f"{r[key]:,.{digits}f}" if key in r else "" for key, digits in COLUMNS.values()))
         if "import_envs_seconds" in r:
             print(f"import torch {r['import_torch_seconds']:.2f} s, import envs {r['import_envs_seconds']:.2f} s")
+    shown = {column: key for column, key in COLUMNS.items() if any(key[0] in r for r in results)}
+    for column in ("case", *shown):
+        out.add_column(column, justify="left" if column == "case" else "right", no_wrap=True)
+    for r in results:
+        out.add_row(r["name"], *(f"{r[key]:,.{digits}f}" if key in r else "" for key, digits in shown.values()))
     Console().print(out)
     if args.output:
         report = {"torch": torch.__version__, "device": args.session.apply(), "threads": torch.get_num_threads()}
