@@ -21,7 +21,7 @@ from metarl.advantage import advantages, standardize
 from metarl.meta_gradient import Rates, TaskGroup
 from metarl.outer import TRPO, Adam, AdamConfig, Problem, TRPOConfig
 from metarl.policy import Policy
-from metarl.rollout import Adapter, Play, Trajectory, collect, task_slices
+from metarl.rollout import Adapter, Play, Trajectory, collect, player, task_slices
 from metarl.value import ValueNetwork
 
 
@@ -101,10 +101,7 @@ class MAML:
 
     def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play:
         """The same for evaluation and videos, with `num_steps` gradient steps."""
-        adapters = self.adapters(num_steps, test=True)
-        return lambda task, states: collect(
-            env, self.policy, self.eval_params, task, adapters, num_envs, generator, states
-        )
+        return player(env, self.policy, self.eval_params, self.adapters(num_steps, test=True), num_envs, generator)
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """One outer step from what `collect` returned. Returns metrics."""

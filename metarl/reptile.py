@@ -21,7 +21,7 @@ from metarl.adapt import InnerConfig, InnerLoss
 from metarl.linearize import linearize
 from metarl.maml import check_size, value_network
 from metarl.policy import Policy
-from metarl.rollout import Adapter, Play, Trajectory, collect, task_slices
+from metarl.rollout import Adapter, Play, Trajectory, collect, player, task_slices
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,7 @@ class Reptile:
 
     def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play:
         """Episodes before and after each of `num_steps` inner steps, for evaluation and videos."""
-        adapters = self.adapters(num_steps, test=True)
-        return lambda task, states: collect(
-            env, self.policy, self.eval_params, task, adapters, num_envs, generator, states
-        )
+        return player(env, self.policy, self.eval_params, self.adapters(num_steps, test=True), num_envs, generator)
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """Move the start, given what `collect` returned. Returns metrics."""

@@ -205,3 +205,10 @@ def collect(
         if states is not None and seen is not None:
             states.append(seen)
     return trajectories
+
+
+def player(
+    env: Env, policy: Policy, params: Tensor, adapters: Sequence[Adapter], num_envs: int, generator: Generator
+) -> Play:
+    """`collect` with all but the tasks given: before adaptation and after each adapter."""
+    return lambda task, states: collect(env, policy, params, task, adapters, num_envs, generator, states)
