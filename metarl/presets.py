@@ -83,7 +83,7 @@ def bandits(env_preset: str, meta_batch_size: int) -> Suite:
         config,
         {"inner_lr": 1.0, "gamma": 0.0},
         trial={"gae_lambda": 0.9, "entropy_coef": 0.02},
-        trials=trials(60, 1000, 10_000) if pulls == "10" else trials(120, 256, 10_000),
+        trials=trials(120, 1000, 10_000) if pulls == "10" else trials(220, 256, 10_000),
         methods={
             "maml-ppo": outer_lr(1e-2),
             "promp": outer_lr(1e-2),
@@ -124,7 +124,7 @@ SUITES = {
         ),
         {"inner_lr": 3.0, "gae_lambda": 0.4},
         trial={"num_episodes": 10, "gamma": 0.99, "gae_lambda": 0.9},
-        trials=trials(100, 200, 10_000),
+        trials=trials(120, 200, 10_000),
         methods={
             "maml-ppo": outer_lr(1e-2),
             "maml-vpg": outer_lr(3e-3),
@@ -146,7 +146,7 @@ SUITES = {
         ),
         {"inner_lr": 3.0, "gae_lambda": 0.9},
         trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.02},
-        trials=trials(100, 400, 10_000),
+        trials=trials(140, 400, 10_000),
         methods={
             "maml-ppo": outer_lr(3e-3),
             "maml-vpg": outer_lr(3e-3),

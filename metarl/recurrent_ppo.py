@@ -32,7 +32,7 @@ class RecurrentPPOConfig:
     """Adam's step size after the warm-up; it falls linearly to 0 at the last meta-iteration."""
     warmup: float = 0.05
     """Part of the run in which the step size rises from 0."""
-    epochs: int = 4
+    epochs: int = 2
     """Passes over the trials of a meta-iteration."""
     minibatches: int = 4
     """Parts that a pass is divided into; a trial is never divided."""
