@@ -123,5 +123,6 @@ def train(run: Run, quiet: bool = False) -> int | None:
 
 
 def _summary(run: Run, metrics: dict[str, float]) -> str:
-    returns = " → ".join(f"{v:.2f}" for k, v in metrics.items() if k.startswith("return_"))
+    stages = [f"{v:.2f}" for k, v in metrics.items() if k.startswith("return_")]
+    returns = " → ".join(stages if len(stages) <= 4 else [stages[0], "…", stages[-1]])
     return f"return {returns}  {run.iteration / run.seconds:.2f} it/s"

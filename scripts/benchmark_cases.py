@@ -22,7 +22,6 @@ from metarl.cli import Session
 from metarl.config import Algorithm, make_algorithm
 from metarl.linearize import AutogradLinearization, linearize
 from metarl.maml import MAML, MAMLConfig
-from metarl.metanet import MetaNetConfig
 from metarl.outer import TRPOConfig
 from metarl.policy import MLPConfig, MLPPolicy
 from metarl.presets import METHODS, preset
@@ -121,16 +120,18 @@ def _meta_iteration(
     }
 
 
-def memory(session: Session, repeats: int, form: Any, pulls: int, lanes: int = 256) -> dict[str, Any]:
-    """Steps a second of acting and of training (four passes of PPO), and bytes of a lane's memory after a trial.
+def memory(session: Session, repeats: int, form: Any, pulls: int, count: int = 25_600) -> dict[str, Any]:
+    """Steps a second of acting and of training (PPO's passes together), and bytes of a lane's memory after a trial.
 
-    On Bernoulli bandits with 5 arms, in trials of one episode.
+    On Bernoulli bandits with 5 arms, in trials of one episode and `count` steps in a meta-iteration, with the networks
+    of the presets.
     """
-    device = session.apply()
+    device, lanes = session.apply(), count // pulls
     env = envs.make("bernoulli-bandit", "k5-n10", device=device, horizon=pulls)
     generator = Generator(device).manual_seed(0)
-    policy = GRUConfig() if form == "rl2" else replace(MetaNetConfig(), memory=form)
-    config = replace(preset("metanet-bandit"), policy=policy, meta_batch_size=lanes)
+    config = preset("rl2-bandit" if form == "rl2" else "metanet-bandit")
+    policy = config.policy if isinstance(config.policy, GRUConfig) else replace(config.policy, memory=form)
+    config = replace(config, policy=policy, meta_batch_size=lanes)
     algorithm = make_algorithm(config, env, generator)
     assert isinstance(algorithm, RecurrentPPO)
     result = _meta_iteration(env, algorithm, lanes, 1, generator, repeats)
