@@ -146,11 +146,12 @@ SUITES = {
         ),
         {"inner_lr": 3.0, "gae_lambda": 0.9},
         trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.02},
-        trials=trials(140, 400, 10_000),
+        trials=trials(180, 400, 10_000),
         methods={
             "maml-ppo": outer_lr(3e-3),
             "maml-vpg": outer_lr(3e-3),
             "promp": outer_lr(3e-3),
+            "metanet": {"policy": {"memory": "full"}},
             "reptile": {"num_iterations": 20},
         },
     ),
