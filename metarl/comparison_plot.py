@@ -106,8 +106,9 @@ def draw_comparison(axes: Any, comparison: Mapping[str, Any], order: Sequence[st
         stairs = mixed and np.diff(x).max(initial=0) > 1  # before the next step, nothing is learned from an episode
         style: dict[str, Any] = {"color": colour, "ms": 6 if len(y) > 1 else 8, "mec": "white", "mew": 0.8, "zorder": 3}
         style |= {"ls": dashes, "lw": 1.4 if stairs else 1.9, "drawstyle": "steps-post" if stairs else "default"}
-        if len(y) == 1:
-            axes.errorbar(x, y, np.abs(band - y), fmt="none", ecolor=colour, elinewidth=2.4, alpha=0.5, zorder=2.5)
+        if len(y) == 1 or stairs:  # there is no band at the end
+            spread = np.abs(band[:, -1:] - y[-1])
+            axes.errorbar(x[-1:], y[-1:], spread, fmt="none", ecolor=colour, elinewidth=2.4, alpha=0.4, zorder=2.5)
         step = "post" if stairs else None
         axes.fill_between(x[:episodes], *band[:, :episodes], step=step, color=colour, alpha=0.13, lw=0)
         axes.plot(x[:episodes], y[:episodes], marker=mark, label=method["name"], **style)

@@ -97,6 +97,7 @@ def test_runs_on_several_environments_make_one_table_and_one_figure(script, eval
         assert bad.status == 2 and said in sentence(bad.err)
 
 
+@pytest.mark.slow
 def test_memory_and_gradient_steps_make_one_report_which_shows_the_video_that_it_asks_for(script, make_run, tmp_path):
     maml, metanet, output = make_run("maml", num_iterations=1), tmp_path / "metanet", tmp_path / "study.html"
     train(maml, quiet=True)
