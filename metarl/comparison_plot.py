@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from metarl.plot import (
     connect_names,
     curve_limits,
     number,
+    png,
     save_png,
     style_axes,
 )
@@ -56,12 +57,25 @@ def plot_comparisons(comparisons: Sequence[Mapping[str, Any]], path: Path) -> Pa
     columns = min(2, len(comparisons))
     rows = -(-len(comparisons) // columns)
     figure = Figure(figsize=(9.2 * columns, 4.8 * rows), dpi=110, facecolor="white")
-    panels = figure.subfigures(rows, columns, squeeze=False).ravel()
+    draw_panels(figure.subfigures(rows, columns, squeeze=False).ravel()[: len(comparisons)], comparisons)
+    return save_png(figure, path)
+
+
+def panel_pngs(comparisons: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    """The panels of `plot_comparisons`, each as a PNG of its own."""
+    from matplotlib.figure import Figure
+
+    figures = [Figure(figsize=(7.6, 4.8), dpi=150, facecolor="white") for _ in comparisons]
+    draw_panels(figures, comparisons)
+    return [png(figure) for figure in figures]
+
+
+def draw_panels(panels: Iterable[Any], comparisons: Sequence[Mapping[str, Any]]) -> None:
+    """Draw each comparison on a figure or a part of one; a method has one colour in all of them."""
     order = list(dict.fromkeys(method["method"] for c in comparisons for method in c["methods"]))
-    for panel, comparison in zip(panels, comparisons, strict=False):
+    for panel, comparison in zip(panels, comparisons, strict=True):
         methods = [{**method, "name": method["method"]} for method in comparison["methods"]]
         comparison_panel(panel, {**comparison, "methods": methods}, order)
-    return save_png(figure, path)
 
 
 def comparison_panel(figure: Any, comparison: Mapping[str, Any], order: Sequence[str] = ()) -> None:

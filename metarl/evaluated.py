@@ -91,7 +91,8 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
     try:
         evaluation = json.loads(file.read_text())
         _check_evaluation(evaluation)
-        train, env_config, preset = dict(config["train"]), dict(config["env"]["config"]), config["preset"]
+        train = {name: value for name, value in config["train"].items() if value is not None}  # older runs lack them
+        env_config, preset = dict(config["env"]["config"]), config["preset"]
         seed = train.pop("seed")
         _check_types(train, {"env": str, "env_preset": str, "num_iterations": int})
         _check_types({"preset": preset, "seed": seed}, {"preset": str, "seed": int})

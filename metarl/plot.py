@@ -51,13 +51,19 @@ def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
     return save_png(figure, path)
 
 
+def png(figure: Any) -> bytes:
+    """A Matplotlib figure as a PNG."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.25)  # names may reach beyond the figure
+    return picture.getvalue()
+
+
 def save_png(figure: Any, path: Path) -> Path:
     """Write a Matplotlib figure atomically. Raises `InputError` for a place that cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.25)  # names may reach beyond the figure
-        write_atomically(path, lambda part: part.write_bytes(picture.getvalue()))
+        picture = png(figure)
+        write_atomically(path, lambda part: part.write_bytes(picture))
     except OSError as error:
         raise InputError(f"The plot cannot be written to {str(path)!r}: {error.strerror or error}.") from None
     return path

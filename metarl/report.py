@@ -69,8 +69,10 @@ def differences(methods: Sequence[Method]) -> Sheet:
     return Sheet("Configuration, where it differs", ["field", *(method.name for method in methods)], rows)
 
 
-def html_report(parts: Sequence[Part], picture: Path, notes: Sequence[str], overview: Sheet | None = None) -> str:
-    """One page that holds all but the videos. Every text is escaped."""
+def html_report(
+    parts: Sequence[Part], pictures: Sequence[bytes], notes: Sequence[str], overview: Sheet | None = None
+) -> str:
+    """One page that holds all but the videos, with the PNG of each part. Every text is escaped."""
     from metarl.report_page import render
 
     names = list(dict.fromkeys(name for part in parts for name in part.methods))
@@ -79,7 +81,7 @@ def html_report(parts: Sequence[Part], picture: Path, notes: Sequence[str], over
         title=f"{counted(len(names), 'method')} on {where}",
         lead=f"Compared on the same tasks: {', '.join(names)}.",
         alt="Return in the course of adaptation, for every method",
-        picture=base64.b64encode(picture.read_bytes()).decode(),
+        pictures=[base64.b64encode(picture).decode() for picture in pictures],
         overview=overview,
         parts=parts,
         notes=notes,

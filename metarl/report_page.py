@@ -76,11 +76,11 @@ PAGE = """
 <h1>{{ title }}</h1>
 <p class="lead">{{ lead }}</p>
 {% if overview %}{{ table(overview) }}{% endif %}
-<figure class="chart"><img alt="{{ alt }}" src="data:image/png;base64,{{ picture }}"></figure>
 {% for part in parts %}
 <section>
 <h2>{{ part.env }}</h2>
 <p class="lead">{{ part.tasks }}</p>
+<figure class="chart"><img alt="{{ alt }}" src="data:image/png;base64,{{ pictures[loop.index0] }}"></figure>
 {% for sheet in part.sheets %}{{ table(sheet) }}
 {% endfor %}
 <h3>Videos</h3>

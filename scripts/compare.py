@@ -15,7 +15,7 @@ from rich.console import Console
 from envs.errors import require
 from metarl.cli import run_main
 from metarl.compare import compare
-from metarl.comparison_plot import plot_comparison, plot_comparisons
+from metarl.comparison_plot import panel_pngs, plot_comparison, plot_comparisons
 from metarl.evaluated import by_environment, group, read_run
 from metarl.files import write_atomically
 from metarl.report import html_report, markdown_report, part
@@ -73,11 +73,12 @@ def main(arguments: list[str]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     page, text, numbers, picture = (output.with_suffix(suffix) for suffix in (".html", ".md", ".json", ".png"))
     picture = plot_comparisons(results, picture) if several else plot_comparison(results[0], picture)
+    pictures = panel_pngs(results) if several else [picture.read_bytes()]
     content = {"comparisons": results} if several else results[0]
     for file, written in {
         numbers: json.dumps(content, indent=1) + "\n",
         text: markdown_report(parts, picture, notes, overview),
-        page: html_report(parts, picture, notes, overview),
+        page: html_report(parts, pictures, notes, overview),
     }.items():
         write_atomically(file, partial(Path.write_text, data=written, encoding="utf-8"))
     print(f"Wrote {page}, {text}, {picture} and {numbers}")

@@ -86,6 +86,7 @@ def test_runs_on_several_environments_make_one_table_and_one_figure(script, eval
     shown = [f"{part['methods'][0]['iqm'][-1]:.2f}<br>".replace("-", "−") for part in parts]
     assert shown[0] in rows[2][1] and rows[2][2] == "– |" and shown[1] in rows[4][2] and rows[4][1] == "–"
     assert output.with_suffix(".png").exists()
+    assert output.with_suffix(".html").read_text().count("data:image/png;base64,") == 2
 
     assert "after 1 adaptation step " in script("compare", *evaluated, bandit, "--step", 1, "--output", output).out
     for arguments, said in {

@@ -61,7 +61,7 @@ def reports(tmp_path):
         folder = tmp_path / "study"
         picture = plot_comparison(result, folder / "c.png")
         parts = [part(result, methods, folder)]
-        html = html_report(parts, picture, result["notes"])
+        html = html_report(parts, [picture.read_bytes()], result["notes"])
         return Page(html), html, markdown_report(parts, picture, result["notes"])
 
     return make
