@@ -1,76 +1,30 @@
-"""Methods side by side: runs that differ in the seed alone are one method, whose scores are aggregated.
-
-As in rliable (Agarwal et al. 2021, Deep RL at the Edge of the Statistical Precipice): scores are runs × tasks, their
-interquartile mean is over all of them, and intervals are percentiles of a bootstrap over runs in which each task keeps
-its number of scores. There a run is a training on one task; here one run plays every task, so it is drawn with all its
-scores: drawing each task's runs apart would average away what a seed does to all tasks at once.
-"""
+"""Methods side by side: runs that differ in the seed alone are one method, whose scores are aggregated."""
 
 from __future__ import annotations
 
-import functools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from envs.errors import require
-from metarl.evaluate import bootstrap_ci, interquartile_mean
-from metarl.evaluated import Method
+from metarl.aggregate import probability_of_improvement, statistics_over_runs
+from metarl.evaluated import EvaluatedRun, Method
 from metarl.presets import METHODS, SUITES
 
 
-def interval_over_runs(scores: np.ndarray, statistic: Callable) -> list[float]:
-    """95 % interval of a statistic over all of scores [R, T], from a bootstrap that draws whole runs."""
-
-    @functools.cache  # few runs make few different draws
-    def of(runs: tuple[int, ...]) -> float:
-        return float(statistic(scores[list(runs)].ravel(), axis=0))
-
-    def of_draws(runs: np.ndarray, axis: int) -> np.ndarray:
-        return np.apply_along_axis(lambda draw: of(tuple(draw)), axis, np.sort(runs, axis=axis))
-
-    return bootstrap_ci(np.arange(len(scores)), of_draws)
-
-
 def curve(method: Method) -> dict[str, Any]:
-    """`iqm`, `ci95`, `mean` and `mean_ci95` over all runs and tasks for each adaptation step.
+    """`iqm`, `ci95`, `mean` and `mean_ci95` over all runs and tasks for each stage of adaptation.
 
     Those of a single run are the ones of its evaluation: there the bootstrap draws tasks.
     """
     if len(method.runs) == 1:
         alone = method.runs[0].evaluation["adaptation"]
         return {key: alone[key] for key in ("iqm", "ci95", "mean", "mean_ci95")}
-    steps = np.moveaxis(method.scores, -1, 0)  # [K + 1, R, T]
-    return {
-        "iqm": [float(interquartile_mean(scores.ravel())) for scores in steps],
-        "ci95": [interval_over_runs(scores, interquartile_mean) for scores in steps],
-        "mean": [float(scores.mean()) for scores in steps],
-        "mean_ci95": [bootstrap_ci(scores.mean(1), np.mean) for scores in steps],
-    }
-
-
-def probability_of_improvement(x: np.ndarray, y: np.ndarray, seed: int = 0) -> tuple[float, list[float]]:
-    """How probably a run of x [R, T] earns more than one of y [S, T] on a task, and its 95 % interval.
-
-    The mean over tasks of the Mann-Whitney statistic, in which a tie counts half (Agarwal et al. 2021, section 4.3).
-    The bootstrap draws runs of both; where one of them has a single run, tasks.
-    """
-    from scipy.stats import bootstrap
-
-    wins = (np.sign(x[:, None] - y[None]) + 1) / 2  # [R, S, T]
-    if min(len(x), len(y)) == 1:
-        return float(wins.mean()), bootstrap_ci(wins.mean((0, 1)), np.mean, seed)
-    pairs = wins.mean(2)  # [R, S]
-
-    def statistic(i: np.ndarray, j: np.ndarray, axis: int) -> np.ndarray:
-        return pairs[i[..., :, None], j[..., None, :]].mean((-1, -2))
-
-    rng = np.random.default_rng(seed)
-    samples = np.arange(len(x)), np.arange(len(y))
-    result = bootstrap(samples, statistic, n_resamples=2000, method="percentile", vectorized=True, rng=rng)
-    return float(pairs.mean()), [float(result.confidence_interval.low), float(result.confidence_interval.high)]
+    stages = [statistics_over_runs(scores) for scores in np.moveaxis(method.scores, -1, 0)]
+    keys = {"iqm": "iqm", "ci95": "iqm_ci95", "mean": "mean", "mean_ci95": "ci95"}
+    return {key: [stage[name] for stage in stages] for key, name in keys.items()}
 
 
 def compare(methods: Sequence[Method]) -> dict[str, Any]:
@@ -79,42 +33,83 @@ def compare(methods: Sequence[Method]) -> dict[str, Any]:
     Returns:
         `env`, `split`, `num_tasks`, `seed` (of the tasks), `unit`, `methods` (a list), `references` (by name) and
         `notes` (sentences). A method has `name`, `method` (the name without that of the family), `preset`, `runs`,
-        `seeds`, `iteration`, `env_steps`, `train_seconds` (median), `resampled` (runs or tasks), for each adaptation
-        step `iqm`, `ci95`, `mean`, `mean_ci95`, and, but for the first method, `improvement` over that one and
-        `improvement_ci95`. References are averaged over runs.
+        `seeds`, `iteration`, `env_steps`, `train_seconds` (median), `resampled` (runs or tasks), `unit`,
+        `num_episodes` (of a trial), and for each of its stages the name in `stages`, `episodes_before` (experience on a
+        task), `iqm`, `ci95`, `mean` and `mean_ci95`. `trials` has the return of whole trials by their number of
+        episodes (as a string): `mean`, `ci95`, `iqm`, `iqm_ci95`. All but the first method have `improvement` over the
+        same stage of that one and `improvement_ci95` (None where the first has no such stage), and
+        `last_improvement` and `last_improvement_ci95`, each one's last stage against the other's; trials likewise.
+        References have `mean`, `ci95`, `iqm` and `iqm_ci95` of an episode, `trials`, and a `curve` over the episodes of
+        a trial; they are averaged over runs.
     """
     runs = [run for method in methods for run in method.runs]
-    e = runs[0].evaluation
-    units = dict.fromkeys(run.evaluation["adaptation"]["unit"] for run in runs)
+    e, env = runs[0].evaluation, f"{runs[0].train['env']}/{runs[0].train['env_preset']}"
+    lengths = sorted({run.num_episodes for run in runs} - {1})
     return {
-        "env": f"{runs[0].train['env']}/{runs[0].train['env_preset']}",
+        "env": env,
         **{key: e[key] for key in ("split", "num_tasks", "seed")},
-        "unit": " or ".join(units),
-        "methods": [_numbers(method, methods[0]) for method in methods],
-        "references": _references([run.evaluation["references"] for run in runs]),
-        "notes": _notes(methods),
+        "unit": " or ".join(dict.fromkeys(run.unit for run in runs)),
+        "methods": [_numbers(method, methods, lengths) for method in methods],
+        "references": _references(runs, lengths),
+        "notes": _notes(methods, env),
     }
 
 
-def _numbers(method: Method, first: Method) -> dict[str, Any]:
+def _numbers(method: Method, methods: Sequence[Method], lengths: Sequence[int]) -> dict[str, Any]:
     evaluations = [run.evaluation for run in method.runs]
+    run, first, other = method.runs[0], methods[0], methods[0].runs[0]
     out = {
         "name": method.name,
-        "preset": method.runs[0].preset,
-        "method": method.name.replace(method.runs[0].preset, method_of(method.runs[0].preset), 1),
+        "preset": run.preset,
+        "method": method.name.replace(run.preset, method_of(run.preset), 1),
         "runs": [str(run.path) for run in method.runs],
         "seeds": [run.seed for run in method.runs],
         "iteration": evaluations[0]["iteration"],
         "env_steps": evaluations[0]["env_steps"],
         "train_seconds": statistics.median(e["train_seconds"] for e in evaluations),
         "resampled": "runs" if len(method.runs) > 1 else "tasks",
+        "unit": run.unit,
+        "num_episodes": run.num_episodes,
+        "stages": run.stages,
+        "episodes_before": run.episodes_before,
         **curve(method),
+        "trials": _trials(method, methods, lengths),
     }
     if method is not first:
-        steps = range(1 + min(method.runs[0].last_step, first.runs[0].last_step))  # that both have
-        pairs = [(method.scores[..., k], first.scores[..., k]) for k in steps]
-        better, better_ci95 = zip(*(probability_of_improvement(x, y) for x, y in pairs), strict=True)
-        out |= {"improvement": list(better), "improvement_ci95": list(better_ci95)}
+        there = {name: k for k, name in enumerate(other.stages)} if run.unit == other.unit else {}
+        better = [
+            probability_of_improvement(method.scores[..., k], first.scores[..., there[name]]) if name in there else None
+            for k, name in enumerate(run.stages)
+        ]
+        out["improvement"], out["improvement_ci95"] = ([pair and pair[i] for pair in better] for i in (0, 1))
+        last = probability_of_improvement(method.scores[..., -1], first.scores[..., -1])
+        out["last_improvement"], out["last_improvement_ci95"] = last
+    return out
+
+
+def trial_returns(method: Method, num_episodes: int) -> np.ndarray | None:
+    """The return of a trial [R, T]: of the first episodes on a task, all counted, exploration too.
+
+    Gradient methods have one where they adapt after every single episode, so that their stages are those episodes;
+    otherwise None.
+    """
+    run = method.runs[0]
+    stages = run.num_episodes if run.unit == "episodes" else run.last_step + 1
+    if run.episodes_before[:stages][:num_episodes] != list(range(num_episodes)):
+        return None
+    return method.scores[..., :num_episodes].sum(-1)
+
+
+def _trials(method: Method, methods: Sequence[Method], lengths: Sequence[int]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for length in lengths:
+        returns = {m.name: x for m in methods if (x := trial_returns(m, length)) is not None}
+        if method.name in returns:
+            own, (first, others) = returns[method.name], next(iter(returns.items()))
+            out[str(length)] = statistics_over_runs(own)
+            if first != method.name:
+                better, better_ci95 = probability_of_improvement(own, others)
+                out[str(length)] |= {"improvement": better, "improvement_ci95": better_ci95}
     return out
 
 
@@ -124,15 +119,16 @@ def method_of(preset: str) -> str:
 
 
 def overview(results: Sequence[dict[str, Any]], step: int | None = None) -> dict[str, list[dict[str, Any] | None]]:
-    """Every method on every environment, after one number of adaptation steps.
+    """Every method on every environment, in one stage of adaptation.
 
     Args:
         results: of `compare`, one for each environment.
-        step: the number of steps; by default each method's last.
+        step: the number of adaptation steps before it, which are gradient steps, or episodes of a trial; by default
+            each method's last stage. A method with one stage alone, such as a baseline that does not adapt, has that.
 
     Returns:
-        For each method, and for each reference that all environments have, a list with a dict of `value` (the IQM) and
-        `ci95` for each environment, or None where it was not run.
+        For each method, and for each reference that all environments have, a list with a dict of `stage` (its name),
+        `value` (the IQM) and `ci95` for each environment, or None where it was not run.
 
     Raises:
         InputError: when a method was not evaluated for that many steps.
@@ -141,32 +137,59 @@ def overview(results: Sequence[dict[str, Any]], step: int | None = None) -> dict
     for k, result in enumerate(results):
         for m in result["methods"]:
             last = len(m["iqm"]) - 1
-            at = last if step is None else step
+            at = last if step is None or last == 0 else step
             require(
                 0 <= at <= last, f"{m['name']} was evaluated after 0 to {last} adaptation steps, so there is no "
                 f"figure after {at}; choose --step in that range.",
             )  # fmt: skip
             row = rows.setdefault(m["method"], [None] * len(results))
-            row[k] = {"value": m["iqm"][at], "ci95": m["ci95"][at]}
+            row[k] = {"stage": m["stages"][at], "value": m["iqm"][at], "ci95": m["ci95"][at]}
     for name in results[0]["references"]:
         entries = [result["references"].get(name, {}) for result in results]
         if all("iqm" in r for r in entries):
-            rows[name] = [{"value": r["iqm"], "ci95": r["iqm_ci95"]} for r in entries]
+            rows[name] = [_reference_at(r, step) for r in entries]
     return rows
 
 
-def _references(references: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Each reference's numbers, averaged over the runs whose evaluation has it: they played the same tasks."""
+def _reference_at(reference: dict[str, Any], step: int | None) -> dict[str, Any]:
+    """An entry of `overview`: a reference learns from the episodes of a trial, and from nothing else."""
+    curve = reference.get("curve", {})
+    if "iqm" not in curve:
+        return {"stage": None, "value": reference["iqm"], "ci95": reference["iqm_ci95"]}
+    at = len(curve["iqm"]) - 1 if step is None else min(step, len(curve["iqm"]) - 1)
+    return {"stage": f"episode {at + 1}", "value": curve["iqm"][at], "ci95": curve["ci95"][at]}
+
+
+def _references(runs: Sequence[EvaluatedRun], lengths: Sequence[int]) -> dict[str, Any]:
+    """Each reference's numbers, averaged over the runs whose evaluation has it: they played the same tasks.
+
+    The figure of an episode is that of the first on a task where some run has it, and otherwise the mean over a trial.
+    """
     out: dict[str, Any] = {}
-    for name in dict.fromkeys(name for r in references for name in r):
-        entries = [r[name] for r in references if name in r]
-        keys = [key for key in ("mean", "ci95", "iqm", "iqm_ci95") if all(key in entry for entry in entries)]
-        # sorted, so that the order of runs does not show in the last digit
-        out[name] = {key: np.sort([entry[key] for entry in entries], axis=0).mean(0).tolist() for key in keys}
+    single = [run for run in runs if run.num_episodes == 1] or list(runs)
+    for name in dict.fromkeys(name for run in [*single, *runs] for name in run.evaluation["references"]):
+        out[name] = {"trials": {}}
+        having = [run for run in single if name in run.evaluation["references"]]
+        out[name] |= _average([run.evaluation["references"][name] for run in having])
+        for length in lengths:
+            having = [r for r in runs if r.num_episodes == length and name in r.evaluation["references"]]
+            trials = [run.evaluation["references"][name]["trial"] for run in having]
+            if trials:
+                out[name]["trials"][str(length)] = _average(trials)
+                keys = {"curve": "mean", "curve_ci95": "mean_ci95", "curve_iqm": "iqm", "curve_iqm_ci95": "ci95"}
+                averaged = _average(trials, tuple(keys))
+                out[name]["curve"] = {"episodes_before": list(range(length))}
+                out[name]["curve"] |= {new: averaged[key] for key, new in keys.items() if key in averaged}
     return out
 
 
-def _notes(methods: Sequence[Method]) -> list[str]:
+def _average(entries: Sequence[dict[str, Any]], keys: Sequence[str] = ("mean", "ci95", "iqm", "iqm_ci95")) -> dict:
+    keys = [key for key in keys if entries and all(key in entry for entry in entries)]
+    # sorted, so that the order of runs does not show in the last digit
+    return {key: np.sort([entry[key] for entry in entries], axis=0).mean(0).tolist() for key in keys}
+
+
+def _notes(methods: Sequence[Method], env: str) -> list[str]:
     notes = []
     counts = [len(method.runs) for method in methods]
     single = [method.name for method in methods if len(method.runs) == 1]
@@ -176,6 +199,21 @@ def _notes(methods: Sequence[Method]) -> list[str]:
         )
     if any(1 < count < 5 for count in counts):
         notes.append("Over fewer than five seeds a bootstrap interval is narrower than it says: read it as a range.")
+    steps = {method.name: method.runs[0].evaluation["env_steps"] for method in methods}
+    least, most = min(steps, key=steps.__getitem__), max(steps, key=steps.__getitem__)
+    if steps[most] > 1.1 * steps[least]:
+        notes.append(
+            f"Unequal budgets on {env}: from {steps[least]:,} environment steps of training ({least}) to "
+            f"{steps[most]:,} ({most})."
+        )
+    episodes = {method.runs[0].evaluation["num_envs"]: method.name for method in reversed(methods)}
+    if len(episodes) > 1:
+        said = ", ".join(f"{count} of {name}" for count, name in sorted(episodes.items()))
+        notes.append(
+            f"A score on {env} is the mean over episodes on a task: {said}. With more of them chance weighs less in "
+            "the interquartile mean and in the probability of improvement; evaluate policies with a memory with the "
+            "same --num-envs, or compare means."
+        )
     for run in (run for method in methods for run in method.runs):
         done, planned = run.iteration, run.train["num_iterations"]
         if done < planned:

@@ -63,6 +63,8 @@ def reference_rewards(
 def stage_names(unit: str, count: int, num_episodes: int) -> list[str]:
     """Names of the stages of adaptation, for tables and videos."""
     if unit == "episodes":
+        if count == num_episodes == 1:
+            return ["whole trial"]
         refined = [f"refined {k + 1}×" for k in range(count - num_episodes)]
         return [*(f"episode {k + 1}" for k in range(num_episodes)), *refined]
     return [f"after {k} step{'s' * (k != 1)}" for k in range(count)]
@@ -101,7 +103,9 @@ def summarize(
         `std`; `per_task` returns [N][K]; and `references` with `mean`, `ci95` (of the mean), `iqm` and `iqm_ci95` of
         the return of an episode. Of trials also: `trial`, and in each reference, with the same four of the sum over
         their episodes, and with `curve`: the mean return of each episode or, where a trial is one episode, the mean
-        reward of each step, and `curve_ci95`, 1.96 standard errors to both sides.
+        reward of each step, and `curve_ci95`, 1.96 standard errors to both sides. Trials of several episodes also have
+        `curve_iqm` of each episode and `curve_iqm_ci95` by the standard error of a trimmed mean (Tukey & McLaughlin
+        1963).
     """
     rewards = rewards.astype(np.float64)
     x = rewards.sum(2)
@@ -117,7 +121,7 @@ def summarize(
         },
         "per_task": x.tolist(),
         "references": {
-            name: _statistics(r.astype(np.float64).sum((1, 2)) / r.shape[1]) for name, r in references.items()
+            name: statistics_over_tasks(r.astype(np.float64).sum((1, 2)) / r.shape[1]) for name, r in references.items()
         },
     }
     if unit == "episodes":
@@ -130,13 +134,20 @@ def summarize(
 
 def _trial(rewards: np.ndarray) -> dict[str, Any]:
     """Of whole trials [N, E, T]."""
+    from scipy.stats.mstats import trimmed_mean_ci
+
     curve = rewards.sum(2) if rewards.shape[1] > 1 else rewards[:, 0]
     mean, error = curve.mean(0), curve.std(0) / np.sqrt(len(curve))
     interval = np.stack([mean - 1.96 * error, mean + 1.96 * error], -1)
-    return {**_statistics(rewards.sum((1, 2))), "curve": mean.tolist(), "curve_ci95": interval.tolist()}
+    out = {**statistics_over_tasks(rewards.sum((1, 2))), "curve": mean.tolist(), "curve_ci95": interval.tolist()}
+    if rewards.shape[1] > 1:
+        out["curve_iqm"] = interquartile_mean(curve).tolist()
+        out["curve_iqm_ci95"] = np.transpose(trimmed_mean_ci(curve, (0.25, 0.25), axis=0)).tolist()
+    return out
 
 
-def _statistics(x: np.ndarray) -> dict[str, Any]:
+def statistics_over_tasks(x: np.ndarray) -> dict[str, Any]:
+    """`mean`, `ci95` (of the mean), `iqm` and `iqm_ci95` of scores [T]; the bootstrap draws tasks."""
     return {
         "mean": float(x.mean()),
         "ci95": bootstrap_ci(x, np.mean),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import InputError, require
+from metarl.evaluate import stage_names
 from metarl.run import first_difference, read_config
 
 
@@ -36,6 +37,33 @@ class EvaluatedRun:
     def last_step(self) -> int:
         """K."""
         return self.scores.shape[1] - 1
+
+    @property
+    def unit(self) -> str:
+        """Of the stages: gradient steps, or episodes of a trial."""
+        return self.evaluation["adaptation"]["unit"]
+
+    @property
+    def num_episodes(self) -> int:
+        """Of a trial; 1 where the stages are no trial."""
+        return self.evaluation["num_episodes"] if self.unit == "episodes" else 1
+
+    @property
+    def stages(self) -> list[str]:
+        """Their names [K + 1]."""
+        names = stage_names(self.unit, self.last_step + 1, self.num_episodes)
+        return [name.removeprefix("after ") for name in names]
+
+    @property
+    def episodes_before(self) -> list[int]:
+        """How many episodes of experience on a task each stage comes after [K + 1].
+
+        A gradient step learns from all of the `num_envs` episodes that an evaluation plays in a stage. A memory has
+        seen the earlier episodes of its own trial alone; refined, it plays the last one again, after as many.
+        """
+        if self.unit == "episodes":
+            return [min(k, self.num_episodes - 1) for k in range(self.last_step + 1)]
+        return [k * self.evaluation["num_envs"] for k in range(self.last_step + 1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,20 +90,59 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
         raise InputError(f"{path} holds no {file.name}: run `{command}` first{other}.")
     try:
         evaluation = json.loads(file.read_text())
-        scores = np.array(evaluation["per_task"], dtype=np.float64)
-        adaptation = evaluation["adaptation"]
-        wanted = (evaluation["num_tasks"], len(adaptation["iqm"]))
-        if scores.shape != wanted or not np.isfinite(scores).all():
-            raise ValueError(f"per_task is not a finite number for each of {wanted[0]} tasks and {wanted[1]} steps")
-        _ = [adaptation[key] for key in ("unit", "ci95", "mean", "mean_ci95")]
-        _ = [evaluation[key] for key in ("split", "seed", "num_envs", "iteration", "env_steps", "train_seconds")]
-        train = dict(config["train"])
+        _check_evaluation(evaluation)
+        train = {name: value for name, value in config["train"].items() if value is not None}  # older runs lack them
+        env_config, preset = dict(config["env"]["config"]), config["preset"]
         seed = train.pop("seed")
-        _ = evaluation["references"], train["env"], train["env_preset"], train["num_iterations"]
-        return EvaluatedRun(path, config["preset"], seed, train, config["env"]["config"], evaluation, scores)
-    except (KeyError, TypeError, ValueError) as error:
+        _check_types(train, {"env": str, "env_preset": str, "num_iterations": int})
+        _check_types({"preset": preset, "seed": seed}, {"preset": str, "seed": int})
+        return EvaluatedRun(path, preset, seed, train, env_config, evaluation, np.array(evaluation["per_task"], float))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"the field {error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise InputError(f"{file} or the config.json beside it is damaged or of another version: {reason}.") from None
+
+
+def _check_evaluation(e: dict[str, Any]) -> None:
+    """Raise `KeyError`, `TypeError` or `ValueError` unless all that a comparison reads is there and of its shape."""
+    counts = {"num_tasks": int, "num_envs": int, "seed": int, "iteration": int, "env_steps": int}
+    _check_types(e, {"split": str, **counts, "train_seconds": (int, float)})
+    adaptation, stages = e["adaptation"], len(e["adaptation"]["iqm"])
+    _check_types(adaptation, {"unit": str})
+    _check_shape(e, "per_task", (e["num_tasks"], stages))
+    for key in ("iqm", "mean"):
+        _check_shape(adaptation, key, (stages,))
+        _check_shape(adaptation, {"iqm": "ci95", "mean": "mean_ci95"}[key], (stages, 2))
+    episodes = 0
+    if adaptation["unit"] == "episodes":
+        _check_types(e, {"num_episodes": int})
+        episodes = e["num_episodes"]
+        if not 1 <= episodes <= stages:
+            raise ValueError(f"num_episodes is {episodes}, with {stages} stages")
+    for reference in e["references"].values():
+        statistics = [reference, reference["trial"]] if episodes else [reference]
+        for one in statistics:
+            _check_shape(one, "mean", ())
+            _check_shape(one, "ci95", (2,))
+            if "iqm" in one:
+                _check_shape(one, "iqm", ())
+                _check_shape(one, "iqm_ci95", (2,))
+        if episodes > 1:
+            for key in ("curve", "curve_iqm") if "curve_iqm" in reference["trial"] else ("curve",):
+                _check_shape(reference["trial"], key, (episodes,))
+                _check_shape(reference["trial"], f"{key}_ci95", (episodes, 2))
+
+
+def _check_types(values: dict[str, Any], types: dict[str, Any]) -> None:
+    for name, wanted in types.items():
+        if not isinstance(values[name], wanted):
+            raise TypeError(f"{name} is {values[name]!r}")
+
+
+def _check_shape(values: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
+    array = np.array(values[name], dtype=np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        wanted = " x ".join(str(n) for n in shape) or "one"
+        raise ValueError(f"{name} is not {wanted} finite number{'s' * (shape != ())}")
 
 
 def by_environment(runs: Sequence[EvaluatedRun]) -> list[list[EvaluatedRun]]:
@@ -125,7 +192,7 @@ def _conditions(run: EvaluatedRun) -> list[dict[str, Any]]:
 
 def _check_episodes(run: EvaluatedRun, runs: Sequence[EvaluatedRun]) -> None:
     """A step must learn from as many episodes as everybody else's step of the same kind."""
-    other = next(r for r in runs if r.evaluation["adaptation"]["unit"] == run.evaluation["adaptation"]["unit"])
+    other = next(r for r in runs if r.unit == run.unit)
     a, b = other.evaluation["num_envs"], run.evaluation["num_envs"]
     require(
         a == b, f"{run.path} cannot be compared with {other.path}: the evaluation has {a} episodes per task and step "
@@ -138,17 +205,17 @@ def _names(groups: dict[str, list[EvaluatedRun]]) -> list[str]:
     firsts = [members[0] for members in groups.values()]
     names = []
     for run in firsts:
-        rivals = [_leaves(other.train) for other in firsts if other.preset == run.preset]
-        own = _leaves(run.train)
+        rivals = [leaves(other.train) for other in firsts if other.preset == run.preset]
+        own = leaves(run.train)
         differing = [key for key in own if any(rival.get(key) != own[key] for rival in rivals)]
         fields = [f"{key.rpartition('.')[2]} {own[key]}" for key in differing if not key.endswith(".kind")]
         names.append(", ".join([run.preset, *fields[:3], *(["…"] if len(fields) > 3 else [])]))
     return [f"{name} #{names[: k + 1].count(name)}" if names.count(name) > 1 else name for k, name in enumerate(names)]
 
 
-def _leaves(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def leaves(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested fields by their dotted names."""
     out: dict[str, Any] = {}
     for key, value in config.items():
-        out |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        out |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return out

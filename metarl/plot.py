@@ -1,9 +1,9 @@
-"""Charts: the adaptation curve of an evaluation, and of several methods."""
+"""Charts: the adaptation curve of an evaluation, and what other charts share."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,19 @@ def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
     return save_png(figure, path)
 
 
+def png(figure: Any) -> bytes:
+    """A Matplotlib figure as a PNG."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.25)  # names may reach beyond the figure
+    return picture.getvalue()
+
+
 def save_png(figure: Any, path: Path) -> Path:
     """Write a Matplotlib figure atomically. Raises `InputError` for a place that cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.25)  # names may reach beyond the figure
-        write_atomically(path, lambda part: part.write_bytes(picture.getvalue()))
+        picture = png(figure)
+        write_atomically(path, lambda part: part.write_bytes(picture))
     except OSError as error:
         raise InputError(f"The plot cannot be written to {str(path)!r}: {error.strerror or error}.") from None
     return path
@@ -187,75 +193,6 @@ def number(x: float, digits: int) -> str:
     return f"{x:.{digits}f}".replace("-", "−")
 
 
-def plot_comparison(comparison: Mapping[str, Any], path: Path) -> Path:
-    """Draw the adaptation curves of several methods as a PNG: interquartile means, 95% intervals, and references.
-
-    Args:
-        comparison: what `metarl.compare.compare` returns.
-        path: ends in .png; its folder is made.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: for a place that cannot be written.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.6, 4.8), dpi=150, facecolor="white")
-    comparison_panel(figure, comparison)
-    return save_png(figure, path)
-
-
-def plot_comparisons(comparisons: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """`plot_comparison` of several environments as panels of one PNG. A method has one colour in all of them."""
-    from matplotlib.figure import Figure
-
-    columns = min(2, len(comparisons))
-    rows = -(-len(comparisons) // columns)
-    figure = Figure(figsize=(8.6 * columns, 4.8 * rows), dpi=75, facecolor="white")
-    panels = figure.subfigures(rows, columns, squeeze=False).ravel()
-    order = list(dict.fromkeys(method["method"] for c in comparisons for method in c["methods"]))
-    for panel, comparison in zip(panels, comparisons, strict=False):
-        methods = [{**method, "name": method["method"]} for method in comparison["methods"]]
-        comparison_panel(panel, {**comparison, "methods": methods}, order)
-    return save_png(figure, path)
-
-
-def comparison_panel(figure: Any, comparison: Mapping[str, Any], order: Sequence[str] = ()) -> None:
-    """A comparison with its titles on a figure or a part of one; `order` as in `draw_comparison`."""
-    draw_comparison(figure.add_axes((0.1, 0.13, 0.66, 0.7)), comparison, order)
-    figure.text(0.1, 0.93, comparison["env"], fontsize=13, weight="bold", color=INK)
-    seeds = " or ".join(str(n) for n in sorted({len(method["seeds"]) for method in comparison["methods"]}))
-    tasks = f"{comparison['num_tasks']} {comparison['split']} tasks, {seeds} seed{'s' * (seeds != '1')}"
-    note = f"{tasks} · interquartile mean · bands: 95% interval"
-    figure.text(0.1, 0.875, note, fontsize=9.5, color=MUTED)
-
-
-def draw_comparison(axes: Any, comparison: Mapping[str, Any], order: Sequence[str] = ()) -> None:
-    """The same on Matplotlib axes, without titles. Methods take their colours in `order`, or in their own."""
-    methods, references = comparison["methods"], comparison["references"]
-    bounds = np.concatenate([np.asarray(method["ci95"]).ravel() for method in methods])
-    lines = {name: r.get("iqm", r["mean"]) for name, r in references.items()}
-    limits = curve_limits(bounds[:, None], [bounds], list(lines.values()))
-    count = max(len(method["iqm"]) for method in methods)
-    style_axes(axes, limits, count, comparison["unit"])
-    names: list[tuple[float, float, str, str]] = []
-    order = list(order) or [method["name"] for method in methods]
-    for method in methods:
-        k = order.index(method["name"])
-        colour, mark = METHOD_COLOURS[k % len(METHOD_COLOURS)], METHOD_MARKS[k % len(METHOD_MARKS)]
-        steps = np.arange(len(method["iqm"]))
-        axes.fill_between(steps, *np.transpose(method["ci95"]), color=colour, alpha=0.13, lw=0)
-        style: dict[str, Any] = {"color": colour, "lw": 1.9, "ms": 6, "mec": "white", "mew": 0.8}
-        axes.plot(steps, method["iqm"], f"{mark}-", label=method["name"], **style)
-        names.append((method["iqm"][-1], steps[-1], method["name"], colour))
-    for name, value in lines.items():
-        axes.axhline(value, color=MUTED, lw=1, ls="--")
-        names.append((value, count - 0.85, name if "iqm" in references[name] else f"{name} (mean)", MUTED))
-    connect_names(axes, names)
-
-
 def connect_names(
     axes: Any, names: list[tuple[float, float, str, str]], numbers: Mapping[str, float] | None = None
 ) -> None:
@@ -280,7 +217,9 @@ def connect_names(
         arrow = "" if 0 <= share <= 1 else " ↓ below the axis" if share < 0 else " ↑ above the axis"
         printed = (numbers or {}).get(name, value)
         text = f"{name} {number(printed, 1 if abs(printed) >= 10 else 2)}{arrow}"
-        axes.text(1.05, place, text, transform=axes.transAxes, va="center", fontsize=8.5, color=colour)
+        axes.text(
+            1.05, place, text, transform=axes.transAxes, va="center", fontsize=8.5, color=colour, parse_math=False
+        )
         if not arrow:
             ends = [axes.transAxes.inverted().transform(axes.transData.transform((step, value)))[0], 1.043]
             line = {"transform": axes.transAxes, "color": colour, "lw": 0.7, "alpha": 0.6, "clip_on": False}

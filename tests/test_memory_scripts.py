@@ -67,7 +67,8 @@ def test_an_evaluation_holds_the_trial_by_episodes(script, runs, tmp_path):
 
 
 def test_an_evaluation_of_one_episode_holds_the_trial_by_steps(script, runs, tmp_path):
-    e, _ = evaluated(script, runs.bandit, tmp_path / "e.json")
+    e, out = evaluated(script, runs.bandit, tmp_path / "e.json")
+    assert out.count("whole trial") == 1 and "episode 1" not in out
     assert (e["adaptation"]["unit"], e["num_episodes"], np.shape(e["per_task"])) == ("episodes", 1, (6, 1))
     for trial in (e["trial"], *(reference["trial"] for reference in e["references"].values())):
         assert len(trial["curve"]) == len(trial["curve_ci95"]) == 10

@@ -1,13 +1,16 @@
-"""A small meta-RL problem in float64, where derivatives can be checked tightly."""
+"""A small meta-RL problem in float64, where derivatives can be checked tightly; run folders with made-up scores."""
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from torch import Generator
 
 import envs
+from metarl.evaluate import summarize
 from metarl.maml import MAML, MAMLConfig
 from metarl.outer import Adam, AdamConfig
 from metarl.policy import MLPConfig, make_policy
@@ -35,3 +38,34 @@ def build(seed: int = 0, activation: str = "tanh", **config) -> SimpleNamespace:
 @pytest.fixture
 def build_problem():
     return build
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """`write_run(preset, seed, scores [T, K + 1], evaluation fields)` makes a run folder as the scripts do; its path.
+
+    With `num_episodes` the first of the scores are those of a trial.
+    """
+
+    def run(
+        preset="maml-point", seed=0, scores=((0.0, 1.0), (2.0, 3.0)), horizon=5, inner_lr=0.1, name=None, env="point",
+        num_episodes=None, references=None, **fields,
+    ):  # fmt: skip
+        scores = np.array(scores)
+        path = tmp_path / (name or f"{preset}-{seed}")
+        path.mkdir()
+        train = {"env": env, "env_preset": "finn2017", "seed": seed, "num_iterations": 3}
+        train["algorithm"] = {"kind": "X", "inner_lr": inner_lr}
+        config = {"preset": preset, "env": {"config": {"horizon": horizon}}, "train": train}
+        (path / "config.json").write_text(json.dumps(config))
+        unit = ("gradient steps", 1) if num_episodes is None else ("episodes", num_episodes)
+        random = np.array([-5.0, -3.0])[:, None, None] + np.arange(unit[1])[:, None]  # learns 1 in each episode
+        played = references or {"random": random}
+        evaluation = {
+            "split": "test", "num_tasks": len(scores), "num_envs": 4, "seed": 0, "iteration": 3, "env_steps": 600,
+            "train_seconds": 2.0 + seed, **summarize(scores[..., None], played, *unit), **fields,
+        }  # fmt: skip
+        (path / "evaluation-test.json").write_text(json.dumps(evaluation))
+        return path
+
+    return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 
 import numpy as np
@@ -11,38 +10,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from envs.errors import InputError
-from metarl.compare import compare, interval_over_runs, overview, probability_of_improvement
-from metarl.evaluate import summarize
+from metarl.aggregate import interval_over_runs, probability_of_improvement
+from metarl.compare import compare, overview
+from metarl.comparison_plot import draw_comparison, plot_comparison, plot_comparisons
 from metarl.evaluated import by_environment, group, read_run
-from metarl.plot import connect_names, draw_comparison, plot_comparison, plot_comparisons
-
-TRAIN = {"env": "point", "env_preset": "finn2017", "num_iterations": 3, "algorithm": {"kind": "X", "inner_lr": 0.1}}
-
-
-@pytest.fixture
-def write(tmp_path):
-    """`write(preset, seed, scores [T, K + 1], evaluation fields)` makes a run folder as the scripts do; its path."""
-
-    def run(
-        preset="maml-point", seed=0, scores=((0.0, 1.0), (2.0, 3.0)), horizon=5, inner_lr=0.1, name=None, env="point",
-        **fields,
-    ):  # fmt: skip
-        scores = np.array(scores)
-        path = tmp_path / (name or f"{preset}-{seed}")
-        path.mkdir()
-        train = {**copy.deepcopy(TRAIN), "seed": seed, "env": env}
-        train["algorithm"]["inner_lr"] = inner_lr
-        config = {"preset": preset, "env": {"config": {"horizon": horizon}}, "train": train}
-        (path / "config.json").write_text(json.dumps(config))
-        evaluation = {
-            "split": "test", "num_tasks": len(scores), "num_envs": 4, "seed": 0, "iteration": 3, "env_steps": 600,
-            "train_seconds": 2.0 + seed,
-            **summarize(scores[..., None], {"random": np.array([[[-5.0]], [[-3.0]]])}), **fields,
-        }  # fmt: skip
-        (path / "evaluation-test.json").write_text(json.dumps(evaluation))
-        return path
-
-    return run
+from metarl.plot import connect_names
 
 
 def compared(*paths):
@@ -52,10 +24,10 @@ def compared(*paths):
 # --- Numbers -----------------------------------------------------------------------------------------------------
 
 
-def test_a_method_by_hand(write):
+def test_a_method_by_hand(write_run):
     """Eight scores after each step, of which the middle four count."""
-    first = write(seed=7, scores=[[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [3.0, 1.0]])
-    second = write(seed=2, scores=[[4.0, 3.0], [5.0, 3.0], [6.0, 3.0], [-99.0, 3.0]])
+    first = write_run(seed=7, scores=[[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [3.0, 1.0]])
+    second = write_run(seed=2, scores=[[4.0, 3.0], [5.0, 3.0], [6.0, 3.0], [-99.0, 3.0]])
     result = compared(first, second)
     (method,) = result["methods"]
     assert method["iqm"] == [(1 + 2 + 3 + 4) / 4, 2.0]
@@ -85,8 +57,8 @@ def test_the_interval_covers_the_mean_of_the_law_as_often_as_a_bootstrap_of_six_
     assert 30 <= hits <= 39  # a percentile bootstrap of few is somewhat too narrow
 
 
-def test_a_single_seed_has_the_intervals_of_its_evaluation_and_says_so(write):
-    path = write(scores=np.random.default_rng(0).normal(size=(30, 3)))
+def test_a_single_seed_has_the_intervals_of_its_evaluation_and_says_so(write_run):
+    path = write_run(scores=np.random.default_rng(0).normal(size=(30, 3)))
     result = compared(path)
     own = read_run(path).evaluation["adaptation"]
     (method,) = result["methods"]
@@ -95,10 +67,10 @@ def test_a_single_seed_has_the_intervals_of_its_evaluation_and_says_so(write):
     assert "One seed only (maml-point)" in result["notes"][0]
 
 
-def test_the_order_of_runs_changes_nothing_but_the_order_of_methods(write):
+def test_the_order_of_runs_changes_nothing_but_the_order_of_methods(write_run):
     rng = np.random.default_rng(1)
-    a = [write("maml-point", k, rng.normal(size=(9, 2))) for k in range(3)]
-    b = [write("promp-point", k, rng.normal(size=(9, 2))) for k in range(3)]
+    a = [write_run("maml-point", k, rng.normal(size=(9, 2))) for k in range(3)]
+    b = [write_run("promp-point", k, rng.normal(size=(9, 2))) for k in range(3)]
     result = compared(*a, *b)
     assert compared(a[2], b[1], a[0], b[0], b[2], a[1]) == result
     turned = compared(b[2], *a, *b[:2])
@@ -120,8 +92,8 @@ def test_the_probability_of_improvement_by_hand():
     assert value == pytest.approx(2 / 3) and (low, high) == (0.0, 1.0)  # a single run: tasks are drawn
 
 
-def test_methods_of_one_preset_are_told_apart_by_what_differs(write):
-    result = compared(write(), write(inner_lr=0.5, name="b"), write("promp-point", name="c"))
+def test_methods_of_one_preset_are_told_apart_by_what_differs(write_run):
+    result = compared(write_run(), write_run(inner_lr=0.5, name="b"), write_run("promp-point", name="c"))
     assert [m["name"] for m in result["methods"]] == [
         "maml-point, inner_lr 0.1",
         "maml-point, inner_lr 0.5",
@@ -129,45 +101,45 @@ def test_methods_of_one_preset_are_told_apart_by_what_differs(write):
     ]
 
 
-def test_methods_with_fewer_steps_are_measured_on_those_they_have(write):
-    result = compared(write(), write("promp-point", scores=[[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]))
+def test_methods_with_fewer_steps_are_measured_on_those_they_have(write_run):
+    result = compared(write_run(), write_run("promp-point", scores=[[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]))
     assert len(result["methods"][1]["iqm"]) == 3
-    assert result["methods"][1]["improvement"] == [0.5, 0.5]
+    assert result["methods"][1]["improvement"] == [0.5, 0.5, None]
 
 
-def test_a_run_that_was_evaluated_early_is_named(write):
+def test_a_run_that_was_evaluated_early_is_named(write_run):
     assert any(
-        "was evaluated after 2 of its 3 meta-iterations" in note for note in compared(write(iteration=2))["notes"]
+        "was evaluated after 2 of its 3 meta-iterations" in note for note in compared(write_run(iteration=2))["notes"]
     )
 
 
 # --- Several environments ----------------------------------------------------------------------------------------
 
 
-def several(write):
+def several(write_run):
     """MAML on two environments, Reptile on the second."""
-    runs = [write(), write("maml-gridworld", env="gridworld", scores=[[0.0, 7.0, 8.0]] * 2)]
-    runs += [write("reptile-gridworld", env="gridworld", scores=[[0.0, 5.0, 6.0]] * 2)]
+    runs = [write_run(), write_run("maml-gridworld", env="gridworld", scores=[[0.0, 7.0, 8.0]] * 2)]
+    runs += [write_run("reptile-gridworld", env="gridworld", scores=[[0.0, 5.0, 6.0]] * 2)]
     return [compare(group(part)) for part in by_environment([read_run(path) for path in runs])]
 
 
-def test_the_overview_has_every_method_on_every_environment(write):
-    results = several(write)
+def test_the_overview_has_every_method_on_every_environment(write_run):
+    results = several(write_run)
     assert [result["env"] for result in results] == ["point/finn2017", "gridworld/finn2017"]
     rows = overview(results)
     values = {name: [entry and entry["value"] for entry in row] for name, row in rows.items()}
     assert values == {"maml": [2.0, 8.0], "reptile": [None, 6.0], "random": [-4.0, -4.0]}
-    assert overview(results, 1)["maml"][1] == {"value": 7.0, "ci95": [7.0, 7.0]}
+    assert overview(results, 1)["maml"][1] == {"stage": "1 step", "value": 7.0, "ci95": [7.0, 7.0]}
 
 
-def test_an_overview_after_steps_that_were_not_evaluated_is_refused(write, sentence):
+def test_an_overview_after_steps_that_were_not_evaluated_is_refused(write_run, sentence):
     with pytest.raises(InputError) as error:
-        overview(several(write), 2)
+        overview(several(write_run), 2)
     assert "maml-point was evaluated after 0 to 1 adaptation steps" in sentence(error)
 
 
-def test_a_method_has_one_colour_in_all_panels(write, tmp_path):
-    results = several(write)
+def test_a_method_has_one_colour_in_all_panels(write_run, tmp_path):
+    results = several(write_run)
     axes = Figure().subplots(2)
     for one, result in zip(axes, results, strict=True):
         methods = [{**method, "name": method["method"]} for method in result["methods"]]
@@ -194,17 +166,17 @@ def test_a_method_has_one_colour_in_all_panels(write, tmp_path):
         ({"seed": 3, "scores": [[0.0], [1.0]]}, "after 1 and 0 adaptation steps"),
     ],
 )
-def test_runs_that_do_not_match_are_refused_by_name(write, sentence, other, said):
-    first = write()
-    second = write(**{"name": "other", **other})
+def test_runs_that_do_not_match_are_refused_by_name(write_run, sentence, other, said):
+    first = write_run()
+    second = write_run(**{"name": "other", **other})
     with pytest.raises(InputError) as error:
         compared(first, second)
     assert said in sentence(error)
     assert str(first) in str(error.value) and str(second) in str(error.value)
 
 
-def test_another_seed_of_the_tasks_is_refused(write, sentence):
-    first, second = write(), write(seed=1)
+def test_another_seed_of_the_tasks_is_refused(write_run, sentence):
+    first, second = write_run(), write_run(seed=1)
     evaluation = json.loads((second / "evaluation-test.json").read_text())
     (second / "evaluation-test.json").write_text(json.dumps({**evaluation, "seed": 4}))
     with pytest.raises(InputError) as error:
@@ -212,13 +184,16 @@ def test_another_seed_of_the_tasks_is_refused(write, sentence):
     assert "seed of the evaluation tasks is 0 there and 4 here" in sentence(error)
 
 
-def test_a_damaged_evaluation_is_said(write, sentence):
-    path = write()
+def test_a_damaged_evaluation_is_said(write_run, sentence):
+    path = write_run()
     file = path / "evaluation-test.json"
     whole = json.loads(file.read_text())
     for text in (
         "{", "[]", json.dumps({**whole, "per_task": [[0.0, 1.0]]}), json.dumps({**whole, "adaptation": {}}),
         json.dumps({**whole, "per_task": [[0.0, float("nan")]] * 2}),
+        json.dumps({**whole, "num_envs": "4"}), json.dumps({**whole, "references": {"random": {"mean": None}}}),
+        json.dumps({**whole, "adaptation": {**whole["adaptation"], "ci95": [[0.0, 1.0]]}}),
+        json.dumps({**whole, "adaptation": {**whole["adaptation"], "unit": "episodes"}}),
     ):  # fmt: skip
         file.write_text(text)
         with pytest.raises(InputError) as error:
@@ -229,9 +204,9 @@ def test_a_damaged_evaluation_is_said(write, sentence):
 # --- The figure --------------------------------------------------------------------------------------------------
 
 
-def test_the_lines_are_the_numbers_and_every_method_and_reference_is_named(write):
+def test_the_lines_are_the_numbers_and_every_method_and_reference_is_named(write_run):
     names = [f"{name}-point" for name in ("maml", "promp", "reptile", "fomaml", "rl2", "snail", "pearl", "varibad")]
-    result = compared(*(write(name, scores=[[-20.0, -3.0 - k / 50]] * 2) for k, name in enumerate(names)))
+    result = compared(*(write_run(name, scores=[[-20.0, -3.0 - k / 50]] * 2) for k, name in enumerate(names)))
     axes = Figure().add_subplot()
     draw_comparison(axes, result)
     lines = {line.get_label(): line for line in axes.lines}
@@ -253,8 +228,8 @@ def test_a_far_value_is_named_at_the_edge():
     assert len(axes.lines) == 1
 
 
-def test_the_picture_follows_the_numbers(write, tmp_path):
-    result = compared(write(), write("promp-point"))
+def test_the_picture_follows_the_numbers(write_run, tmp_path):
+    result = compared(write_run(), write_run("promp-point"))
     pictures = [plot_comparison(result, tmp_path / "new" / f"{k}.png").read_bytes() for k in range(2)]
     assert pictures[0] == pictures[1] and pictures[0].startswith(b"\x89PNG")
     result["methods"][0]["iqm"][1] += 0.5
