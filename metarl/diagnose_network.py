@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metarl.advantage import discounted_sum, linear_baseline, linear_features, linear_weights
-from metarl.findings import Finding, does_not_apply, short
+from metarl.findings import Finding, Verdict, does_not_apply, short
 from metarl.maml import MAML
 from metarl.policy import MLPPolicy
 from metarl.probe import Probe
@@ -42,12 +42,12 @@ def units(probe: Probe, t: Trajectory | None) -> Finding:
     said = f"{worst:.0%} of the units in hidden layer {dead.index(worst) + 1}"
     how = "are never active" if relu else f"are saturated on over {ALMOST_ALL:.0%} of inputs"
     if worst < FEW_DEAD:
-        return Finding(name, "ok", f"Hidden units work: at most {said} {how}.", numbers)
-    verdict = "problem" if worst >= MANY_DEAD else "note"
+        return Finding(name, "ok", f"Hidden units work: {f'at most {said}' if worst else 'none'} {how}.", numbers)
+    verdict: Verdict = "problem" if worst >= MANY_DEAD else "note"
     effect = "no gradient passes them, and what lies before them cannot adapt"
     return Finding(
         name, verdict, f"{said} {how}: {effect}.", numbers,
-        "--activation tanh, in a new run" if relu else "a new run with smaller steps, such as half of --max-kl or --outer-lr",
+        f"a new run with {'--activation tanh' if relu else 'half of --max-kl or --outer-lr'}",
     )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from metarl.rollout import Trajectory, reference_rollout
 
 SLOPE_ROWS = 8
 """Meta-iterations that a trend is read from, at least."""
+TREND = 0.01
+"""Probability of a slope of that size by chance, below which it is a trend."""
 
 
 def training(probe: Probe) -> Finding:
@@ -28,9 +30,9 @@ def training(probe: Probe) -> Finding:
     done, planned = run.iteration, run.config.num_iterations
     numbers: dict[str, Any] = {"iterations": done, "planned": planned}
     resume = f"--resume {run.path}"
-    said, verdict, remedy = f"{done} of {planned} meta-iterations are done", "ok", None
-    if done < planned:
-        verdict, remedy = "note", resume
+    said = f"{done} of {planned} meta-iterations are done"
+    verdict: Verdict = "note" if done < planned else "ok"
+    remedy = resume if done < planned else None
     pretraining = getattr(run.config.algorithm, "pretrain_iterations", 0)
     if 0 < done <= pretraining:
         more = max(planned, 2 * pretraining)
@@ -49,12 +51,12 @@ def training(probe: Probe) -> Finding:
         return Finding(name, verdict, f"{said}; too few are logged to see a trend.", numbers, remedy)
     fit = linregress(np.arange(len(last)), last)
     change, error = fit.slope * (len(last) - 1), fit.stderr * (len(last) - 1)
-    numbers |= {"change of the training return": change, "standard error": error, "over the last": len(last)}
+    numbers |= {"change of the training return": change, "standard error": error, "p": float(fit.pvalue)}
     trend = f"over the last {len(last)} the training return changed by {short(change, '+')} ± {short(error)}"
-    if change > 2 * error:
+    if change > 0 and fit.pvalue < TREND:
         verdict, said = "note", f"{said} and it still rises: {trend}"
         remedy = f"{resume} --num-iterations {planned if done < planned else 2 * planned}"
-    elif change < -2 * error:
+    elif change < 0 and fit.pvalue < TREND:
         verdict, said = "note", f"{said} and it falls: {trend}"
         remedy = f"a new run with --num-iterations {max(1, done // 2)}, or smaller outer steps"
     else:
@@ -64,7 +66,9 @@ def training(probe: Probe) -> Finding:
 
 def _training_returns(probe: Probe) -> list[float]:
     """From metrics.jsonl: the return after the last inner step, or of a trial's mean episode."""
-    path, values, kind = probe.run.path / "metrics.jsonl", [], None
+    path = probe.run.path / "metrics.jsonl"
+    values: list[float] = []
+    kind = 0
     for line in path.read_text().splitlines() if path.is_file() else ():
         try:
             row = json.loads(line)
@@ -100,8 +104,9 @@ def entropy(probe: Probe, distribution: Distribution, mask: Tensor, remembers: b
         numbers = {"entropy as a part of log A": share}
     elif isinstance(distribution, DiagGaussian):
         std = distribution.log_std.flatten(0, -2).double().mean(0).exp().cpu().numpy()
-        bounded = isinstance(space, spaces.Box) and bool(np.isfinite([space.low, space.high]).all())
-        half = (space.high - space.low).reshape(-1) / 2 if bounded else np.full(len(std), init_std)
+        half = (space.high - space.low).reshape(-1) / 2 if isinstance(space, spaces.Box) else np.array(np.inf)
+        bounded = bool(np.isfinite(half).all())
+        half = half if bounded else np.full(len(std), init_std)
         share, limits = float(np.exp(np.log(std / half).mean())), COLLAPSED["continuous"]
         of = "half the action range" if bounded else "the initial one"
         said = f"the deviation of actions is {share:.2g} of {of} and {float(std.mean()) / init_std:.2g} of its start"
@@ -139,7 +144,7 @@ def leak(probe: Probe, played: Trajectory | None) -> Finding:
     many = probe.tasks(probe.split, max(probe.num_tasks, LEAK_TASKS))
     first = env.reset(many, min(4, probe.num_envs), generator)[1]
     numbers: dict[str, Any] = {"R² from the first observation": {}, "R² from an episode's mean": {}}
-    for (key, found), obs, of in zip(numbers.items(), (first, means), (many, task), strict=True):
+    for found, obs, of in zip(numbers.values(), (first, means), (many, task), strict=True):
         for field, columns in task_columns(env, of).items():
             if np.ptp(columns, axis=0).any():
                 one_hot = isinstance(env.task_space[field], spaces.Discrete)
@@ -151,7 +156,8 @@ def leak(probe: Probe, played: Trajectory | None) -> Finding:
         adapts = probe.run.algorithm.unit == "gradient steps"
         return Finding(
             name, verdict, f"The first observation {'gives away' if verdict == 'problem' else 'hints at'} the task's "
-            f"{field} (R² {at_once[field]:.2f} on tasks held out), and what a policy sees it need not adapt to.", numbers,
+            f"{field} (R² {at_once[field]:.2f} on tasks held out), and what a policy sees it need not adapt to.",
+            numbers,
             "hide the task from the observation" + (", or train one policy for all, --inner-lr 0" if adapts else ""),
         )  # fmt: skip
     field = max(later, key=later.__getitem__)
@@ -225,8 +231,8 @@ def gap(probe: Probe, curve: Curve, stage: str) -> Finding:
         return Finding(name, "note", f"{said}: training tasks do a little better, by {difference}.", numbers)
     if "ood" in splits and gains["train"].positive and not gains["ood"].positive:
         return Finding(
-            name, "note", f"{said}; training and held-out tasks cannot be told apart, but out of range adaptation gains "
-            f"{gains['ood']}.", numbers, "train on a wider range of tasks, an option --env.FIELD of the family",
+            name, "note", f"{said}; training and held-out tasks cannot be told apart, but out of range adaptation "
+            f"gains {gains['ood']}.", numbers, "train on a wider range of tasks, an option --env.FIELD of the family",
         )  # fmt: skip
     also = " and out of range adaptation gains as well" if "ood" in splits and gains["ood"].positive else ""
     return Finding(name, "ok", f"{said}; training and held-out tasks cannot be told apart{also}.", numbers)

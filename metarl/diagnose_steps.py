@@ -67,7 +67,7 @@ def played_returns(probe: Probe, params: Tensor, task: Struct, stream: str) -> T
     algorithm: Any = probe.run.algorithm
     generator = probe.generator(stream)
     act = policy_actor(algorithm.policy, params, generator)
-    return rollout(probe.run.env, act, task, probe.num_envs, generator).returns.mean(1)
+    return rollout(probe.run.env, act, task, probe.judges, generator).returns.mean(1)
 
 
 def steps_said(count: int) -> str:
@@ -96,25 +96,27 @@ def adaptation(probe: Probe, adapted: Adapted) -> Finding:
     lr = probe.run.config.algorithm.inner_lr  # type: ignore[union-attr]
     if diverged:
         return Finding(
-            "adaptation", "problem", f"Adaptation diverges: on {diverged} of {len(task)} tasks the return is not finite "
-            f"{steps_said(at)}.", {**numbers, "diverged": diverged}, f"--inner-lr {lr / 10:g}",
+            "adaptation", "problem", f"Adaptation diverges: on {diverged} of {len(task)} tasks the return is not "
+            f"finite {steps_said(at)}.", {**numbers, "diverged": diverged}, f"--inner-lr {lr / 10:g}",
         )  # fmt: skip
     verdict, sentence = judge_gain(gains[at - 1], specific[at - 1], steps_said(at), "with another task's data")
+    remedy = _remedy(probe, verdict, gains[at - 1])
     later = Interval.of(own[-1] - own[at])
     if verdict == "ok" and later.negative:
-        verdict, sentence = "note", f"{sentence} More steps then hurt: {later} from there to {len(own) - 1} steps."
-    return Finding("adaptation", verdict, sentence, numbers, _try_adaptation(probe, verdict, gains[at - 1]))
+        verdict, remedy = "note", f"--num-inner-steps {probe.num_steps} in a new run, or fewer steps at test"
+        sentence = f"{sentence.removesuffix('.')}; more steps then hurt, by {later} from {at} to {len(own) - 1}."
+    return Finding("adaptation", verdict, sentence, numbers, remedy)
 
 
-def _try_adaptation(probe: Probe, verdict: str, gain: Interval) -> str | None:
+def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:
     config = probe.run.config
     if verdict == "ok":
         return None
     if verdict == "note":
-        return f"--num-inner-steps {probe.num_steps} in training, or take fewer steps" if gain.positive else None
+        return f"diagnose.py --num-tasks {4 * probe.num_tasks}"
     if gain.positive:
-        return f"--num-iterations {2 * config.num_iterations}, until training without adaptation gains no more"
-    return f"--num-envs {2 * config.num_envs}, for inner gradients with less noise, once nothing below is a problem"
+        return f"--num-iterations {2 * config.num_iterations}: a start that is still poor gains from any task's data"
+    return f"first what is a problem below; then --num-envs {2 * config.num_envs}, for inner gradients with less noise"
 
 
 def scaled_step(algorithm: Any, scale: float, unit: float | None) -> Adapter:
@@ -165,8 +167,7 @@ def judge_line(line: Tensor, rate: float, inner_lr: float, num_envs: int, scales
     unit = rate or UNIT
     numbers = {
         "step size": rate,
-        "sizes tried": [s * unit for s in scales],
-        "return at each": [float(x) for x in line.mean(1)],
+        "return by size": {short(s * unit): float(x) for s, x in zip(scales, line.mean(1), strict=True)},
         "best": scale * unit,
         "best minus present": better,
         "best minus no step": brings,
@@ -186,9 +187,9 @@ def judge_line(line: Tensor, rate: float, inner_lr: float, num_envs: int, scales
     if better.positive and material and (scale >= FAR or scale <= 1 / FAR):
         if scale == 0:
             return Finding(
-                name, "problem", f"The inner step size {short(rate)} is too large, or its gradient is noise: not to step "
-                f"at all is better by {better}, and no smaller step improves on that.",
-                numbers, f"--inner-lr {inner_lr / 64:g}, or --num-envs {2 * num_envs}",
+                name, "problem", f"The inner step size {short(rate)} is too large, or its gradient is noise: not to "
+                f"step at all is better by {better}, and no smaller step improves on that.", numbers,
+                f"--inner-lr {inner_lr / 64:g}, or --num-envs {2 * num_envs}",
             )  # fmt: skip
         kind = "small" if scale > 1 else "large"
         return Finding(

@@ -98,6 +98,8 @@ def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:
     config = probe.run.config
     if verdict == "ok":
         return None
+    if verdict == "note":
+        return f"diagnose.py --num-tasks {4 * probe.num_tasks}"
     if getattr(config.policy, "memory", "") == "none":
         return "--memory linear, in a new run: this one has none"
     longer = f"--num-iterations {2 * config.num_iterations}"

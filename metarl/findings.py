@@ -22,7 +22,7 @@ class Finding:
     verdict: Verdict
     sentence: str
     numbers: dict[str, Any] = field(default_factory=dict)
-    """JSON-able; an `Interval` is written as [mean, low, high]."""
+    """JSON-able; an `Interval` is written as its `mean` and `ci95`."""
     next: str | None = None
     """What to try, in options of train.py."""
 
@@ -83,7 +83,7 @@ def short(x: float, sign: str = "") -> str:
 def plain(value: Any) -> Any:
     """As JSON: intervals as lists, numbers that are not finite as null."""
     if isinstance(value, Interval):
-        return plain([value.mean, value.low, value.high])
+        return plain({"mean": value.mean, "ci95": [value.low, value.high]})
     if isinstance(value, dict):
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
@@ -94,6 +94,8 @@ def plain(value: Any) -> Any:
 def judge_gain(gain: Interval, specific: Interval | None, stages: str, control: str) -> tuple[Verdict, str]:
     """Does adaptation help, and because of the task's own data?
 
+    A gain of more than its standard error that is not yet certain is left undecided.
+
     Args:
         gain: return after adaptation minus before, paired by task.
         specific: return after adaptation minus that under the control, in which what was learned does not come from
@@ -102,12 +104,14 @@ def judge_gain(gain: Interval, specific: Interval | None, stages: str, control: 
         control: what the control is, such as "with another task's data".
     """
     said = f"the return changes by {gain} {stages}"
-    if specific is None:
-        if gain.positive:
-            return "ok", f"Adaptation helps: {said}; there is no control to tell whether the task was identified."
-        return "problem", f"Adaptation {'hurts' if gain.negative else 'does not help'}: {said}."
-    own = f"by {specific} more than {control}"
     effect = "hurts" if gain.negative else "does not help"
+    if not gain.positive and gain.low > -gain.mean:
+        return "note", f"Adaptation may help, but too few tasks were played to tell: {said}."
+    if specific is None and gain.positive:
+        return "ok", f"Adaptation helps: {said}; there is no control to tell whether it identifies the task."
+    if specific is None:
+        return "problem", f"Adaptation {effect}: {said}."
+    own = f"by {specific} more than {control}"
     if gain.positive and specific.positive:
         return "ok", f"Adaptation helps: {said}, and {own}, so it identifies the task."
     if gain.positive and specific.high > 0.5 * gain.mean:

@@ -13,7 +13,7 @@ from envs.core import Env, task_generator
 from envs.structs import Struct
 from metarl.run import Run
 
-STEPS = 64_000
+STEPS = 128_000
 """Environment steps of a stage that the default number of tasks amounts to."""
 FEWEST_TASKS, MOST_TASKS = 16, 1000
 
@@ -45,6 +45,11 @@ class Probe:
         each = num_envs * run.env.horizon * getattr(run.config.algorithm, "num_episodes", 1)
         default = min(max(STEPS // each, FEWEST_TASKS), MOST_TASKS)
         return cls(run, split, num_tasks or default, num_envs, seed, num_steps)
+
+    @property
+    def judges(self) -> int:
+        """Episodes that judge given parameters, where no step learns from them: tasks differ more than episodes."""
+        return max(min(self.num_envs, 5), self.num_envs // 4)
 
     @property
     def trained_steps(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,17 +46,18 @@ class Diagnose:
     session: Session = field(default_factory=Session)
 
 
-def evidence(numbers: dict[str, Any]) -> Iterator[str]:
-    """Numbers in words: `gain 1.2 (0.9 … 1.5)`."""
-    for name, value in numbers.items():
-        yield f"{name} {said(value)}"
+def evidence(numbers: dict[str, Any]) -> str:
+    """Numbers in words, such as `gain 1.2 (0.9 … 1.5); tasks 64`."""
+    return "; ".join(f"{name} {in_words(value)}" for name, value in numbers.items())
 
 
-def said(value: Any) -> str:
+def in_words(value: Any) -> str:
+    if isinstance(value, dict) and value.keys() == {"mean", "ci95"}:
+        return f"{in_words(value['mean'])} ({' … '.join(map(in_words, value['ci95']))})"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {said(v)}" for name, v in value.items()) or "–"
+        return ", ".join(f"{name}: {in_words(v)}" for name, v in value.items()) or "–"
     if isinstance(value, list):
-        return ", ".join(map(said, value))
+        return ", ".join(map(in_words, value))
     return "–" if value is None else str(value) if isinstance(value, int | str) else short(value)
 
 
@@ -69,7 +69,7 @@ def report(result: dict[str, Any]) -> Table:
     for f in result["findings"]:
         lines = [escape(f["sentence"])]
         if f["numbers"]:
-            lines.append(f"[dim]{escape('; '.join(evidence(f['numbers'])))}[/dim]")
+            lines.append(f"[dim]{escape(evidence(f['numbers']))}[/dim]")
         if f["next"]:
             lines.append(f"[cyan]try: {escape(f['next'])}[/cyan]")
         mark = "–" if f["verdict"] == "does not apply" else f["verdict"]
