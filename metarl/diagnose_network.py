@@ -47,7 +47,7 @@ def units(probe: Probe, t: Trajectory | None) -> Finding:
     effect = "no gradient passes them, and what lies before them cannot adapt"
     return Finding(
         name, verdict, f"{said} {how}: {effect}.", numbers,
-        f"a new run with {'--activation tanh' if relu else 'half of --max-kl or --outer-lr'}",
+        f"a new run with {'--activation tanh' if relu else probe.smaller_outer_steps}",
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def training(probe: Probe) -> Finding:
     if (bad := sum(not math.isfinite(x) for x in values)) or not bool(run.algorithm.params.isfinite().all()):
         where = f"{bad} training returns are" if bad else "the parameters are"
         return Finding(
-            name, "problem", f"{said}, and {where} not finite.", numbers, "a new run with smaller steps, as --inner-lr"
+            name, "problem", f"{said}, and {where} not finite.", numbers, f"a new run with {probe.smaller_outer_steps}"
         )
     last = np.array(values[-max(SLOPE_ROWS, len(values) // 4) :])
     if len(last) < SLOPE_ROWS:
@@ -58,7 +58,7 @@ def training(probe: Probe) -> Finding:
         remedy = f"{resume} --num-iterations {planned if done < planned else 2 * planned}"
     elif change < 0 and fit.pvalue < TREND:
         verdict, said = "note", f"{said} and it falls: {trend}"
-        remedy = f"a new run with --num-iterations {max(1, done // 2)}, or smaller outer steps"
+        remedy = f"a new run with --num-iterations {max(1, done // 2)}, or with {probe.smaller_outer_steps}"
     else:
         said = f"{said}; {trend}, which is no trend"
     return Finding(name, verdict, f"{said}.", numbers, remedy)
@@ -69,7 +69,7 @@ def _training_returns(probe: Probe) -> list[float]:
     path = probe.run.path / "metrics.jsonl"
     values: list[float] = []
     kind = 0
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
             row = json.loads(line)
             returns = [float(v) for k, v in row.items() if k.startswith("return_")]
@@ -210,16 +210,18 @@ Curve = Callable[[str], tuple[Tensor, Tensor]]
 def gap(probe: Probe, curve: Curve, stage: str) -> Finding:
     """Training tasks against held-out and out-of-range ones, after the last step."""
     name, splits = "other tasks", probe.run.env.splits
+    if not {"train", "test"} <= splits.keys():
+        return does_not_apply(name, f"The family has no train and test splits, only {', '.join(splits)}.")
     before, after = {}, {}
     for split in splits:
         before[split], after[split] = curve(split)
+    if not all(bool(x.isfinite().all()) for x in after.values()):
+        return does_not_apply(name, f"Returns {stage} that are not finite cannot be compared.")
     gains = {split: Interval.of(after[split] - before[split]) for split in splits}
     numbers: dict[str, Any] = {
         f"return {stage}": {split: Interval.of(x) for split, x in after.items()},
         "gain": gains,
     }
-    if "train" not in splits or "test" not in splits:
-        return does_not_apply(name, f"The family has no train and test splits, only {', '.join(splits)}.")
     difference = Interval.of_difference(after["train"], after["test"])
     numbers["train minus test"] = difference
     listed = ", ".join(f"{short(numbers[f'return {stage}'][split].mean)} on {split}" for split in splits)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from scipy.special import stdtr
 from torch import Tensor
 
 from envs.structs import Struct
@@ -26,6 +27,9 @@ FAR = 4.0
 """A step size is wrong when one this many times as large or small is better..."""
 MATERIAL = 0.8
 """...and its own step brings less than this part of what the better one brings."""
+
+CHANCE = 0.05
+"""Probability that the best of as many sizes is better by chance (Bonferroni), below which it counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +188,10 @@ def judge_line(line: Tensor, rate: float, inner_lr: float, num_envs: int, scales
             numbers, f"--inner-lr {max(scale, min(s for s in scales if s)) * inner_lr:g}",
         )  # fmt: skip
     material = float(mean[one] - mean[zero]) < MATERIAL * float(mean[best] - mean[zero]) or scale == 0
-    if better.positive and material and (scale >= FAR or scale <= 1 / FAR):
+    difference = (line[best] - line[one]).double()
+    error = float(difference.std()) / len(difference) ** 0.5 + 1e-12
+    chance = (len(scales) - 1) * float(stdtr(len(difference) - 1, -float(difference.mean()) / error))
+    if better.positive and chance < CHANCE and material and (scale >= FAR or scale <= 1 / FAR):
         if scale == 0:
             return Finding(
                 name, "problem", f"The inner step size {short(rate)} is too large, or its gradient is noise: not to "

@@ -98,10 +98,10 @@ def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:
     config = probe.run.config
     if verdict == "ok":
         return None
-    if verdict == "note":
-        return f"diagnose.py --num-tasks {4 * probe.num_tasks}"
     if getattr(config.policy, "memory", "") == "none":
         return "--memory linear, in a new run: this one has none"
+    if verdict == "note":
+        return f"diagnose.py --num-tasks {4 * probe.num_tasks}"
     longer = f"--num-iterations {2 * config.num_iterations}"
     return f"{longer}, or --entropy-coef {2 * getattr(config.algorithm, 'entropy_coef', 0.01) or 0.01:g}"
 

@@ -49,7 +49,7 @@ class Interval:
 
     @classmethod
     def of_difference(cls, x: Tensor, y: Tensor) -> Interval:
-        """Of mean(x) - mean(y) for unpaired x [N] and y [M]: both are drawn again in the bootstrap."""
+        """Of mean(x) - mean(y) for unpaired finite x [N] and y [M]: both are drawn again in the bootstrap."""
         rng = np.random.default_rng(0)
         a, b = _finite(x), _finite(y)
         draws = [v[rng.integers(len(v), size=(2000, len(v)))].mean(1) for v in (a, b)]
@@ -118,8 +118,8 @@ def judge_gain(gain: Interval, specific: Interval | None, stages: str, control: 
         return "note", f"Adaptation improves the return, but too few tasks were played to say why: {said}, {own}."
     if gain.positive:
         return "problem", (
-            f"Only multi-task improvement is seen: {said}, but not {own}, so this is training that would help on any "
-            "task."
+            f"Only multi-task improvement is seen: {said}, but not more than {control} ({specific}), so it is "
+            "training that would help on any task."
         )
     if specific.positive:
         return "problem", f"Adaptation {effect}: {said}, although it tells tasks apart, for that is {own}."

@@ -56,6 +56,16 @@ class Probe:
         """Gradient steps after which adaptation is judged: as many as training takes, at most `num_steps`."""
         return min(getattr(self.run.config.algorithm, "num_inner_steps", 1), self.num_steps)
 
+    @property
+    def smaller_outer_steps(self) -> str:
+        """As an option of this run."""
+        algorithm = self.run.config.algorithm
+        for holder in (getattr(algorithm, "outer", None), algorithm):
+            for name in ("max_kl", "outer_lr", "lr"):
+                if hasattr(holder, name):
+                    return f"--{name.replace('_', '-')} {getattr(holder, name) / 2:g}"
+        return "smaller steps"
+
     def generator(self, stream: str) -> Generator:
         """Random numbers of their own for each purpose; the same purpose has the same ones again."""
         return task_generator(self.seed, f"diagnosis of {stream}", self.run.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,7 +91,7 @@ def main(arguments: list[str]) -> None:
     run.env.check_split(args.split)
     num_steps = gradient_steps(run, args.num_steps, 0)
     probe = Probe.of(run, args.split, args.num_tasks, args.num_envs, args.seed, num_steps)
-    with Progress(transient=True) as progress:
+    with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
         bar = progress.add_task(f"{probe.num_tasks} tasks", total=1.0)
         result = diagnose(probe, lambda done: progress.update(bar, completed=done))
     console = Console(highlight=False)
