@@ -120,7 +120,7 @@ def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:
         return f"diagnose.py --num-tasks {4 * probe.num_tasks}"
     if gain.positive:
         return f"--num-iterations {2 * config.num_iterations}: a start that is still poor gains from any task's data"
-    return f"first what is a problem below; then --num-envs {2 * config.num_envs}, for inner gradients with less noise"
+    return f"the other problems first; then --num-envs {2 * config.num_envs}, for inner gradients with less noise"
 
 
 def scaled_step(algorithm: Any, scale: float, unit: float | None) -> Adapter:

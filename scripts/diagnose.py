@@ -96,9 +96,10 @@ def main(arguments: list[str]) -> None:
         result = diagnose(probe, lambda done: progress.update(bar, completed=done))
     console = Console(highlight=False)
     console.print(f"[{STYLES[result['verdict']]}]{escape(result['sentence'])}[/]")
+    played = f"{result['num_envs']} episode{'s' * (result['num_envs'] != 1)} a task and stage"
     console.print(
         f"[dim]{escape(result['preset'])} after {result['iteration']} meta-iterations, on {result['num_tasks']} "
-        f"{result['split']} tasks of {result['env']}, {result['num_envs']} episodes a task and stage[/dim]\n"
+        f"{result['split']} tasks of {result['env']}, {played}[/dim]\n"
     )
     console.print(report(result))
     output.parent.mkdir(parents=True, exist_ok=True)
