@@ -22,31 +22,40 @@ def discounted_sum(x: Tensor, discount: float) -> Tensor:
     return torch.stack(columns[::-1], 1)
 
 
+def linear_features(obs: Tensor) -> Tensor:
+    """obs, obs², τ, τ², τ³, 1 with τ = t / 100; obs clipped to ±10: [N, T, E, O] -> [N, T, E, F]."""
+    n, horizon, num_envs, _ = obs.shape
+    clipped = obs.clamp(-10, 10)
+    time = (torch.arange(horizon, device=obs.device, dtype=obs.dtype) / 100).view(1, -1, 1, 1)
+    time = time.expand(n, horizon, num_envs, 1)
+    return torch.cat([clipped, clipped.square(), time, time.square(), time**3, torch.ones_like(time)], -1)
+
+
+def linear_weights(x: Tensor, target: Tensor, ridge: float = 1e-5) -> Tensor:
+    """Least squares for each row: x [N, B, F] and target [N, B, 1] in float64 -> weights [N, F, 1].
+
+    `ridge` is added to the diagonal of the normal equations, relative to each feature's own scale.
+    """
+    gram = x.mT @ x
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    return torch.linalg.solve(gram + torch.diag_embed(ridge * diagonal + 1e-10), x.mT @ target)
+
+
 def linear_baseline(obs: Tensor, target: Tensor, mask: Tensor, ridge: float = 1e-5) -> Tensor:
     """Least-squares value estimate of each task from features of observation and time (Duan et al. 2016, s. 4.1).
-
-    Features: obs, obs², τ, τ², τ³, 1 with τ = t / 100; obs clipped to ±10.
 
     Args:
         obs: [N, T, E, O].
         target: discounted returns [N, T, E].
         mask: [N, T, E]; steps with mask 0 do not count.
-        ridge: added to the diagonal of the normal equations, relative to each feature's own scale.
+        ridge: of `linear_weights`.
 
     Returns:
-        Values [N, T, E]. The normal equations are solved in float64.
+        Values [N, T, E], 0 where mask is 0. The normal equations are solved in float64.
     """
-    n, horizon, num_envs, _ = obs.shape
-    clipped = obs.clamp(-10, 10)
-    time = (torch.arange(horizon, device=obs.device, dtype=obs.dtype) / 100).view(1, -1, 1, 1)
-    time = time.expand(n, horizon, num_envs, 1)
-    features = torch.cat([clipped, clipped.square(), time, time.square(), time**3, torch.ones_like(time)], -1)
-    x = (features * mask.unsqueeze(-1)).flatten(1, 2).double()  # [N, B, F]
-    gram = x.mT @ x
-    moment = x.mT @ target.flatten(1, 2).unsqueeze(-1).double()
-    diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    gram = gram + torch.diag_embed(ridge * diagonal + 1e-10)
-    return (x @ torch.linalg.solve(gram, moment)).view_as(target).to(obs.dtype)
+    x = (linear_features(obs) * mask.unsqueeze(-1)).flatten(1, 2).double()  # [N, B, F]
+    weights = linear_weights(x, target.flatten(1, 2).unsqueeze(-1).double(), ridge)
+    return (x @ weights).view_as(target).to(obs.dtype)
 
 
 def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> Tensor:
