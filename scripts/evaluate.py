@@ -44,6 +44,8 @@ class Evaluate:
     """Episodes per task and step; by default the run's eval_num_envs."""
     seed: int = 0
     """Seed of the tasks and episodes; the tasks depend on it and the split alone."""
+    references: bool = True
+    """Play the reference policies on the same tasks, too; some plan at length."""
     output: Path | None = None
     """The JSON file; the PNG goes beside it. By default DIR/evaluation-SPLIT.json."""
     session: Session = field(default_factory=Session)
@@ -73,7 +75,7 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
     diverged = int((~rewards.isfinite()).any((1, 2)).sum())
     if diverged:
         raise NonFiniteError(f"On {diverged} of {len(task)} tasks adaptation met a return that is not finite.")
-    references = reference_rewards(run.env, task, num_envs, generator, num_episodes)
+    references = reference_rewards(run.env, task, num_envs, generator, num_episodes) if args.references else {}
     return {
         "preset": run.preset,
         "env": f"{run.config.env}/{run.config.env_preset}",

@@ -75,6 +75,13 @@ def test_an_evaluation_of_one_episode_holds_the_trial_by_steps(script, runs, tmp
         assert sum(trial["curve"]) == pytest.approx(trial["mean"])
 
 
+def test_references_are_left_out_on_request(script, runs, tmp_path):
+    with_them, _ = evaluated(script, runs.grid, tmp_path / "a.json")
+    without, out = evaluated(script, runs.grid, tmp_path / "b.json", "--no-references")
+    assert without["references"] == {} and "random" in with_them["references"] and "random" not in out
+    assert {**without, "references": with_them["references"]} == with_them
+
+
 def test_refinement_adds_stages_behind_the_trial(script, runs, tmp_path):
     """They are the last episode again, by the same random numbers: after gradient steps of size 0, just as it was."""
     path = Path(shutil.copytree(runs.grid, tmp_path / "run"))
