@@ -69,7 +69,7 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
             raise ValueError(f"per_task is not a finite number for each of {wanted[0]} tasks and {wanted[1]} steps")
         _ = [adaptation[key] for key in ("unit", "ci95", "mean", "mean_ci95")]
         _ = [evaluation[key] for key in ("split", "seed", "num_envs", "iteration", "env_steps", "train_seconds")]
-        train = dict(config["train"])
+        train = {name: value for name, value in config["train"].items() if value is not None}  # older runs lack them
         seed = train.pop("seed")
         _ = evaluation["references"], train["env"], train["env_preset"], train["num_iterations"]
         return EvaluatedRun(path, config["preset"], seed, train, config["env"]["config"], evaluation, scores)

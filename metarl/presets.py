@@ -59,6 +59,7 @@ def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pret
     return Suite(
         about, config, inner, TRPOConfig(max_kl=0.02), {"pretrain_iterations": pretrain},
         {"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95}, trials(200, 100, 40),
+        {"reward_scale": 0.1, "lr": 3e-4, "finetune_lr": 1e-3},
         {"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"algorithm": PPO_ROUNDS}},
     )  # fmt: skip
 
@@ -97,6 +98,7 @@ def bandits(env_preset: str, meta_batch_size: int) -> Suite:
         {"inner_lr": 1.0, "gamma": 0.0},
         trial={"gae_lambda": 0.9, "entropy_coef": 0.02},
         trials=trials(60, 1000, 10_000) if pulls == "10" else trials(120, 256, 10_000),
+        ppo={"gamma": 0.0},
         methods={
             "maml-ppo": outer_lr(1e-2),
             "promp": outer_lr(1e-2),
@@ -116,6 +118,7 @@ SUITES = {
         {},
         trial={"num_episodes": 3, "gae_lambda": 0.95, "gamma": 0.99},
         trials=trials(100, 100, 1000),
+        ppo={"reward_scale": 0.1, "finetune_lr": 1e-2},
         methods={
             "maml-ppo": outer_lr(3e-3),
             "promp": outer_lr(3e-3),

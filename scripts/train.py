@@ -113,9 +113,8 @@ def main(arguments: list[str]) -> int:
     if any(argument.split("=")[0] == "--resume" for argument in arguments):
         run = resumed_run(arguments)
         if run.iteration >= run.config.num_iterations:
-            print(
-                f"{run.path} has done its {run.iteration} iterations already; --num-iterations K trains it for longer."
-            )
+            done = f"{run.path} has done its {run.iteration} iterations already"
+            print(f"{done}; --num-iterations K trains it for longer.")
             return 0
     elif arguments and not arguments[0].startswith("-"):
         run = new_run(arguments[0], arguments[1:])

@@ -40,13 +40,13 @@ class SB3PPOConfig:
     """Tell the policy the task, behind its observation."""
     lr: float = 1e-3
     """Adam's step size in training on all tasks."""
-    epochs: int = 10
+    epochs: int = 4
     """Passes over the episodes of a meta-iteration."""
-    minibatches: int = 8
+    minibatches: int = 16
     """Parts that a pass is divided into, in training and in fine-tuning, but none below 64 steps."""
-    finetune_lr: float = 1e-3
+    finetune_lr: float = 3e-3
     """Adam's step size in fine-tuning on one task, and in training from scratch."""
-    finetune_epochs: int = 10
+    finetune_epochs: int = 5
     """Passes over the episodes of a round of fine-tuning."""
     clip: float = 0.2
     """Likelihood ratios count up to 1 ± this."""
@@ -237,7 +237,7 @@ class SB3PPO:
         seed = draw_seed(generator)
         return Learner(self.config, self.policy_config, self.seen(env), task, num_envs, seed, **options)
 
-    def _start(self, learner: Learner) -> None:
+    def start(self, learner: Learner) -> None:
         """Give a learner the parameters; the copy is because Adam would write into the tensors it is given."""
         learner.model.set_parameters(copy.deepcopy(self.parameters))  # type: ignore[arg-type]
 
@@ -245,7 +245,7 @@ class SB3PPO:
         """One round of episodes on all tasks, which `update` learns from."""
         with global_streams(generator):
             self.learning = self.learner(env, task, num_envs, generator)
-            self._start(self.learning)
+            self.start(self.learning)
             return [self.learning.collect()[0]]
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
@@ -279,7 +279,7 @@ class SB3PPO:
         from metarl.train import NonFiniteError
 
         learner = self.learner(env, task, num_envs, generator, finetune=True, keep_states=keep_states)
-        self._start(learner)
+        self.start(learner)
         stages = [learner.collect()]
         for _ in range(num_steps):
             if math.isnan(learner.train()["value_loss"]):
