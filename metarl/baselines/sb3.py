@@ -166,14 +166,14 @@ def load_sb3(path: str | Path) -> ModelPolicy:
 def _check_kind(policy: Any) -> None:
     """Raise `InputError` unless `policy` is SB3's plain MLP."""
     name = type(policy).__name__
-    require(type(policy) is ActorCriticPolicy, f"Only an MlpPolicy of PPO or A2C can be taken over, not a {name}.")
+    require(type(policy) is ActorCriticPolicy, f"Only an MlpPolicy of PPO or A2C can be taken over, and this is {name}.")
     require(not policy.use_sde, "A policy with state-dependent exploration (gSDE) has no counterpart here; train it "
         "with use_sde=False.")  # fmt: skip
     extractor = type(policy.pi_features_extractor)
     require(extractor is FlattenExtractor, f"Only a policy that reads its observations as they are can be taken over, "
-        f"not one with a {extractor.__name__}.")  # fmt: skip
+        f"and this one has {extractor.__name__}.")  # fmt: skip
     networks = type(policy.mlp_extractor)
-    require(networks is MlpExtractor, f"Only SB3's own fully connected layers can be taken over, not a "
+    require(networks is MlpExtractor, f"Only SB3's own fully connected layers can be taken over, and these are "
         f"{networks.__name__}.")  # fmt: skip
     known = policy.activation_fn in ACTIVATIONS.values()
     require(known, f"Only tanh and ReLU have counterparts here, not {policy.activation_fn.__name__}.")
