@@ -186,13 +186,14 @@ class Learner:
         return Trajectory(sorted_by_task(buffer.observations), action, reward, mask, first), states
 
     def train(self) -> dict[str, float]:
-        """PPO's update on the latest round. Returns metrics, NaN among them when parameters are not finite."""
+        """PPO's update on the latest round. Returns metrics, NaN among them when it leaves no policy to act by."""
         try:
             self.model.train()
-        except ValueError:  # torch refuses a distribution whose parameters are not finite
-            if self.finite:
+        except ValueError as error:
+            if not str(error).startswith("Expected parameter"):  # of a distribution: torch's word for NaN and infinity
                 raise
-        if not self.finite:
+            return {"value_loss": math.nan}
+        if not self.sound:
             return {"value_loss": math.nan}
         logged = {key.removeprefix("train/"): float(x) for key, x in self.model.logger.name_to_value.items()}
         metrics = {"value_loss": logged["value_loss"], "entropy": -logged["entropy_loss"], "kl": logged["approx_kl"]}
@@ -200,8 +201,13 @@ class Learner:
         return metrics if math.isnan(explained) else {**metrics, "value_explained": explained}
 
     @property
-    def finite(self) -> bool:
-        return all(bool(p.isfinite().all()) for p in self.model.policy.parameters())
+    def sound(self) -> bool:
+        """Are all parameters, and the deviations of actions, finite and these positive?"""
+        policy = self.model.policy
+        tensors: list[Tensor] = list(policy.parameters())
+        if isinstance(policy.action_space, spaces.Box):
+            tensors += [policy.log_std.exp(), policy.log_std.exp().log()]
+        return all(bool(x.isfinite().all()) for x in tensors)
 
 
 class SB3PPO:

@@ -166,7 +166,9 @@ def load_sb3(path: str | Path) -> ModelPolicy:
 def _check_kind(policy: Any) -> None:
     """Raise `InputError` unless `policy` is SB3's plain MLP."""
     name = type(policy).__name__
-    require(type(policy) is ActorCriticPolicy, f"Only an MlpPolicy of PPO or A2C can be taken over, and this is {name}.")
+    require(
+        type(policy) is ActorCriticPolicy, f"Only an MlpPolicy of PPO or A2C can be taken over, and this is {name}."
+    )
     require(not policy.use_sde, "A policy with state-dependent exploration (gSDE) has no counterpart here; train it "
         "with use_sde=False.")  # fmt: skip
     extractor = type(policy.pi_features_extractor)

@@ -385,7 +385,7 @@ def test_sizes_below_one_are_refused(make_run, name, sentence):
 
 
 def test_a_run_of_no_iterations_keeps_its_start(make_run):
-    with pytest.raises(InputError, match="num_iterations must be at least 0, not -1."):
+    with pytest.raises(InputError, match=r"num_iterations must be at least 0, not -1\."):
         make_run("negative", num_iterations=-1)
     run = make_run(num_iterations=0)
     start = run.algorithm.params.clone()
