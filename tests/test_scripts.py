@@ -414,7 +414,7 @@ def test_the_help_of_train_names_every_method_family_and_field(script, arguments
     monkeypatch.chdir(tmp_path)
     result = script("train", *arguments)
     assert (result.status, result.err) == (0, "")
-    options = set(re.findall(r"--[a-z.-]+", result.out))
+    options = set(re.findall(r"--[a-z0-9.-]+", result.out))
     env = {f"--env.{field.name.replace('_', '-')}" for field in dataclasses.fields(envs.point.PointConfig)}
     session = {"--device", "--num-threads", "--imports"}
     assert options >= names_of(TrainConfig, MLPConfig, MAMLConfig, TRPOConfig) | env | session | {
@@ -439,7 +439,7 @@ def test_the_help_of_the_others_names_every_option(script, name):
     result = script(name, "--help")
     assert (result.status, result.err) == (0, "")
     expected = {"--num-tasks", "--split", "--num-steps", "--seed", "--output", "--device", "--num-threads", "--imports"}
-    assert set(re.findall(r"--[a-z.-]+", result.out)) >= expected
+    assert set(re.findall(r"--[a-z0-9.-]+", result.out)) >= expected
     assert "run folder that train.py wrote" in plain(result.out)
 
 
