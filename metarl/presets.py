@@ -59,7 +59,7 @@ def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pret
     return Suite(
         about, config, inner, TRPOConfig(max_kl=0.02), {"pretrain_iterations": pretrain},
         {"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95}, trials(200, 100, 40),
-        {"reward_scale": 0.1, "lr": 3e-4, "finetune_lr": 1e-3},
+        {"reward_scale": 0.1, "finetune_lr": 1e-3},
         {"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"algorithm": PPO_ROUNDS}},
     )  # fmt: skip
 
