@@ -10,6 +10,7 @@ Importing this package registers the Gymnasium ids. It never imports `metarl`.
 from envs import bandit, gridworld, point, tabular
 from envs.core import SPLITS, Env, Reference, StepResult, Transition, task_generator
 from envs.errors import InputError
+from envs.informed import informed
 from envs.locomotion import ant, half_cheetah, rand_params
 from envs.registry import FAMILIES, Family, check_device, family, make, make_config, register
 from envs.structs import Struct
@@ -17,8 +18,8 @@ from envs.tasks import describe_task, load_tasks, save_tasks
 
 __all__ = [
     "DISTRIBUTION", "FAMILIES", "SPLITS", "Env", "Family", "InputError", "Reference", "StepResult", "Struct",
-    "Transition", "check_device", "describe_task", "family", "load_tasks", "make", "make_config", "register",
-    "save_tasks", "task_generator",
+    "Transition", "check_device", "describe_task", "family", "informed", "load_tasks", "make", "make_config",
+    "register", "save_tasks", "task_generator",
 ]  # fmt: skip
 
 DISTRIBUTION = "metarl-toolkit"

@@ -11,16 +11,18 @@ from torch import Generator, Tensor
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.structs import Struct
+from metarl.adapt import InnerConfig
+from metarl.baselines.ppo import SB3PPO, SB3PPOConfig
 from metarl.maml import MAML, MAMLConfig
 from metarl.metanet import MetaNet, MetaNetConfig
-from metarl.policy import MLPConfig, make_policy
+from metarl.policy import MLPConfig, MLPPolicy, make_policy
 from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
 from metarl.reptile import Reptile, ReptileConfig
 from metarl.rl2 import GRUConfig, GRUNetwork
 from metarl.rollout import Play, Trajectory
 from metarl.trial import make_network
 
-AlgorithmConfig = MAMLConfig | ReptileConfig | RecurrentPPOConfig
+AlgorithmConfig = MAMLConfig | ReptileConfig | RecurrentPPOConfig | SB3PPOConfig
 PolicyConfig = MLPConfig | GRUConfig | MetaNetConfig
 
 
@@ -53,7 +55,7 @@ class TrainConfig:
     seed: int = 0
     """Seed of parameters, tasks, actions and environments."""
     num_iterations: int = 50
-    """Meta-iterations."""
+    """Meta-iterations; with 0 the fresh policy is what is evaluated."""
     meta_batch_size: int = 20
     """Tasks in a meta-iteration (N)."""
     num_envs: int = 20
@@ -64,19 +66,31 @@ class TrainConfig:
     """Episodes per task and adaptation step in evaluation."""
     checkpoint_every: int = 10
     """Meta-iterations between checkpoints; one is always written at the end."""
+    init_sb3: str | None = None
+    """A .zip that Stable-Baselines3 saved: a model whose policy is the start, of a method that adapts by gradients."""
     policy: PolicyConfig = field(default_factory=MLPConfig)
     algorithm: AlgorithmConfig = field(default_factory=MAMLConfig)
 
     def __post_init__(self) -> None:
-        for name in (
-            "num_iterations", "meta_batch_size", "num_envs", "eval_num_tasks", "eval_num_envs", "checkpoint_every",
-        ):  # fmt: skip
+        require(self.num_iterations >= 0, f"num_iterations must be at least 0, not {self.num_iterations}.")
+        for name in ("meta_batch_size", "num_envs", "eval_num_tasks", "eval_num_envs", "checkpoint_every"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
         require(0 <= self.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {self.seed}.")
+        require(
+            self.init_sb3 is None or isinstance(self.algorithm, InnerConfig), "A model of Stable-Baselines3 can be the "
+            "start of a method that adapts by gradient steps only; leave --init-sb3 out, or choose maml or reptile.",
+        )  # fmt: skip
 
 
-def make_algorithm(config: TrainConfig, env: Env, generator: Generator) -> Algorithm:
-    """The method of a run, with fresh parameters. Raises `InputError` when it does not suit the environment."""
+def make_algorithm(config: TrainConfig, env: Env, generator: Generator, policy: MLPPolicy | None = None) -> Algorithm:
+    """The method of a run, with fresh parameters.
+
+    Args:
+        policy: of a method that adapts by gradient steps, instead of the one that the configuration describes.
+
+    Raises:
+        InputError: when the method does not suit the environment.
+    """
     if isinstance(config.algorithm, RecurrentPPOConfig):
         require(
             not isinstance(config.policy, MLPConfig), "PPO on trials trains a policy with a memory, so give it a "
@@ -90,7 +104,9 @@ def make_algorithm(config: TrainConfig, env: Env, generator: Generator) -> Algor
             f"{type(config.algorithm).__name__} adapts an MLPConfig by gradient steps, and a "
             f"{type(config.policy).__name__} adapts by its memory; train it with a RecurrentPPOConfig."
         )
-    policy = make_policy(env.observation_space, env.action_space, config.policy)
+    if isinstance(config.algorithm, SB3PPOConfig):
+        return SB3PPO(config.algorithm, env, config.policy, generator)
+    policy = policy or make_policy(env.observation_space, env.action_space, config.policy)
     if isinstance(config.algorithm, ReptileConfig):
         return Reptile(config.algorithm, env, policy, generator, config.num_iterations)
     return MAML(config.algorithm, env, policy, generator)

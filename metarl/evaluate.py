@@ -17,8 +17,8 @@ CHUNK_STEPS = 100_000
 """Tasks are evaluated in groups of about this many environment steps, to bound memory."""
 
 
-def _chunks(env: Env, task: Struct, num_envs: int) -> Iterator[Struct]:
-    size = max(1, CHUNK_STEPS // (num_envs * env.horizon))
+def _chunks(env: Env, task: Struct, num_envs: int, group: int | None = None) -> Iterator[Struct]:
+    size = group or max(1, CHUNK_STEPS // (num_envs * env.horizon))
     for start in range(0, len(task), size):
         yield task[start : start + size]
 
@@ -29,6 +29,7 @@ def adaptation_rewards(
     task: Struct,
     num_envs: int,
     progress: Callable[[float], None] = lambda fraction: None,
+    group: int | None = None,
 ) -> Tensor:
     """Rewards of each task in each stage of adaptation, averaged over episodes; their sum over time is the return.
 
@@ -36,12 +37,14 @@ def adaptation_rewards(
         play: such as an algorithm's `play(env, num_envs, generator, num_steps)`.
         task: N tasks.
         num_envs: episodes per task that `play` plays at once, or in a trial; they bound the size of a group.
+        progress: called with the part that is done, after each group of tasks.
+        group: tasks in a group, instead.
 
     Returns:
         [N, K, T] for K trajectories of T steps that `play` returns.
     """
     rows: list[Tensor] = []
-    for chunk in _chunks(env, task, num_envs):
+    for chunk in _chunks(env, task, num_envs, group):
         rows.extend(torch.stack([t.reward.mean(-1) for t in play(chunk, None)], 1))
         progress(len(rows) / len(task))
     return torch.stack(rows).cpu()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from envs.errors import InputError
+from metarl.baselines.ppo import SB3PPOConfig
 from metarl.config import AlgorithmConfig, PolicyConfig, TrainConfig, from_dict
 from metarl.maml import MAMLConfig
 from metarl.metanet import MetaNetConfig
@@ -29,6 +30,7 @@ class Suite:
     maml: dict[str, Any] = field(default_factory=dict)  # fields of MAMLConfig
     trial: dict[str, Any] = field(default_factory=dict)  # fields of RecurrentPPOConfig
     trials: dict[str, Any] = field(default_factory=dict)  # fields of TrainConfig where a policy has a memory
+    ppo: dict[str, Any] = field(default_factory=dict)  # fields of SB3PPOConfig
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What single methods have otherwise, by name and nested as in config.json."""
 
@@ -40,6 +42,8 @@ class Method:
     about: str
     make: Callable[[Suite], AlgorithmConfig]
     policy: PolicyConfig | None = None  # where it is not the suite's
+    train: Callable[[Suite], dict[str, Any]] = lambda suite: {}
+    """Fields of TrainConfig that are not the suite's, either."""
 
 
 PPO_ROUNDS = {"inner_loss": "ppo", "inner_optimizer": "adam", "inner_lr": 3e-3, "inner_epochs": 10}
@@ -55,8 +59,18 @@ def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pret
     return Suite(
         about, config, inner, TRPOConfig(max_kl=0.02), {"pretrain_iterations": pretrain},
         {"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95}, trials(200, 100, 40),
+        {"reward_scale": 0.1, "finetune_lr": 1e-3},
         {"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"algorithm": PPO_ROUNDS}},
     )  # fmt: skip
+
+
+def all_tasks(suite: Suite) -> dict[str, Any]:
+    """As many episodes as MAML collects, which has a second round of them but in the iterations without inner steps.
+
+    Each task is fine-tuned alone, which takes its time: so there are few of them.
+    """
+    rounds = 2 * suite.config.num_iterations - suite.maml.get("pretrain_iterations", 0)
+    return {"num_iterations": rounds, "eval_num_tasks": 40}
 
 
 def outer_lr(value: float) -> dict[str, Any]:
@@ -84,6 +98,7 @@ def bandits(env_preset: str, meta_batch_size: int) -> Suite:
         {"inner_lr": 1.0, "gamma": 0.0},
         trial={"gae_lambda": 0.9, "entropy_coef": 0.02},
         trials=trials(120, 1000, 10_000) if pulls == "10" else trials(220, 256, 10_000),
+        ppo={"gamma": 0.0},
         methods={
             "maml-ppo": outer_lr(1e-2),
             "promp": outer_lr(1e-2),
@@ -103,6 +118,7 @@ SUITES = {
         {},
         trial={"num_episodes": 3, "gae_lambda": 0.95, "gamma": 0.99},
         trials=trials(100, 100, 1000),
+        ppo={"reward_scale": 0.1, "finetune_lr": 1e-2},
         methods={
             "maml-ppo": outer_lr(3e-3),
             "promp": outer_lr(3e-3),
@@ -187,6 +203,19 @@ METHODS = {
     "rl2": Method(
         "RL², a GRU trained by PPO on trials (Duan et al. 2016)", lambda s: RecurrentPPOConfig(**s.trial), GRUConfig()
     ),
+    "sb3-ppo": Method(
+        "no meta-learning: SB3's PPO on all tasks at once, fine-tuned by PPO on each",
+        lambda s: SB3PPOConfig(**s.ppo),
+        train=all_tasks,
+    ),
+    "sb3-ppo-informed": Method(
+        "the same, told the task: an oracle", lambda s: SB3PPOConfig(informed=True, **s.ppo), train=all_tasks
+    ),
+    "sb3-ppo-scratch": Method(
+        "SB3's PPO from scratch on each task: no meta-training at all",
+        lambda s: SB3PPOConfig(**s.ppo),
+        train=lambda s: {**all_tasks(s), "num_iterations": 0},
+    ),
 }
 PRESETS = tuple(f"{method}-{suite}" for method in METHODS for suite in SUITES)
 
@@ -200,10 +229,9 @@ def preset(name: str) -> TrainConfig:
             f"Unknown preset {name!r}.{hint} A preset is METHOD-FAMILY, with a method of {', '.join(METHODS)} "
             f"and a family of {', '.join(SUITES)}."
         )
-    family = next(key for key in SUITES if name.endswith(f"-{key}"))
-    method, suite = name.removesuffix(f"-{family}"), SUITES[family]
-    policy, algorithm = METHODS[method].policy, METHODS[method].make(suite)
-    config = replace(suite.config, algorithm=algorithm)
+    method, family = next((m, f) for m in METHODS for f in SUITES if name == f"{m}-{f}")
+    suite, policy = SUITES[family], METHODS[method].policy
+    config = replace(suite.config, algorithm=METHODS[method].make(suite), **METHODS[method].train(suite))
     if policy is not None:
         init_std = suite.config.policy.init_std
         config = from_dict(replace(config, policy=replace(policy, init_std=init_std)), suite.trials)

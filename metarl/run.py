@@ -26,10 +26,15 @@ from envs.core import Env
 from envs.errors import InputError, require
 from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
 from metarl.files import write_atomically
+from metarl.policy import MLPPolicy
 
 
 class Run:
     """A run folder and the objects that its configuration describes.
+
+    Args:
+        policy: of a method that adapts by gradient steps, instead of the one that the configuration describes; its
+            parameters are the start. The checkpoint keeps them.
 
     Attributes:
         path: the folder.
@@ -39,12 +44,15 @@ class Run:
         iteration: meta-iterations done.  env_steps, seconds: environment steps and training time spent on them.
     """
 
-    def __init__(self, path: Path, preset: str, config: TrainConfig, env_config: Any, device: str = "cpu") -> None:
+    def __init__(
+        self, path: Path, preset: str, config: TrainConfig, env_config: Any, device: str = "cpu",
+        policy: MLPPolicy | None = None,
+    ) -> None:  # fmt: skip
         self.path, self.preset, self.config, self.env_config = path, preset, config, env_config
         self.device = envs.check_device(device)
         self.env: Env = envs.family(config.env).env_class(env_config, self.device)
         self.generator = Generator(self.device).manual_seed(config.seed)
-        self.algorithm = make_algorithm(config, self.env, self.generator)
+        self.algorithm = make_algorithm(config, self.env, self.generator, policy)
         self.iteration, self.env_steps, self.seconds = 0, 0, 0.0
 
     @property
@@ -112,6 +120,11 @@ class Run:
         run = cls(path, preset, config, change_env(env_config), device)
         if (path / "checkpoint.pt").exists():
             run._load_checkpoint()
+        else:
+            require(
+                config.init_sb3 is None, f"{path} was stopped before it had taken {config.init_sb3} over; start anew "
+                "in another --run-dir.",
+            )  # fmt: skip
         return run
 
     def state_dict(self) -> dict[str, Any]:

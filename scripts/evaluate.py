@@ -16,6 +16,7 @@ from torch import Generator
 
 import envs
 from envs.errors import require
+from metarl.baselines.ppo import SB3PPO
 from metarl.cli import Session, run_main
 from metarl.evaluate import adaptation_rewards, reference_rewards, stage_names, summarize
 from metarl.files import write_atomically
@@ -69,8 +70,9 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{len(task)} tasks", total=1.0)
         play = algorithm.play(run.env, num_envs, generator, num_steps)
+        group = 1 if isinstance(algorithm, SB3PPO) else None  # it takes seconds a task: progress after each
         rewards = adaptation_rewards(
-            run.env, play, task, num_envs * num_episodes, lambda done: progress.update(bar, completed=done)
+            run.env, play, task, num_envs * num_episodes, lambda done: progress.update(bar, completed=done), group
         )
     diverged = int((~rewards.isfinite()).any((1, 2)).sum())
     if diverged:

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import tyro
 
 import envs
-from envs.errors import InputError
+from envs.errors import InputError, require
+from metarl.baselines.ppo import check_sb3
 from metarl.cli import Session, option, run_main
 from metarl.config import TrainConfig
 from metarl.presets import METHODS, PRESETS, SUITES, preset
@@ -88,14 +89,33 @@ def new_run(name: str, arguments: list[str]) -> Run:
         args=arguments,
         config=(tyro.conf.AvoidSubcommands,),
     )
-    run = Run(args.run_dir, name, args.train, args.session.choose_engine(args.env), args.session.apply())
+    train_config, policy = args.train, None
+    if train_config.init_sb3 is not None:
+        require(
+            train_config.policy == config.policy, f"The policy is that of {train_config.init_sb3}; leave out the "
+            "options of a policy, such as --hidden-sizes.",
+        )  # fmt: skip
+        check_sb3()
+        from metarl.baselines.sb3 import check_spaces, load_sb3
+
+        policy = load_sb3(train_config.init_sb3)
+        train_config = dataclasses.replace(train_config, policy=policy.config)
+    run = Run(args.run_dir, name, train_config, args.session.choose_engine(args.env), args.session.apply(), policy)
+    if policy is not None:
+        check_spaces(policy, run.env, f"The model {train_config.init_sb3}")
     run.create()
+    if policy is not None or train_config.num_iterations == 0:
+        run.save()
     return run
 
 
 def main(arguments: list[str]) -> int:
     if any(argument.split("=")[0] == "--resume" for argument in arguments):
         run = resumed_run(arguments)
+        if run.iteration >= run.config.num_iterations:
+            done = f"{run.path} has done its {run.iteration} iterations already"
+            print(f"{done}; --num-iterations K trains it for longer.")
+            return 0
     elif arguments and not arguments[0].startswith("-"):
         run = new_run(arguments[0], arguments[1:])
     elif "--help" in arguments or "-h" in arguments:
@@ -105,9 +125,6 @@ def main(arguments: list[str]) -> int:
     where = shlex.quote(str(run.path))
     if imports := option(arguments, "--imports"):
         where += f" --imports {shlex.quote(imports)}"
-    if run.iteration >= run.config.num_iterations:
-        print(f"{run.path} has done its {run.iteration} iterations already; --num-iterations K trains it for longer.")
-        return 0
     stopped_by = train(run)
     done = f"{run.iteration} of {run.config.num_iterations} iterations"
     print(f"{run.path}: {done}, {run.env_steps:,} environment steps, {run.seconds:.0f} s of training.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-INTERFACE = {"envs", "envs.core", "envs.structs", "envs.errors", "envs.registry", "envs.tasks"}
+INTERFACE = {"envs", "envs.core", "envs.structs", "envs.errors", "envs.proxy", "envs.registry", "envs.tasks"}
 SOURCES = sorted(path for package in ("envs", "metarl") for path in (ROOT / package).rglob("*.py"))
 
 
@@ -45,7 +45,8 @@ def test_imports_follow_the_architecture(path):
     else:
         tree = ast.parse(path.read_text())
         from_envs = {name for name in imported(path.read_text()) if name.split(".")[0] == "envs"}
-        assert from_envs <= INTERFACE
+        adapter = {"envs.adapters.sb3"} if path.parent.name == "baselines" else set()
+        assert from_envs <= INTERFACE | adapter
         for node in ast.walk(tree):  # `from envs import point` would reach a family through the package
             if isinstance(node, ast.ImportFrom) and node.module == "envs":
                 assert not {f"envs.{a.name}" for a in node.names} & (submodules("envs") - INTERFACE)
@@ -76,6 +77,15 @@ print([name for name in heavy if name in sys.modules])
     assert run(code).strip() == "[]"
 
 
+def test_importing_metarl_loads_no_heavy_library():
+    code = """
+import sys, metarl.presets, metarl.run, metarl.baselines.ppo
+heavy = ["stable_baselines3", "mujoco", "mujoco_warp", "warp", "moviepy", "tensorboard", "matplotlib"]
+print([name for name in heavy if name in sys.modules])
+"""
+    assert run(code).strip() == "[]"
+
+
 def test_without_stable_baselines3_its_adapter_names_the_extra():
     code = """
 import sys
@@ -83,6 +93,19 @@ sys.modules["stable_baselines3"] = None
 try:
     import envs.adapters.sb3
 except ImportError as error:
+    print(error)
+"""
+    assert run(code).strip() == "Stable-Baselines3 is missing here; install metarl-toolkit[sb3]."
+    assert run(code.replace("envs.adapters.sb3", "metarl.baselines.sb3")) == run(code)
+    code = """
+import sys
+sys.modules["stable_baselines3"] = None
+from metarl.presets import preset
+from metarl.run import Run
+import envs
+try:
+    Run("unused", "sb3-ppo-point", preset("sb3-ppo-point"), envs.make_config("point"))
+except envs.InputError as error:
     print(error)
 """
     assert run(code).strip() == "Stable-Baselines3 is missing here; install metarl-toolkit[sb3]."

@@ -251,7 +251,7 @@ BAD_INPUT = {
     "no number": ([*NEW, "--num-iterations", "many"], "Error parsing --num-iterations"),
     "no tasks": ([*NEW, "--meta-batch-size", 0], "meta_batch_size must be at least 1, not 0."),
     "no episodes": ([*NEW, "--num-envs", 0], "num_envs must be at least 1, not 0."),
-    "no iterations": ([*NEW, "--num-iterations", 0], "num_iterations must be at least 1, not 0."),
+    "no iterations": ([*NEW, "--num-iterations", -1], "num_iterations must be at least 0, not -1."),
     "no checkpoints": ([*NEW, "--checkpoint-every", 0], "checkpoint_every must be at least 1, not 0."),
     "negative learning rate": ([*NEW, "--inner-lr", -1], "inner_lr must be a number of at least 0, not -1.0."),
     "learning rate nan": ([*NEW, "--inner-lr", "nan"], "inner_lr must be a number of at least 0, not nan."),
@@ -286,7 +286,7 @@ BAD_INPUT = {
     "resume nothing": (["train", "--resume", "none"], "There is no run folder none."),
     "resume no run": (["train", "--resume", "empty"], "empty is not a run folder: it holds no config.json."),
     "resume with other fields": (["train", "--resume", "trained", "--seed", 1], "Unrecognized options: --seed"),
-    "resume to zero": (["train", "--resume", "trained", "--num-iterations", 0], "num_iterations must be at least 1"),
+    "resume to less": (["train", "--resume", "trained", "--num-iterations", -1], "num_iterations must be at least 0"),
     "resume a truncated checkpoint": (["train", "--resume", "cut"],
         "cut/checkpoint.pt is truncated or not a checkpoint"),
     "evaluate what": (["evaluate"], "Required options", "run"),
@@ -414,7 +414,7 @@ def test_the_help_of_train_names_every_method_family_and_field(script, arguments
     monkeypatch.chdir(tmp_path)
     result = script("train", *arguments)
     assert (result.status, result.err) == (0, "")
-    options = set(re.findall(r"--[a-z.-]+", result.out))
+    options = set(re.findall(r"--[a-z0-9.-]+", result.out))
     env = {f"--env.{field.name.replace('_', '-')}" for field in dataclasses.fields(envs.point.PointConfig)}
     session = {"--device", "--num-threads", "--imports"}
     assert options >= names_of(TrainConfig, MLPConfig, MAMLConfig, TRPOConfig) | env | session | {
@@ -439,7 +439,7 @@ def test_the_help_of_the_others_names_every_option(script, name):
     result = script(name, "--help")
     assert (result.status, result.err) == (0, "")
     expected = {"--num-tasks", "--split", "--num-steps", "--seed", "--output", "--device", "--num-threads", "--imports"}
-    assert set(re.findall(r"--[a-z.-]+", result.out)) >= expected
+    assert set(re.findall(r"--[a-z0-9.-]+", result.out)) >= expected
     assert "run folder that train.py wrote" in plain(result.out)
 
 

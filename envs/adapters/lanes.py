@@ -62,8 +62,11 @@ class Lanes:
         require(isinstance(tasks, (list, tuple)), f"tasks must be a list of dicts, not {tasks!r}.")
         count = self.num_envs
         require(len(tasks) == count, f"There must be one task for each of the {count} lanes, not {len(tasks)} in all.")
-        batch = self.env.task_from_dicts(tasks)
-        self.rows, self.batch = [batch[i : i + 1] for i in range(count)], None
+        self.assign(self.env.task_from_dicts(tasks))
+
+    def assign(self, task: Struct) -> None:
+        """`set_tasks` with the environment's own Struct, [N] for N lanes."""
+        self.rows, self.batch = [task[i : i + 1] for i in range(self.num_envs)], task
         self.assigned[:] = True
 
     def set_task(self, lane: int, task: Mapping[str, Any]) -> None:

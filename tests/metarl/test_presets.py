@@ -10,6 +10,7 @@ import pytest
 
 import envs
 from envs import InputError
+from metarl.baselines.ppo import SB3PPO, SB3PPOConfig
 from metarl.config import from_dict, to_dict
 from metarl.evaluate import adaptation_rewards
 from metarl.maml import MAML
@@ -64,7 +65,10 @@ def test_methods_are_what_their_names_say(tmp_path):
     made = {name: small(f"{name}-point", tmp_path).algorithm for name in METHODS}
     kinds = {name: type(algorithm) for name, algorithm in made.items()}
     trials = {"metanet": RecurrentPPO, "rl2": RecurrentPPO}
-    assert kinds == {**dict.fromkeys(METHODS, MAML), "reptile": Reptile, **trials}
+    baselines = dict.fromkeys(("sb3-ppo", "sb3-ppo-informed", "sb3-ppo-scratch"), SB3PPO)
+    assert kinds == {**dict.fromkeys(METHODS, MAML), "reptile": Reptile, **trials, **baselines}
+    assert [name for name in baselines if made[name].config.informed] == ["sb3-ppo-informed"]
+    assert [name for name in METHODS if preset(f"{name}-point").num_iterations == 0] == ["sb3-ppo-scratch"]
     assert isinstance(made["metanet"].network, MetaNet) and isinstance(made["rl2"].network, GRUNetwork)
     steps = {name: type(a.optimizer) for name, a in made.items() if isinstance(a, MAML)}
     assert {name for name, step in steps.items() if step is TRPO} == {"maml", "fomaml", "meta-sgd"}
@@ -80,7 +84,7 @@ def test_a_preset_is_its_method_with_what_its_family_asks():
         for key, suite in SUITES.items():
             config = preset(f"{method}-{key}")
             assert (config.env, config.env_preset) == (suite.config.env, suite.config.env_preset)
-            asked = suite.trial if isinstance(config.algorithm, RecurrentPPOConfig) else suite.inner
+            asked = {RecurrentPPOConfig: suite.trial, SB3PPOConfig: suite.ppo}.get(type(config.algorithm), suite.inner)
             own = suite.methods.get(method, {}).get("algorithm", {})
             asked = {name: own.get(name, value) for name, value in asked.items()}
             assert {name: getattr(config.algorithm, name) for name in asked} == asked
@@ -102,13 +106,14 @@ def test_a_family_whose_name_goes_on_is_another_family():
 
 
 def env_steps(config):
-    rounds = config.algorithm.num_inner_steps + (not isinstance(config.algorithm, ReptileConfig))
+    rounds = getattr(config.algorithm, "num_inner_steps", 0) + (not isinstance(config.algorithm, ReptileConfig))
     return config.num_iterations * config.meta_batch_size * config.num_envs * rounds
 
 
 @pytest.mark.parametrize("family", ["point", "bandit", "bandit-100", "tabular-mdp", "gridworld"])
 def test_methods_of_a_family_see_as_many_steps(family):
-    steps = [env_steps(preset(f"{name}-{family}")) for name, method in METHODS.items() if method.policy is None]
+    names = [name for name, method in METHODS.items() if method.policy is None and name != "sb3-ppo-scratch"]
+    steps = [env_steps(preset(f"{name}-{family}")) for name in names]
     assert max(steps) <= 1.03 * min(steps)
 
 

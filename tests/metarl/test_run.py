@@ -67,8 +67,8 @@ def test_a_number_of_iterations_replaces_the_configured_one(make_run):
     run = make_run(num_iterations=6)
     assert Run.open(run.path).config.num_iterations == 6
     assert Run.open(run.path, num_iterations=9).config.num_iterations == 9
-    with pytest.raises(InputError, match="num_iterations must be at least 1, not 0"):
-        Run.open(run.path, num_iterations=0)
+    with pytest.raises(InputError, match="num_iterations must be at least 0, not -1"):
+        Run.open(run.path, num_iterations=-1)
 
 
 def test_a_folder_that_holds_a_run_is_not_taken(make_run, files, sentence):

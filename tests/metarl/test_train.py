@@ -377,11 +377,20 @@ def test_signals_are_left_alone_outside(capsys):
 # --- Settings ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["num_iterations", "meta_batch_size", "num_envs", "eval_num_envs", "checkpoint_every"])
+@pytest.mark.parametrize("name", ["meta_batch_size", "num_envs", "eval_num_envs", "checkpoint_every"])
 def test_sizes_below_one_are_refused(make_run, name, sentence):
     with pytest.raises(InputError) as error:
         make_run(**{name: 0})
     assert sentence(error) == f"{name} must be at least 1, not 0."
+
+
+def test_a_run_of_no_iterations_keeps_its_start(make_run):
+    with pytest.raises(InputError, match=r"num_iterations must be at least 0, not -1\."):
+        make_run("negative", num_iterations=-1)
+    run = make_run(num_iterations=0)
+    start = run.algorithm.params.clone()
+    assert train(run, quiet=True) is None
+    assert run.iteration == 0 and torch.equal(run.algorithm.params, start)
 
 
 def test_more_inner_steps_give_more_returns(make_run, tmp_path):

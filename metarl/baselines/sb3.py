@@ -1,0 +1,220 @@
+"""Policies from and to Stable-Baselines3.
+
+model = to_sb3("runs/maml", make_sb3("point", 8, tasks=[task] * 8))      # a meta-learned start, for PPO to go on with
+policy = from_sb3(model)                                                 # and a model's policy, for our inner loops
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Generator, Tensor, nn
+
+from envs.core import Env
+from envs.errors import InputError, require
+from metarl.policy import Head, MLPConfig, MLPPolicy, make_policy
+from metarl.run import Run
+
+try:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import CallbackList
+    from stable_baselines3.common.logger import Logger
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+except ImportError as error:
+    raise ImportError("Stable-Baselines3 is missing here; install metarl-toolkit[sb3].") from error
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+class ModelPolicy(MLPPolicy):
+    """An `MLPPolicy` whose fresh parameters are those of a model: `init` returns `start` [P]."""
+
+    def __init__(
+        self, observation_space: spaces.Box, action_space: spaces.Space, config: MLPConfig, start: Tensor
+    ) -> None:
+        super().__init__(observation_space, action_space, config)
+        self.observation_space, self.action_space, self.start = observation_space, action_space, start
+
+    def init(self, generator: Generator) -> Tensor:
+        """The model's parameters, whatever the generator."""
+        return self.start.to(generator.device, copy=True)
+
+
+def make_ppo(env: Any, policy: MLPConfig, **options: Any) -> PPO:
+    """SB3's PPO on `env` with fresh networks for policy and value, both of these hidden layers."""
+    architecture = {
+        "net_arch": list(policy.hidden_sizes),
+        "activation_fn": ACTIVATIONS[policy.activation],
+        "log_std_init": math.log(policy.init_std),
+    }
+    return PPO("MlpPolicy", env, policy_kwargs=architecture, **options)
+
+
+def collect_round(model: PPO) -> None:
+    """Fill the model's rollout buffer, from the starts of fresh episodes on. `model.train()` learns from it."""
+    model.set_logger(Logger(None, []))  # by default SB3 makes a folder for each
+    model.learn(0)  # resets the environments and prepares what `collect_rollouts` needs
+    callback = CallbackList([])
+    callback.init_callback(model)
+    assert model.env is not None
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+
+
+def to_sb3(run_dir: str | Path, env: Any, **options: Any) -> PPO:
+    """What a run has learned, as the start of SB3's PPO: the same outputs for the same observation.
+
+    Args:
+        run_dir: folder of a run of the MAML family or Reptile, or of an sb3-ppo run, whose value network comes along.
+            The value network of the others is fresh.
+        env: what PPO shall learn on, such as a `TaskVecEnv` or any Gymnasium or SB3 environment with observations of
+            the same shape and the same actions. An informed run wants `TaskVecEnv(envs.informed(...), ...)`.
+        **options: of `PPO`, such as `n_steps=100, learning_rate=1e-3`.
+
+    Raises:
+        InputError: for a run of another kind, and for an environment of other spaces.
+    """
+    made = hasattr(env, "observation_space") and not isinstance(env, Env)
+    require(made, "The environment must be one of Gymnasium or SB3, such as TaskVecEnv(env, num_envs).")
+    run = Run.open(Path(run_dir))
+    parameters = getattr(run.algorithm, "parameters", None)
+    if parameters is not None:  # an SB3PPO
+        check_spaces(run.algorithm.seen(run.env), env, f"The run {run_dir}")  # type: ignore[attr-defined]
+        assert isinstance(run.config.policy, MLPConfig)
+        model = make_ppo(env, run.config.policy, **options)
+        model.policy.load_state_dict(parameters["policy"])
+        return model
+    policy = getattr(run.algorithm, "policy", None)
+    if not isinstance(policy, MLPPolicy):
+        raise InputError(f"{run_dir} holds a policy with a memory, and SB3's PPO has none; choose a run with an MLP.")
+    check_spaces(run.env, env, f"The run {run_dir}")
+    return policy_to_sb3(policy, run.algorithm.eval_params, env, **options)  # type: ignore[attr-defined]
+
+
+def policy_to_sb3(policy: MLPPolicy, params: Tensor, env: Any, **options: Any) -> PPO:
+    """The same for a policy with parameters [P] at hand, such as those after some steps on a task."""
+    require(params.shape == (policy.num_parameters,), f"One set of {policy.num_parameters} parameters is needed here, "
+        f"not {tuple(params.shape)}.")  # fmt: skip
+    head, size = Head(env.action_space), math.prod(env.observation_space.shape)
+    fits = (size, head.num_outputs, head.num_free) == (policy.sizes[0], policy.head.num_outputs, policy.head.num_free)
+    require(fits, f"The policy reads {policy.sizes[0]} numbers and has {policy.head.num_outputs} outputs, which does "
+        f"not fit an environment with {size} numbers and the actions {_line(env.action_space)}.")  # fmt: skip
+    model = make_ppo(env, policy.config, **options)
+    layers, free = policy.unflatten(params.detach().unsqueeze(0))
+    with torch.no_grad():
+        for linear, layer in zip(_linears(model.policy), layers, strict=True):
+            linear.weight.copy_(layer[0, :, :-1])
+            linear.bias.copy_(layer[0, :, -1])
+        if policy.head.num_free:
+            model.policy.log_std.copy_(free[0])
+    return model
+
+
+def from_sb3(model: Any) -> ModelPolicy:
+    """The policy of an SB3 on-policy model (PPO, A2C) as an `MLPPolicy` that starts with its parameters.
+
+    So it can be meta-trained, as in `MAML(config, env, from_sb3(model), generator)`, or adapted by `sgd_adapt`. Our
+    policies read raw observations; that a wrapper of one's own changed those of the model cannot be seen here.
+
+    Args:
+        model: an `OnPolicyAlgorithm`, or its policy.
+
+    Raises:
+        InputError: for a model that is no plain MLP on vectors with tanh or ReLU, or wants normalized observations.
+    """
+    policy = model.policy if isinstance(model, OnPolicyAlgorithm) else model
+    _check_kind(policy)
+    if isinstance(model, OnPolicyAlgorithm):
+        _check_raw(model)
+    linears = _linears(policy)
+    names = {kind: name for name, kind in ACTIVATIONS.items()}
+    log_std = policy.log_std.detach().cpu() if isinstance(policy.action_space, spaces.Box) else torch.zeros(0)
+    config = MLPConfig(
+        tuple(linear.out_features for linear in linears[:-1]),
+        names[policy.activation_fn],
+        float(log_std.mean().exp()) if len(log_std) else 1.0,
+    )
+    observations: Any = policy.observation_space
+    make_policy(observations, policy.action_space, config)  # which refuses other spaces
+    with torch.no_grad():
+        layers = [torch.cat([linear.weight, linear.bias[:, None]], 1).flatten().cpu() for linear in linears]
+    return ModelPolicy(observations, policy.action_space, config, torch.cat([*layers, log_std]))
+
+
+def load_sb3(path: str | Path) -> ModelPolicy:
+    """`from_sb3` of a file that `model.save` wrote. It is a pickle: load only what you trust.
+
+    Raises:
+        InputError: when there is no such file, or it is no model that `from_sb3` takes.
+    """
+    require(Path(path).is_file(), f"There is no file {path}; name a .zip that an SB3 model wrote with save().")
+    try:
+        model = PPO.load(path, device="cpu")
+    except Exception:  # a foreign or damaged file can make the unpickler and the constructor raise almost anything
+        raise InputError(
+            f"{path} is not a model of an on-policy algorithm that SB3 saved, such as PPO or A2C."
+        ) from None
+    return from_sb3(model)
+
+
+def _check_kind(policy: Any) -> None:
+    """Raise `InputError` unless `policy` is SB3's plain MLP."""
+    name = type(policy).__name__
+    require(
+        type(policy) is ActorCriticPolicy, f"Only an MlpPolicy of PPO or A2C can be taken over, and this is {name}."
+    )
+    require(not policy.use_sde, "A policy with state-dependent exploration (gSDE) has no counterpart here; train it "
+        "with use_sde=False.")  # fmt: skip
+    extractor = type(policy.pi_features_extractor)
+    require(extractor is FlattenExtractor, f"Only a policy that reads its observations as they are can be taken over, "
+        f"and this one has {extractor.__name__}.")  # fmt: skip
+    networks = type(policy.mlp_extractor)
+    require(networks is MlpExtractor, f"Only SB3's own fully connected layers can be taken over, and these are "
+        f"{networks.__name__}.")  # fmt: skip
+    known = policy.activation_fn in ACTIVATIONS.values()
+    require(known, f"Only tanh and ReLU have counterparts here, not {policy.activation_fn.__name__}.")
+
+
+def _check_raw(model: OnPolicyAlgorithm) -> None:
+    """Raise `InputError` when the model's observations went through VecNormalize, as far as that can be seen.
+
+    A saved model does not keep the wrapper, but the last observation before it.
+    """
+    wrapper = model.get_vec_normalize_env()
+    normalized = model._last_original_obs is not None if wrapper is None else wrapper.norm_obs
+    require(not normalized, "The model was trained on what VecNormalize made of the observations, and here they come "
+        "raw; train it without that wrapper.")  # fmt: skip
+
+
+def check_spaces(learned: Any, env: Any, name: str) -> None:
+    """Raise `InputError` unless `env` has observations of the shape and the actions of what was learned on.
+
+    Bounds of observations do not count, since nothing here scales by them.
+    """
+    there, here = learned.observation_space.shape, env.observation_space.shape
+    require(
+        isinstance(env.observation_space, spaces.Box) and there == here, f"{name} reads observations of the shape "
+        f"{there}, and those of the environment are {_line(env.observation_space)}; choose one with equal spaces.",
+    )  # fmt: skip
+    a, b = learned.action_space, env.action_space
+    if isinstance(a, spaces.Box) and isinstance(b, spaces.Box):
+        equal = a.shape == b.shape and np.allclose(a.low, b.low) and np.allclose(a.high, b.high)
+    else:
+        equal = a == b
+    require(equal, f"{name} has the actions {_line(a)}, and the environment {_line(b)}; choose one with equal spaces.")
+
+
+def _line(space: spaces.Space) -> str:
+    return " ".join(str(space).split())
+
+
+def _linears(policy: ActorCriticPolicy) -> list[nn.Linear]:
+    """The layers from observation to action."""
+    hidden = [module for module in policy.mlp_extractor.policy_net if isinstance(module, nn.Linear)]
+    return [*hidden, policy.action_net]  # type: ignore[list-item]
