@@ -33,7 +33,7 @@ class Diagnose:
     run_dir: Annotated[Path, tyro.conf.Positional]
     """The run folder that train.py wrote."""
     num_tasks: int | None = None
-    """Tasks to play; by default about 64,000 environment steps' worth for each stage."""
+    """Tasks to play; by default about 128,000 environment steps' worth for each stage."""
     num_envs: int | None = None
     """Episodes per task and step; by default as many as in training, on which the noise of inner gradients depends."""
     num_steps: int | None = None
