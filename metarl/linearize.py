@@ -76,7 +76,7 @@ class MLPLinearization(Linearization):
         for layer in self.layers[:-1]:
             n, units, _ = layer.shape
             x = obs.new_empty(n, units + 1, self.x[-1].shape[-1])
-            x[:, -1] = 1
+            x[:, -1].fill_(1)
             y = policy.activation(torch.bmm(layer, self.x[-1], out=x[:, :-1]), inplace=True)
             self.x.append(x)
             self.slope.append(policy.activation_slope(y))

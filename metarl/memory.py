@@ -168,7 +168,8 @@ class Memory(nn.Module):
         value = torch.cat([entries.value * valid, valid.expand(*entries.value.shape[:3], 1)], -1).unsqueeze(3)
         if self.num_classes == 1:
             return value
-        return functional.one_hot(entries.kind, self.num_classes).to(value.dtype)[:, :, None, :, None] * value
+        own = entries.kind.unsqueeze(-1) == torch.arange(self.num_classes, device=value.device)
+        return own.to(value.dtype)[:, :, None, :, None] * value
 
     def _attend(self, query: Tensor, entries: Entries) -> Tensor:
         """Sums over all earlier entries at once, [B, T, C, H, V + 1]."""

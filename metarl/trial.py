@@ -67,7 +67,7 @@ class TrialNetwork(nn.Module):
     def one_hot(self, action: Tensor) -> Tensor:
         """Actions as vectors of A numbers, as the environment takes them: within the bounds of its actions."""
         if self.discrete:
-            return nn.functional.one_hot(action, self.action_size).float()
+            return (action.unsqueeze(-1) == torch.arange(self.action_size, device=action.device)).float()
         return action.clamp(*self.bounds.to(action))
 
     def check_length(self, num_steps: int) -> None:

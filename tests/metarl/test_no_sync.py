@@ -1,0 +1,88 @@
+"""Rollouts and inner steps read nothing back from the device: no operation here would make the host wait for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Generator
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import envs
+from metarl.config import make_algorithm
+from metarl.presets import preset
+from metarl.rollout import rollout
+
+WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero"}
+LOADING = {"aten::lift_fresh"}  # a tensor made from numbers in Python, which would have to be sent to the device
+INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+
+
+class Waits(TorchDispatchMode):
+    """Notes operations whose result's size or value the host must know, and those that send numbers to the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name
+        by_mask = name in INDEXING and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+        if name in WAITING | LOADING or by_mask:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "work",
+    [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: float(x[0]), lambda x: bool((x > 0).all()),
+     lambda x: x.nonzero(), lambda x: x + torch.tensor([1.0, 2.0, 3.0])],
+)  # fmt: skip
+def test_the_watch_sees_what_waits(work):
+    with Waits() as waits:
+        work(torch.tensor([1.0, -1.0, 2.0]))
+    assert len(waits.found) > 1  # the argument's own, and what the work adds
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["maml-point", "reptile-gridworld", "promp-bandit", "maml-tabular-mdp", "metanet-gridworld", "metanet-point",
+     "metanet-bandit", "rl2-tabular-mdp"],
+)  # fmt: skip
+def test_collecting_reads_nothing_back(name):
+    config = preset(name)
+    env, generator = envs.make(config.env, config.env_preset, horizon=5), Generator().manual_seed(0)
+    algorithm = make_algorithm(config, env, generator)
+    task = env.sample_tasks(3, generator)
+    with Waits() as waits:
+        trajectories = algorithm.collect(env, task, 2, generator)
+    assert waits.found == [] and trajectories[0].reward.shape[:1] == (3,)
+
+
+@pytest.mark.parametrize("memory", ["full", "ring", "linear", "delta"])
+def test_no_memory_reads_back(memory):
+    config = preset("metanet-gridworld")
+    config = replace(config, policy=replace(config.policy, memory=memory, hidden_size=8))
+    env, generator = envs.make("gridworld", config.env_preset, horizon=5), Generator().manual_seed(0)
+    algorithm = make_algorithm(config, env, generator)
+    with Waits() as waits:
+        algorithm.collect(env, env.sample_tasks(2, generator), 1, generator)
+    assert waits.found == []
+
+
+@pytest.mark.parametrize(
+    "family", [family for family in envs.FAMILIES if not hasattr(envs.make_config(family), "engine")]
+)
+def test_environments_read_nothing_back(family):
+    env, generator = envs.make(family), Generator().manual_seed(0)
+    task = env.sample_tasks(2, generator)
+
+    def act(inputs, state, memory):
+        return memory, memory
+
+    state, _ = env.reset(task, 3, generator)
+    action = env.random_actions(task, state, None, generator)
+    with Waits() as waits:
+        rollout(env, act, task, 3, generator, 2, memory=action)
+    assert waits.found == []
