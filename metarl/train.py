@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import nullcontext, suppress
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,10 +143,11 @@ def train(run: Run, quiet: bool = False) -> int | None:
     run.trim_metrics()
     main = distributed.is_main()
     quiet = quiet or not main
+    events: Any = SummaryWriter(str(run.path), purge_step=run.iteration + 1) if main else nullcontext()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         StopSignals() as stop,
-        SummaryWriter(str(run.path), purge_step=run.iteration + 1) if main else nullcontext() as writer,
+        events as writer,
         Progress(*columns, disable=quiet or not sys.stdout.isatty()) as progress,
     ):
         bar = progress.add_task("meta-training", total=total, completed=run.iteration)
@@ -155,7 +157,7 @@ def train(run: Run, quiet: bool = False) -> int | None:
                 with run.undone_on_error():
                     metrics = train_iteration(run)
                     run.log(metrics)
-                for name, value in metrics.items() if writer is not None else ():
+                for name, value in metrics.items() if main else ():
                     writer.add_scalar(name, value, run.iteration)
                 if run.iteration % run.config.checkpoint_every == 0:
                     run.save()
