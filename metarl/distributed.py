@@ -22,13 +22,11 @@ TIMEOUT = timedelta(minutes=10)
 
 P = ParamSpec("P")
 
+_store: Any = None  # of the running session
+
 
 class ParallelError(RuntimeError):
     """The processes of a job cannot go on together. The message says why."""
-
-
-class _Job:
-    store: Any = None  # of the running session
 
 
 def launched() -> int:
@@ -73,10 +71,11 @@ def session() -> Iterator[None]:
     if launched() == 1:
         yield
         return
+    global _store
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _lost("The processes did not find each other"):
-        _Job.store, own, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
-        dist.init_process_group(backend, store=_Job.store, rank=own, world_size=size, timeout=TIMEOUT)
+        _store, own, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+        dist.init_process_group(backend, store=_store, rank=own, world_size=size, timeout=TIMEOUT)
     with open(os.devnull, "w") as nowhere, nullcontext() if is_main() else redirect_stdout(nowhere):
         yield
     dist.destroy_process_group()  # not after an error, when the others may be waiting in vain
@@ -94,7 +93,7 @@ def first_to_tell() -> bool:
     if world_size() == 1:
         return True
     try:
-        return _Job.store.add("metarl/told", 1) == 1
+        return _store.add("metarl/told", 1) == 1
     except RuntimeError:  # the launcher is gone
         return True
 
@@ -122,7 +121,10 @@ def main_only(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def all_sum(x: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, the same to the bit in each. Raises `ParallelError`."""
+    """The sum of a tensor over all processes, the same to the bit in each. It carries no gradient.
+
+    Raises `ParallelError` when a process is lost.
+    """
     if world_size() == 1:
         return x
     total = x.detach().clone(memory_format=torch.contiguous_format)

@@ -136,7 +136,8 @@ def main(arguments: list[str]) -> int:
     print(f"{run.path}: {done}, {run.env_steps:,} environment steps, {run.seconds:.0f} s of training.")
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
-        start = "python" if launched() == 1 else f"torchrun --nproc-per-node {local_world_size()}"
+        several = "torchrun ..." if launched() > local_world_size() else f"torchrun --nproc-per-node {launched()}"
+        start = "python" if launched() == 1 else several
         print(f"Stopped by {name} and saved. Go on with: {start} scripts/train.py --resume {where}")
         return 128 + stopped_by
     print(f"Next: python scripts/evaluate.py {where}")

@@ -344,6 +344,15 @@ def test_sums_means_and_moments_are_those_of_all_rows(together):
             torch.testing.assert_close(a, b)
 
 
+def test_a_sum_is_the_same_to_the_bit_in_every_process(together):
+    def work(rank: int) -> list[torch.Tensor]:
+        generator = Generator().manual_seed(rank)
+        return [distributed.all_sum(torch.randn(n, generator=generator)) for n in (1, 2, 7, 100, 4484)]
+
+    first, *others = together(work, processes=3)
+    assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+
+
 # --- Stopping, together ----------------------------------------------------------------------------------------------
 
 
@@ -556,6 +565,25 @@ def test_processes_of_a_machine_share_its_cores(monkeypatch):
         torch.set_num_threads(before)
 
 
+def test_each_process_takes_a_cuda_device_of_its_own(monkeypatch, sentence):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    assert Session().apply() == "cuda"
+    for processes in (2, 3):
+        for key, value in environment(1, processes).items():
+            monkeypatch.setenv(key, value)
+        assert Session(device="cpu").apply() == "cpu"
+        if processes == 2:
+            assert Session().apply() == "cuda:1"
+    assert chosen == [1]
+    with pytest.raises(InputError) as error:
+        Session().apply()
+    assert "3 processes cannot share 2 CUDA devices" in sentence(error)
+
+
 # --- torchrun itself -------------------------------------------------------------------------------------------------
 
 
@@ -601,3 +629,16 @@ def test_torchrun_passes_on_a_signal_and_ends_after_a_kill(tmp_path):
     with contextlib.suppress(ProcessLookupError):
         os.kill(numbers[0], 0)
         pytest.fail("the other process is still there")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_cuda_devices_train_as_one_with_both_shards(tmp_path):
+    few = ["maml-point", "--num-iterations", 3, "--device", "cuda", "--cg-iterations", 2, *TINY]
+    job = torchrun(*few, "--run-dir", tmp_path / "two")
+    out, _ = job.communicate(timeout=300)
+    assert job.returncode == 0, out
+    one = [sys.executable, SCRIPTS / "train.py", *few, "--run-dir", tmp_path / "one", "--shards", 2]
+    subprocess.run(list(map(str, one)), check=True, timeout=300)
+    found, right = (Run.open(tmp_path / name, "cuda") for name in ("two", "one"))
+    torch.testing.assert_close(found.algorithm.params, right.algorithm.params, rtol=1e-4, atol=1e-4)
