@@ -85,8 +85,8 @@ class TrainConfig:
             "start this method without torchrun, and without --shards.",
         )  # fmt: skip
         require(
-            self.meta_batch_size % shards == 0, f"meta_batch_size must be a multiple of shards, one for each process "
-            f"unless given, and {self.meta_batch_size} is none of {shards}.",
+            self.meta_batch_size % shards == 0, "meta_batch_size must be a multiple of the number of shards (by "
+            f"default that of processes), and {self.meta_batch_size} is none of {shards}.",
         )  # fmt: skip
         require(0 <= self.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {self.seed}.")
         require(

@@ -73,7 +73,7 @@ def session() -> Iterator[None]:
         return
     global _store
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    with _lost("The processes did not find each other"):
+    with _lost("The processes did not find each other; check the address and port that torchrun was given"):
         _store, own, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
         dist.init_process_group(backend, store=_store, rank=own, world_size=size, timeout=TIMEOUT)
     with open(os.devnull, "w") as nowhere, nullcontext() if is_main() else redirect_stdout(nowhere):
@@ -103,7 +103,7 @@ def _lost(what: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo, nccl and the store have no class of their own for it
-        raise ParallelError(what) from error
+        raise ParallelError(f"{what}.") from error
 
 
 def main_only(function: Callable[P, None]) -> Callable[P, None]:

@@ -96,7 +96,7 @@ def train_iteration(run: Run) -> dict[str, float]:
     if distributed.world_size() > 1:
         sums, *counts = zip(*distributed.gather(parameter, *counters.values()), strict=True)
         if len(set(sums)) > 1:
-            raise ParallelError("The processes no longer hold the same parameters, as on processors of several kinds")
+            raise ParallelError("The processes have come to different parameters, as on processors of several kinds.")
         counters = dict(zip(counters, map(sum, counts), strict=True))
     end = time.perf_counter()
     run.iteration += 1
@@ -170,9 +170,8 @@ def train(run: Run, quiet: bool = False) -> int | None:
             with suppress(OSError):  # the first error is the one to tell
                 run.save()
             if isinstance(error, ParallelError):
-                raise ParallelError(
-                    f"{error} in iteration {run.iteration + 1}; go on from the last checkpoint by --resume {run.path}."
-                ) from error
+                where = f"in iteration {run.iteration + 1}; go on from the last checkpoint by --resume {run.path}."
+                raise ParallelError(f"{str(error).removesuffix('.')} {where}") from error
             raise
         run.save()
     return stop.received

@@ -478,7 +478,7 @@ def test_processes_that_come_apart_say_so(tmp_path, together, sentence):
         return str(error.value)
 
     for message in together(work):
-        assert "no longer hold the same parameters" in sentence(message)
+        assert "have come to different parameters" in sentence(message)
         assert "in iteration 2; go on from the last checkpoint" in message
     assert Run.open(path).iteration == 1
 
@@ -500,7 +500,7 @@ def test_all_start_from_what_the_main_process_holds(tmp_path, together):
 
 REFUSED = {
     "tasks that cannot be shared": (["maml-point", "--run-dir", "new", "--meta-batch-size", 5],
-        "meta_batch_size must be a multiple of shards, one for each process unless given, and 5 is none of 2."),
+        "meta_batch_size must be a multiple of the number of shards (by default that of processes), and 5 is none of 2."),
     "shards that cannot be shared": (["maml-point", "--run-dir", "new", "--meta-batch-size", 6, "--shards", 3],
         "The run new has 3 shards, which 2 processes cannot share equally; "),
     "a run of one process": (["--resume", "alone"], "The run alone has 1 shards, which 2 processes cannot share"),
