@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from metarl.distributed import all_mean
 from metarl.rollout import Trajectory
 
 ValueFunction = Callable[[Trajectory], Tensor]
@@ -87,12 +88,12 @@ def advantages(
 def standardize(advantage: Tensor, mask: Tensor, over_tasks: bool = False) -> Tensor:
     """Advantages with mean 0 and standard deviation 1 over each task's valid steps, 0 where mask is 0.
 
-    `over_tasks` divides by one standard deviation of all tasks instead of by each task's own. That keeps the weight
-    of a task whose returns still spread widely against one that is nearly solved.
+    `over_tasks` divides by one standard deviation of all tasks, also those of other processes, instead of by each
+    task's own. That keeps the weight of a task whose returns still spread widely against one that is nearly solved.
     """
     count = mask.sum((1, 2), keepdim=True)
     centred = (advantage - (advantage * mask).sum((1, 2), keepdim=True) / count) * mask
     variance = centred.square().sum((1, 2), keepdim=True) / count
     if over_tasks:
-        variance = variance.mean(0, keepdim=True)
+        variance = all_mean(variance.mean(0, keepdim=True))
     return centred / (variance.sqrt() + 1e-8)

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal
@@ -17,6 +17,8 @@ from typing import Any, Literal
 import torch
 
 from envs.errors import InputError, require
+from metarl import distributed
+from metarl.distributed import ParallelError
 from metarl.train import NonFiniteError
 
 
@@ -27,19 +29,32 @@ class Session:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes CUDA where there is one."""
     num_threads: int = 0
-    """CPU threads for large tensors; 0 takes all cores."""
+    """CPU threads for large tensors; 0 takes all cores, of which several processes on a machine get equal parts."""
     engine: str | None = None
     """Physics engine of a locomotion family: mujoco (C, on the CPU), warp (CUDA, and slowly the CPU), or auto."""
     imports: str = ""
     """Python modules to import first, joined by commas, such as one that registers your own environment family."""
 
     def apply(self) -> str:
-        """Set the number of threads and how memory is kept; returns the device."""
+        """Set the number of threads and how memory is kept; returns the device.
+
+        Raises `InputError` when there are more processes on this machine than CUDA devices that they should use.
+        """
         require(self.num_threads >= 0, f"num_threads must be at least 0, not {self.num_threads}.")
         keep_freed_memory()
-        if self.num_threads:
-            torch.set_num_threads(self.num_threads)
-        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        processes, here = distributed.local_world_size(), distributed.local_rank()
+        if self.num_threads or processes > 1:
+            cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+            torch.set_num_threads(self.num_threads or max(1, cores // processes))
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        if device == "cpu" or distributed.launched() == 1 or not torch.cuda.is_available():
+            return device
+        require(
+            processes <= torch.cuda.device_count(), f"{processes} processes cannot share {torch.cuda.device_count()} "
+            "CUDA devices; start one for each, or give --device cpu.",
+        )  # fmt: skip
+        torch.cuda.set_device(here)
+        return f"cuda:{here}"
 
     def choose_engine(self, env_config: Any) -> Any:
         """The environment's configuration with this engine. Raises `InputError` when the family has none."""
@@ -90,19 +105,28 @@ def import_modules(arguments: Sequence[str]) -> None:
             raise InputError(f"--imports {name}: there is no module {error.name!r} here or on the path.") from None
 
 
-def run_main(main: Callable[[list[str]], int | None]) -> None:
+def run_main(main: Callable[[list[str]], int | None], parallel: bool = False) -> None:
     """Call `main` with the command line's arguments and exit with its status.
+
+    Args:
+        parallel: can processes that torchrun starts do this work together? Otherwise it is refused there.
 
     Exit status: 0 when all went well, 2 for bad input, 1 when the work could not be finished, 130 after Ctrl-C.
     """
     arguments = sys.argv[1:]
     threading.excepthook = _thread_error
     try:
-        import_modules(arguments)
-        sys.exit(main(arguments) or 0)
+        with distributed.session() if parallel else nullcontext():
+            if not parallel and distributed.launched() > 1:
+                if os.environ["RANK"] == "0":
+                    _fail("Only train.py works in several processes; start this script without torchrun.", 2)
+                sys.exit(2)
+            import_modules(arguments)
+            status = main(arguments) or 0
+        sys.exit(status)
     except InputError as error:
         _fail(str(error), 2)
-    except NonFiniteError as error:
+    except (NonFiniteError, ParallelError) as error:
         _fail(str(error), 1)
     except OSError as error:  # a full disk, a folder that cannot be written, an encoder that failed
         where = f"{error.filename}: " if error.filename else ""
@@ -119,5 +143,6 @@ def _thread_error(args: threading.ExceptHookArgs) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    if distributed.first_to_tell():
+        print(f"error: {message}", file=sys.stderr)
     sys.exit(status)

@@ -66,6 +66,9 @@ class TrainConfig:
     """Episodes per task and adaptation step in evaluation."""
     checkpoint_every: int = 10
     """Meta-iterations between checkpoints; one is always written at the end."""
+    shards: int | None = None
+    """Parts of a meta-batch with random streams of their own. Processes share them, so their number must divide this;
+    by default as many as torchrun starts when the run is made, or 1."""
     init_sb3: str | None = None
     """A .zip that Stable-Baselines3 saved: a model whose policy is the start, of a method that adapts by gradients."""
     policy: PolicyConfig = field(default_factory=MLPConfig)
@@ -75,6 +78,16 @@ class TrainConfig:
         require(self.num_iterations >= 0, f"num_iterations must be at least 0, not {self.num_iterations}.")
         for name in ("meta_batch_size", "num_envs", "eval_num_tasks", "eval_num_envs", "checkpoint_every"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        shards = 1 if self.shards is None else self.shards
+        require(shards >= 1, f"shards must be at least 1, not {shards}.")
+        require(
+            shards == 1 or not isinstance(self.algorithm, SB3PPOConfig), "Stable-Baselines3 trains in one process; "
+            "start this method without torchrun, and without --shards.",
+        )  # fmt: skip
+        require(
+            self.meta_batch_size % shards == 0, "meta_batch_size must be a multiple of the number of shards (by "
+            f"default that of processes), and {self.meta_batch_size} is none of {shards}.",
+        )  # fmt: skip
         require(0 <= self.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {self.seed}.")
         require(
             self.init_sb3 is None or isinstance(self.algorithm, InnerConfig), "A model of Stable-Baselines3 can be the "
@@ -98,7 +111,7 @@ def make_algorithm(config: TrainConfig, env: Env, generator: Generator, policy: 
         )  # fmt: skip
         network_class = MetaNet if isinstance(config.policy, MetaNetConfig) else GRUNetwork
         network = make_network(network_class, env, config.algorithm.num_episodes, config.policy, generator)
-        return RecurrentPPO(config.algorithm, network, generator, config.num_iterations)
+        return RecurrentPPO(config.algorithm, network, generator, config.num_iterations, config.shards or 1)
     if not isinstance(config.policy, MLPConfig):
         raise InputError(
             f"{type(config.algorithm).__name__} adapts an MLPConfig by gradient steps, and a "

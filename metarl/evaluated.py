@@ -94,6 +94,7 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
         train = {name: value for name, value in config["train"].items() if value is not None}  # older runs lack them
         env_config, preset = dict(config["env"]["config"]), config["preset"]
         seed = train.pop("seed")
+        train.pop("shards", None)  # it changes random numbers alone, as the seed does
         _check_types(train, {"env": str, "env_preset": str, "num_iterations": int})
         _check_types({"preset": preset, "seed": seed}, {"preset": str, "seed": int})
         return EvaluatedRun(path, preset, seed, train, env_config, evaluation, np.array(evaluation["per_task"], float))

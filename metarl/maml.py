@@ -18,6 +18,7 @@ from envs.errors import require, unknown
 from envs.structs import Struct
 from metarl.adapt import ESTIMATORS, InnerConfig, InnerLoss, sgd_adapt
 from metarl.advantage import advantages, standardize
+from metarl.distributed import world_size
 from metarl.meta_gradient import Rates, TaskGroup
 from metarl.outer import TRPO, Adam, AdamConfig, Problem, TRPOConfig
 from metarl.policy import Policy
@@ -114,7 +115,8 @@ class MAML:
             make = partial(TaskGroup, self.policy, self.rates, self.loss, self.meta)
             return [make([t[i] for t in some], advantage[i][:, :, episodes]) for i in task_slices(outer)]
 
-        self.meta, metrics = self.optimizer.step(Problem(groups, len(outer), outer.reward.shape[2]), self.meta)
+        problem = Problem(groups, len(outer) * world_size(), outer.reward.shape[2])
+        self.meta, metrics = self.optimizer.step(problem, self.meta)
         self.updates += 1
         if self.value is not None:
             metrics["value_explained"] = self.value.fit(trajectories, c.value_epochs, self.generator)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from envs.errors import require, unknown
+from metarl.distributed import all_sum
 from metarl.meta_gradient import TaskGroup
 from metarl.trpo import conjugate_gradient, line_search
 
@@ -88,8 +89,9 @@ class Problem:
     """The outer objective of a meta-batch, as groups of tasks."""
 
     groups: Callable[[slice], list[TaskGroup]]
-    """Groups that cover all tasks, from a slice of the episodes of each."""
+    """Groups that cover all tasks of this process, from a slice of the episodes of each."""
     num_tasks: int
+    """Of all processes."""
     num_envs: int
 
 
@@ -144,6 +146,7 @@ class Adam:
                 here = group.here if k == 0 else group.at(self.leaf.detach())
                 objective = partial(group.clipped_surrogate, clip=self.clip)
                 gradient += here.gradient(objective, self.inner_kl_coef) / n
+            gradient = all_sum(gradient)
             norms.append(float(gradient.norm()))
             self.leaf.grad = gradient
             self.adam.step()
@@ -171,4 +174,5 @@ class Adam:
 
 
 def sum_over(terms: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(terms)).sum(0)
+    """The sum of the terms of all processes: of gradients, curvature products, losses and divergences."""
+    return all_sum(torch.stack(list(terms)).sum(0))

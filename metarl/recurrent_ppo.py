@@ -17,6 +17,8 @@ from torch import Generator, Tensor, nn
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.structs import Struct
+from metarl import distributed
+from metarl.distributed import all_sum
 from metarl.policy import StepInput
 from metarl.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollout
 from metarl.trial import Outputs, TrialNetwork
@@ -77,14 +79,20 @@ class Batch(Struct):
 
 
 class RecurrentPPO:
-    """Trains a `TrialNetwork`; what it learns needs no gradient to adapt."""
+    """Trains a `TrialNetwork`; what it learns needs no gradient to adapt.
+
+    Args:
+        num_shards: equal parts of a meta-batch, spread over the processes; a minibatch takes as many trials of each.
+    """
 
     unit = "episodes"
 
     def __init__(
-        self, config: RecurrentPPOConfig, network: TrialNetwork, generator: Generator, num_iterations: int
-    ) -> None:
+        self, config: RecurrentPPOConfig, network: TrialNetwork, generator: Generator, num_iterations: int,
+        num_shards: int = 1,
+    ) -> None:  # fmt: skip
         self.config, self.network, self.generator, self.num_iterations = config, network, generator, num_iterations
+        self.num_shards = num_shards
         self.optimizer = torch.optim.Adam(network.parameters(), config.lr, eps=1e-5)
         self.updates = 0
 
@@ -178,13 +186,24 @@ class RecurrentPPO:
         entropy_coef = c.entropy_coef * max(0.0, 1 - done / c.entropy_until) if c.entropy_until else 0.0
         metrics = []
         for _ in range(c.epochs):
-            order = torch.randperm(len(batch), generator=self.generator, device=self.generator.device)
-            for rows in order.tensor_split(min(c.minibatches, len(batch))):
+            for rows in self.minibatches(len(batch)):
                 metrics.append(self.descend(batch[rows], entropy_coef))  # noqa: PERF401
         self.network.normalizer.update(trial.obs, trial.reward, trial.mask)
         self.updates += 1
         means = {name: statistics.fmean(m[name] for m in metrics) for name in metrics[0]}
         return {**means, "value_explained": explained}
+
+    def minibatches(self, num_trials: int) -> list[Tensor]:
+        """Rows of each part of a pass, of this process's trials; all processes draw the same permutations."""
+        own = self.num_shards // distributed.world_size()
+        size, first = num_trials // own, distributed.rank() * own
+        parts = []
+        for shard in range(self.num_shards):
+            order = torch.randperm(size, generator=self.generator, device=self.generator.device)
+            if first <= shard < first + own:
+                order += (shard - first) * size
+                parts.append(order.tensor_split(min(self.config.minibatches, size)))
+        return [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
     @torch.no_grad()
     def batch(self, t: Trajectory, bootstrap: bool = False) -> tuple[Batch, float]:
@@ -202,8 +221,10 @@ class RecurrentPPO:
         advantage = trial_advantages(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda, end)
         target = ((advantage + value) / remaining - shift) / scale
         valid = t.mask > 0
-        explained = 1 - float((target - outputs.value)[valid].var() / target[valid].var().clamp_min(1e-12))
-        advantage = (advantage - advantage[valid].mean()) / (advantage[valid].std(correction=0) + 1e-8)
+        variance = distributed.var(target[valid]).clamp_min(1e-12)
+        explained = 1 - float(distributed.var((target - outputs.value)[valid]) / variance)
+        shift, scale = distributed.mean(advantage[valid]), distributed.std(advantage[valid], correction=0)
+        advantage = (advantage - shift) / (scale + 1e-8)
         log_prob = n.distribution(outputs).log_prob(t.action)
         return Batch(t.inputs, t.action, t.mask, log_prob, advantage, target), explained
 
@@ -216,7 +237,7 @@ class RecurrentPPO:
         c = self.config
         outputs = self.network(batch.inputs)
         distribution = self.network.distribution(outputs)
-        count = batch.mask.sum()
+        count = all_sum(batch.mask.sum())
         log_ratio = (distribution.log_prob(batch.action) - batch.log_prob) * batch.mask
         ratio = log_ratio.exp()
         gain = torch.minimum(ratio * batch.advantage, ratio.clamp(1 - c.clip, 1 + c.clip) * batch.advantage)
@@ -226,11 +247,12 @@ class RecurrentPPO:
         loss = policy_loss + c.value_coef * value_loss - entropy_coef * entropy
         self.optimizer.zero_grad()
         loss.backward()
+        distributed.all_sum_gradients(self.network.parameters())
         nn.utils.clip_grad_norm_(self.network.parameters(), c.max_grad_norm)
         self.optimizer.step()
         kl = ((ratio - 1 - log_ratio) * batch.mask).sum() / count
-        losses = {"value_loss": value_loss, "entropy": entropy, "kl": kl}
-        return {name: float(value.detach()) for name, value in losses.items()}
+        total = all_sum(torch.stack([value_loss, entropy, kl]).detach())
+        return dict(zip(("value_loss", "entropy", "kl"), total.tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}

@@ -18,6 +18,7 @@ from envs.errors import require, unknown
 from envs.structs import Struct
 from metarl import losses
 from metarl.adapt import InnerConfig, InnerLoss
+from metarl.distributed import all_mean
 from metarl.linearize import linearize
 from metarl.maml import check_size, value_network
 from metarl.policy import Policy
@@ -168,7 +169,7 @@ class Reptile:
             params, memory = adapt(params, memory, trajectory)
         done = self.updates / max(1, self.num_iterations - 1)
         outer_lr = c.outer_lr + (c.outer_lr_end - c.outer_lr) * min(done, 1.0)
-        move = (params - self.params).mean(0)
+        move = all_mean((params - self.params).mean(0))
         self.params = self.params + outer_lr * move
         self.updates += 1
         if self.updates + c.average_last * self.num_iterations > self.num_iterations:

@@ -4,6 +4,8 @@ config.json     what is computed: preset, environment and training configuration
 checkpoint.pt   parameters, random generator, iteration; replaced atomically
 metrics.jsonl   a line per meta-iteration
 events.*        the same for TensorBoard
+
+Where several processes train a run together, all of them hold it and the main one writes.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from torch import Generator
 import envs
 from envs.core import Env
 from envs.errors import InputError, require
+from metarl import distributed
 from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
+from metarl.distributed import main_only
 from metarl.files import write_atomically
 from metarl.policy import MLPPolicy
 
@@ -41,6 +45,7 @@ class Run:
         preset: name of the preset that the run started from.
         config: the TrainConfig.
         env, algorithm, generator: as the configuration and the seed make them, or as the checkpoint left them.
+        num_shards: parts of a meta-batch with random streams of their own, spread over the processes.
         iteration: meta-iterations done.  env_steps, seconds: environment steps and training time spent on them.
     """
 
@@ -50,6 +55,11 @@ class Run:
     ) -> None:  # fmt: skip
         self.path, self.preset, self.config, self.env_config = path, preset, config, env_config
         self.device = envs.check_device(device)
+        self.num_shards, processes = config.shards or 1, distributed.world_size()
+        require(
+            self.num_shards % processes == 0, f"The run {path} has {self.num_shards} shards, which {processes} "
+            "processes cannot share equally; start as many as divide that, or make a new run with other --shards.",
+        )  # fmt: skip
         self.env: Env = envs.family(config.env).env_class(env_config, self.device)
         self.generator = Generator(self.device).manual_seed(config.seed)
         self.algorithm = make_algorithm(config, self.env, self.generator, policy)
@@ -60,6 +70,7 @@ class Run:
         """The content of config.json."""
         return {"preset": self.preset, "env": {"config": to_dict(self.env_config)}, "train": to_dict(self.config)}
 
+    @main_only
     def create(self) -> None:
         """Make the folder and write config.json. Raises `InputError` when it holds a run already or cannot be made."""
         if (self.path / "config.json").exists():
@@ -81,6 +92,7 @@ class Run:
                 f"The run folder {self.path} cannot be made: {reason}; choose another --run-dir."
             ) from None
 
+    @main_only
     def write_config(self) -> None:
         """Write config.json atomically."""
         text = json.dumps(self.description, indent=2) + "\n"
@@ -156,18 +168,31 @@ class Run:
             self.load_state_dict(before)
             raise
 
+    @main_only
     def save(self) -> None:
         """Write checkpoint.pt atomically."""
-        buffer = io.BytesIO()  # to a full disk, torch.save would raise RuntimeError
+        content = self._to_bytes()  # to a full disk, torch.save would raise RuntimeError
+        write_atomically(self.path / "checkpoint.pt", lambda path: path.write_bytes(content))
+
+    def share(self) -> None:
+        """Give every process the state of the main one."""
+        if distributed.world_size() > 1:
+            self.load_state_dict(self._from_bytes(distributed.from_main(self._to_bytes())))
+
+    def _to_bytes(self) -> bytes:
+        buffer = io.BytesIO()
         torch.save(self.state_dict(), buffer)
-        write_atomically(self.path / "checkpoint.pt", lambda path: path.write_bytes(buffer.getvalue()))
+        return buffer.getvalue()
+
+    def _from_bytes(self, content: bytes) -> Any:
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
 
     def _load_checkpoint(self) -> None:
         path = self.path / "checkpoint.pt"
-        content = io.BytesIO(path.read_bytes())
+        content = path.read_bytes()
         try:
-            with warnings.catch_warnings(action="ignore"):
-                state = torch.load(content, map_location=self.device, weights_only=True)
+            state = self._from_bytes(content)
         except Exception:  # a damaged file can make the restricted unpickler raise almost anything
             raise InputError(f"{path} is truncated or not a checkpoint of this toolkit.") from None
         foreign = f"{path} is not a checkpoint of the run in config.json beside it"
@@ -177,6 +202,7 @@ class Run:
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(f"{foreign}: {_in_words(error)}.") from None
 
+    @main_only
     def trim_metrics(self) -> None:
         """Drop lines of metrics.jsonl that were written after the checkpoint, so that a resumed run repeats none."""
         path = self.path / "metrics.jsonl"
@@ -191,6 +217,7 @@ class Run:
                 continue  # the line that a kill cut short
         write_atomically(path, lambda p: p.write_bytes(b"".join(kept)))
 
+    @main_only
     def log(self, metrics: dict[str, float]) -> None:
         """Append a line to metrics.jsonl."""
         with (self.path / "metrics.jsonl").open("a") as file:

@@ -6,9 +6,17 @@ import math
 import signal
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from types import FrameType
+from typing import Any
 
+import numpy as np
+import torch
+from torch import Generator
+
+from metarl import distributed
+from metarl.distributed import ParallelError
+from metarl.rollout import Trajectory
 from metarl.run import Run
 
 
@@ -21,6 +29,13 @@ class StopSignals:
 
     received: int | None = None
 
+    def reached(self) -> bool:
+        """Has a process of the job received one? Then `received` holds it in all of them."""
+        if distributed.world_size() > 1:
+            numbers = [int(number) for (number,) in distributed.gather(self.received or 0)]
+            self.received = max(numbers) or None
+        return self.received is not None
+
     def __enter__(self) -> StopSignals:
         self.previous = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
@@ -29,11 +44,36 @@ class StopSignals:
         self.received = number
         for s, handler in self.previous.items():
             signal.signal(s, handler)
-        print("\nStopping after this iteration; once more to stop at once.", file=sys.stderr, flush=True)
+        if distributed.is_main():
+            print("\nStopping after this iteration; once more to stop at once.", file=sys.stderr, flush=True)
 
     def __exit__(self, *exc: object) -> None:
         for s, handler in self.previous.items():
             signal.signal(s, handler)
+
+
+def shard_generator(seed: int, iteration: int, shard: int, device: torch.device) -> Generator:
+    """The random stream of a shard's episodes in a meta-iteration.
+
+    It follows from these numbers alone, so that a checkpoint need not hold it and any process can take the shard over.
+    """
+    state = np.random.SeedSequence([seed, iteration, shard]).generate_state(1, np.uint64)
+    return Generator(device).manual_seed(int(state[0]) % 2**63)
+
+
+def collect(run: Run) -> list[Trajectory]:
+    """Tasks and episodes of a meta-iteration: this process's shards of them, one after another."""
+    config, algorithm, shards = run.config, run.algorithm, run.num_shards
+    task = run.env.sample_tasks(config.meta_batch_size, run.generator)  # the whole meta-batch, the same everywhere
+    if shards == 1:
+        return algorithm.collect(run.env, task, config.num_envs, run.generator)
+    size, own = config.meta_batch_size // shards, shards // distributed.world_size()
+    parts = []
+    for shard in range(distributed.rank() * own, (distributed.rank() + 1) * own):
+        generator = shard_generator(config.seed, run.iteration, shard, run.device)
+        tasks = task[shard * size : (shard + 1) * size]
+        parts.append(algorithm.collect(run.env, tasks, config.num_envs, generator))
+    return [Trajectory.cat(list(stage)) for stage in zip(*parts, strict=True)]
 
 
 def train_iteration(run: Run) -> dict[str, float]:
@@ -41,25 +81,32 @@ def train_iteration(run: Run) -> dict[str, float]:
 
     Raises:
         NonFiniteError: when a return, a metric or a parameter is not finite. Call this within `Run.undone_on_error`.
+        ParallelError: when a process that shares the work is lost, or has come to other parameters.
     """
-    config, algorithm = run.config, run.algorithm
+    algorithm = run.algorithm
     start = time.perf_counter()
-    task = run.env.sample_tasks(config.meta_batch_size, run.generator)
-    trajectories = algorithm.collect(run.env, task, config.num_envs, run.generator)
+    trajectories = collect(run)
     sampled = time.perf_counter()
-    returns = {f"return_{k}": float(t.returns.mean()) for k, t in enumerate(trajectories)}
+    means = distributed.all_mean(torch.stack([t.returns.mean() for t in trajectories])).tolist()
+    returns = {f"return_{k}": mean for k, mean in enumerate(means)}
     _check_finite(run, returns)
-    update = algorithm.update(trajectories)
-    _check_finite(run, {**update, "parameter": float(algorithm.params.sum())})
+    update, counters = algorithm.update(trajectories), run.env.metrics()
+    parameter = float(algorithm.params.sum())
+    _check_finite(run, {**update, "parameter": parameter})
+    if distributed.world_size() > 1:
+        sums, *counts = zip(*distributed.gather(parameter, *counters.values()), strict=True)
+        if len(set(sums)) > 1:
+            raise ParallelError("The processes have come to different parameters, as on processors of several kinds.")
+        counters = dict(zip(counters, map(sum, counts), strict=True))
     end = time.perf_counter()
     run.iteration += 1
-    run.env_steps += sum(t.reward.numel() for t in trajectories)
+    run.env_steps += sum(t.reward.numel() for t in trajectories) * distributed.world_size()
     run.seconds += end - start
     return {
         "iteration": run.iteration,
         **returns,
         **update,
-        **run.env.metrics(),
+        **counters,
         "env_steps": run.env_steps,
         "seconds": run.seconds,
         "sampling_seconds": sampled - start,
@@ -84,6 +131,7 @@ def train(run: Run, quiet: bool = False) -> int | None:
 
     Raises:
         NonFiniteError: after saving the state before the iteration. So does any other error.
+        ParallelError: in the processes that are left when one was lost. Where the main one is left it saves, too.
     """
     total = run.config.num_iterations
     if run.iteration >= total:
@@ -91,21 +139,25 @@ def train(run: Run, quiet: bool = False) -> int | None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from torch.utils.tensorboard import SummaryWriter
 
+    run.share()
     run.trim_metrics()
+    main = distributed.is_main()
+    quiet = quiet or not main
+    events: Any = SummaryWriter(str(run.path), purge_step=run.iteration + 1) if main else nullcontext()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         StopSignals() as stop,
-        SummaryWriter(str(run.path), purge_step=run.iteration + 1) as writer,
+        events as writer,
         Progress(*columns, disable=quiet or not sys.stdout.isatty()) as progress,
     ):
         bar = progress.add_task("meta-training", total=total, completed=run.iteration)
         report = time.monotonic()
         try:
-            while run.iteration < total and stop.received is None:
+            while run.iteration < total and not stop.reached():
                 with run.undone_on_error():
                     metrics = train_iteration(run)
                     run.log(metrics)
-                for name, value in metrics.items():
+                for name, value in metrics.items() if main else ():
                     writer.add_scalar(name, value, run.iteration)
                 if run.iteration % run.config.checkpoint_every == 0:
                     run.save()
@@ -114,9 +166,12 @@ def train(run: Run, quiet: bool = False) -> int | None:
                     report = time.monotonic()
                     left = (total - run.iteration) * run.seconds / run.iteration
                     print(f"{run.iteration}/{total}  {_summary(run, metrics)}  {left:.0f} s left", flush=True)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):  # the first error is the one to tell
                 run.save()
+            if isinstance(error, ParallelError):
+                where = f"in iteration {run.iteration + 1}; go on from the last checkpoint by --resume {run.path}."
+                raise ParallelError(f"{str(error).removesuffix('.')} {where}") from error
             raise
         run.save()
     return stop.received

@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.structs import Struct
+from metarl import distributed
 from metarl.distributions import Distribution
 from metarl.policy import Head, StepInput
 
@@ -146,13 +147,12 @@ class Normalizer(nn.Module):
 
     @torch.no_grad()
     def update(self, obs: Tensor, reward: Tensor, mask: Tensor) -> None:
-        """Count steps [...] where mask is 1."""
+        """Count steps [...] where mask is 1, those of all processes."""
         x = torch.cat([obs, reward.unsqueeze(-1)], -1)[mask > 0]
-        total = self.count + len(x)
-        delta = x.mean(0) - self.mean
-        spread = (
-            self.variance * self.count + x.var(0, correction=0) * len(x) + delta.square() * self.count * len(x) / total
-        )
-        self.mean += delta * len(x) / total
+        new, mean, variance = distributed.count(x), distributed.mean(x), distributed.var(x, correction=0)
+        total = self.count + new
+        delta = mean - self.mean
+        spread = self.variance * self.count + variance * new + delta.square() * self.count * new / total
+        self.mean += delta * new / total
         self.variance.copy_(spread / total)
-        self.count += len(x)
+        self.count += new

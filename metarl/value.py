@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from metarl import distributed
 from metarl.advantage import discounted_sum
 from metarl.rollout import Trajectory
 
@@ -47,7 +48,7 @@ class ValueNetwork:
         return (value * self.scale + self.shift).to(trajectory.reward.dtype)
 
     def fit(self, trajectories: list[Trajectory], epochs: int, generator: Generator) -> float:
-        """Regress on the discounted returns.
+        """Regress on the discounted returns, of all processes together; `generator` is in the same state in each.
 
         Returns:
             The explained variance before, 1 at best; NaN when the fit left parameters that are not finite.
@@ -56,19 +57,24 @@ class ValueNetwork:
         keep = [t.mask.bool() for t in trajectories]
         target = torch.cat([y[k] for y, k in zip(targets, keep, strict=True)])
         before = torch.cat([self(t)[k].to(self.shift.dtype) for t, k in zip(trajectories, keep, strict=True)])
-        explained = 1 - float((target - before).var() / target.var().clamp_min(1e-12))
+        variance = distributed.var(target).clamp_min(1e-12)
+        explained = 1 - float(distributed.var(target - before) / variance)
         inputs = torch.cat([self._inputs(t)[k] for t, k in zip(trajectories, keep, strict=True)])
         self.fitted += 1
         weight = max(1 / self.fitted, 0.1)
-        self.shift = torch.lerp(self.shift, target.mean(), weight)
-        self.scale = torch.lerp(self.scale, target.std().clamp_min(1e-6), weight)
+        self.shift = torch.lerp(self.shift, distributed.mean(target), weight)
+        self.scale = torch.lerp(self.scale, distributed.std(target).clamp_min(1e-6), weight)
         y = (target - self.shift) / self.scale
+        place = _places([int(k.sum()) for k in keep], self.device)
         for _ in range(epochs):
-            order = torch.randperm(len(y), generator=generator, device=self.device)
+            order = torch.randperm(len(place), generator=generator, device=self.device)
             for rows in order.split(MINIBATCH_STEPS):
-                loss = (self.module(inputs[rows]).squeeze(-1) - y[rows]).square().mean()
+                own = place[rows]
+                own = own[own >= 0]
+                loss = (self.module(inputs[own]).squeeze(-1) - y[own]).square().sum() / len(rows)
                 self.optimizer.zero_grad()
                 loss.backward()
+                distributed.all_sum_gradients(self.module.parameters())
                 self.optimizer.step()
         finite = all(bool(p.isfinite().all()) for p in self.module.parameters())
         return explained if finite else math.nan
@@ -86,3 +92,21 @@ class ValueNetwork:
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.shift, self.scale, self.fitted = state["shift"], state["scale"], int(state["fitted"])
+
+
+def _places(counts: list[int], device: torch.device) -> Tensor:
+    """Where each row of the data of all processes [M] lies in this process, -1 where it does not.
+
+    Rows are numbered by trajectory first, in each by process: as one process with all tasks would number them.
+
+    Args:
+        counts: rows of each trajectory in this process.
+    """
+    table = [[int(n) for n in row] for row in distributed.gather(*counts)]  # [process][trajectory]
+    parts, begin = [], 0
+    for k, own in enumerate(counts):
+        for process, row in enumerate(table):
+            mine = process == distributed.rank()
+            parts.append(torch.arange(begin, begin + own) if mine else torch.full((row[k],), -1))
+        begin += own
+    return torch.cat(parts).to(device)

@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import platform
-import resource
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
-from benchmark_cases import CASES
+from benchmark_cases import CASES, peak_memory_mb
 from rich.console import Console
 from rich.table import Table
 
@@ -56,8 +54,7 @@ def run_case(name: str, session: Session, repeats: int) -> dict[str, Any]:
     function, options = CASES[name]
     device = session.apply()
     figures = function(session, repeats, **options)
-    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB on Linux
-    figures["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+    figures.setdefault("peak_memory_mb", peak_memory_mb())
     if device == "cuda":
         figures["peak_device_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
     return {"name": name, **figures}

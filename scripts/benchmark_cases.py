@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -120,6 +125,30 @@ def _meta_iteration(
     }
 
 
+def processes(session: Session, repeats: int, preset_name: str, count: int, **fields: Any) -> dict[str, Any]:
+    """Seconds per meta-iteration of a preset by train.py in `count` processes of one thread, and the memory of one.
+
+    The two shards are the same for one process and two, and so is what is computed.
+    """
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"run-dir": Path(folder) / "run", "num-iterations": repeats + 2, "shards": 2, "num-threads": 1,
+                   "checkpoint-every": repeats + 2, "device": session.device, **fields}  # fmt: skip
+        script = [str(Path(__file__).with_name("train.py")), preset_name]
+        command = [*launcher, *script, *(f"--{name}={value}" for name, value in options.items())]
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL, env=one_thread)
+        lines = [json.loads(line) for line in (Path(folder) / "run/metrics.jsonl").read_text().splitlines()]
+    a, b = (statistics.median(line[f"{part}_seconds"] for line in lines[2:]) for part in ("sampling", "optimization"))
+    return {
+        "sampling_seconds": a,
+        "optimization_seconds": b,
+        "total_seconds": a + b,
+        "env_steps_per_second": lines[-1]["env_steps"] / len(lines) / (a + b),
+        "peak_memory_mb": peak_memory_mb(resource.RUSAGE_CHILDREN),
+    }
+
+
 def memory(session: Session, repeats: int, form: Any, pulls: int, count: int = 25_600) -> dict[str, Any]:
     """Steps a second of acting and of training (PPO's passes together), and bytes of a lane's memory after a trial.
 
@@ -202,6 +231,12 @@ def imports(session: Session, repeats: int) -> dict[str, Any]:
     return {f"import_{module}_seconds": statistics.median(times) for module, times in seconds.items()}
 
 
+def peak_memory_mb(who: int = resource.RUSAGE_SELF) -> float:
+    """Of this process, or of the largest of those that it started."""
+    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB on Linux
+    return resource.getrusage(who).ru_maxrss * scale / 1e6
+
+
 def _timed(work: Any) -> float:
     start = time.perf_counter()
     work()
@@ -233,6 +268,16 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "maml-2-inner-steps": (maml, {"inner_steps": 2}),
     "maml-3-inner-steps": (maml, {"inner_steps": 3}),
     **{f"{name}-point": (method, {"preset_name": f"{name}-point"}) for name in METHODS},
+    **{
+        f"{name}-processes-{count}": (processes, {"preset_name": name, "count": count, **fields})
+        for name, fields in {
+            "maml-point": {},
+            "reptile-point": {},
+            "metanet-gridworld": {},
+            "maml-half-cheetah-vel": {"pretrain-iterations": 0},
+        }.items()
+        for count in (1, 2)
+    },
     **{
         f"{form}-bandit-{pulls}": (memory, {"form": form, "pulls": pulls})
         for form in ("full", "ring", "linear", "delta", "none", "rl2")

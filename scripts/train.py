@@ -1,6 +1,7 @@
 """Meta-train a policy: `python scripts/train.py PRESET [--run-dir DIR] [--FIELD VALUE ...]`.
 
 Go on with a run that was stopped: `python scripts/train.py --resume DIR [--num-iterations K]`.
+On several processes: `torchrun --nproc-per-node W scripts/train.py ...`; docs/scaling.md says how.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from envs.errors import InputError, require
 from metarl.baselines.ppo import check_sb3
 from metarl.cli import Session, option, run_main
 from metarl.config import TrainConfig
+from metarl.distributed import launched, local_world_size, quiet_unless_main, world_size
 from metarl.presets import METHODS, PRESETS, SUITES, preset
 from metarl.run import Run
 from metarl.train import train
@@ -100,6 +102,8 @@ def new_run(name: str, arguments: list[str]) -> Run:
 
         policy = load_sb3(train_config.init_sb3)
         train_config = dataclasses.replace(train_config, policy=policy.config)
+    if train_config.shards is None and world_size() > 1:
+        train_config = dataclasses.replace(train_config, shards=world_size())
     run = Run(args.run_dir, name, train_config, args.session.choose_engine(args.env), args.session.apply(), policy)
     if policy is not None:
         check_spaces(policy, run.env, f"The model {train_config.init_sb3}")
@@ -111,13 +115,15 @@ def new_run(name: str, arguments: list[str]) -> Run:
 
 def main(arguments: list[str]) -> int:
     if any(argument.split("=")[0] == "--resume" for argument in arguments):
-        run = resumed_run(arguments)
+        with quiet_unless_main():
+            run = resumed_run(arguments)
         if run.iteration >= run.config.num_iterations:
             done = f"{run.path} has done its {run.iteration} iterations already"
             print(f"{done}; --num-iterations K trains it for longer.")
             return 0
     elif arguments and not arguments[0].startswith("-"):
-        run = new_run(arguments[0], arguments[1:])
+        with quiet_unless_main():
+            run = new_run(arguments[0], arguments[1:])
     elif "--help" in arguments or "-h" in arguments:
         run = new_run(PRESETS[0], ["--help"])
     else:
@@ -130,11 +136,13 @@ def main(arguments: list[str]) -> int:
     print(f"{run.path}: {done}, {run.env_steps:,} environment steps, {run.seconds:.0f} s of training.")
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
-        print(f"Stopped by {name} and saved. Go on with: python scripts/train.py --resume {where}")
+        several = "torchrun ..." if launched() > local_world_size() else f"torchrun --nproc-per-node {launched()}"
+        start = "python" if launched() == 1 else several
+        print(f"Stopped by {name} and saved. Go on with: {start} scripts/train.py --resume {where}")
         return 128 + stopped_by
     print(f"Next: python scripts/evaluate.py {where}")
     return 0
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, parallel=True)

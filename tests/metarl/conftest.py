@@ -17,7 +17,7 @@ from metarl.policy import MLPConfig, make_policy
 from metarl.rollout import collect
 
 
-def build(seed: int = 0, activation: str = "tanh", **config) -> SimpleNamespace:
+def build(seed: int = 0, activation: str = "tanh", num_tasks: int = 3, **config) -> SimpleNamespace:
     """Trajectories of K + 1 rounds on Point, some of whose episodes terminate early, and the MAML that made them."""
     env = envs.make("point", horizon=6, goal_tolerance=0.15)
     generator = Generator().manual_seed(seed)
@@ -25,7 +25,7 @@ def build(seed: int = 0, activation: str = "tanh", **config) -> SimpleNamespace:
     algorithm = MAML(
         MAMLConfig(**{"inner_lr": 0.3, "gamma": 0.97, "gae_lambda": 0.9, **config}), env, policy, generator
     )
-    task = env.sample_tasks(3, generator)
+    task = env.sample_tasks(num_tasks, generator)
     trajectories = collect(env, policy, algorithm.params, task, algorithm.adapters(), 4, generator)
     assert any((t.mask == 0).any() for t in trajectories), "the problem should contain terminated episodes"
     trajectories = [t.map(lambda x: x.double() if x.is_floating_point() else x) for t in trajectories]
