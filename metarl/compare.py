@@ -166,10 +166,11 @@ def _references(runs: Sequence[EvaluatedRun], lengths: Sequence[int]) -> dict[st
     The figure of an episode is that of the first on a task where some run has it, and otherwise the mean over a trial.
     """
     out: dict[str, Any] = {}
-    single = [run for run in runs if run.num_episodes == 1] or list(runs)
-    for name in dict.fromkeys(name for run in [*single, *runs] for name in run.evaluation["references"]):
+    first = sorted(runs, key=lambda run: run.num_episodes > 1)
+    for name in dict.fromkeys(name for run in first for name in run.evaluation["references"]):
         out[name] = {"trials": {}}
-        having = [run for run in single if name in run.evaluation["references"]]
+        having = [run for run in runs if name in run.evaluation["references"]]
+        having = [run for run in having if run.num_episodes == 1] or having
         out[name] |= _average([run.evaluation["references"][name] for run in having])
         for length in lengths:
             having = [r for r in runs if r.num_episodes == length and name in r.evaluation["references"]]

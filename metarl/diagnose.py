@@ -101,7 +101,7 @@ def _of_trials(probe: Probe) -> Iterator[Finding]:
     """Of a policy that adapts by what it remembers in a trial."""
     algorithm: Any = probe.run.algorithm
     task, episodes = probe.tasks(probe.split), algorithm.config.num_episodes
-    played = diagnose_trials.trial(probe, task, actor(algorithm.network, probe.generator("trials")))
+    played = diagnose_trials.trial(probe, task, actor(algorithm.network, probe.generator("actions")))
     yield diagnose_trials.adaptation(probe, task, played)
     yield does_not_apply("inner step size", "A policy with a memory takes no gradient step at test time.")
     yield does_not_apply("hidden units", "Its units are neither tanh nor ReLU.")
@@ -122,7 +122,10 @@ def _of_anything(probe: Probe) -> Iterator[Finding]:
     yield diagnose_network.units(probe, None)
     yield diagnose_network.baseline(probe, None)
     yield does_not_apply("exploration", f"{name} does not say how it draws its actions.")
-    yield diagnose_run.leak(probe, None)
+    if getattr(probe.run.config.algorithm, "informed", False):
+        yield does_not_apply("leak", "The policy is told the task.")
+    else:
+        yield diagnose_run.leak(probe, None)
     yield diagnose_run.gap(probe, _curve(probe, before, after), "after adaptation")
 
 

@@ -28,7 +28,9 @@ def units(probe: Probe, t: Trajectory | None) -> Finding:
     """Hidden units that pass no gradient on what the policy sees before adaptation."""
     name, algorithm = "hidden units", probe.run.algorithm
     policy, params = getattr(algorithm, "policy", None), getattr(algorithm, "eval_params", None)
-    if t is None or not isinstance(policy, MLPPolicy) or params is None or not policy.config.hidden_sizes:
+    if t is None:
+        return does_not_apply(name, f"{type(algorithm).__name__} does not show its network.")
+    if not isinstance(policy, MLPPolicy) or params is None or not policy.config.hidden_sizes:
         return does_not_apply(name, "The policy has no hidden layers of tanh or ReLU units.")
     obs = t.obs[t.mask > 0]
     x = obs[:: max(1, len(obs) // 10_000)].mT  # [O, B]
@@ -104,7 +106,7 @@ def baseline(probe: Probe, t: Trajectory | None) -> Finding:
     pooled = held_out_linear(*(y.flatten(1, 2).unsqueeze(0) for y in (x, target, t.mask)))[0]
     pooled_fit = explained(target, pooled.unflatten(1, target.shape[1:]), t.mask)
     numbers: dict[str, Any] = {"linear fit for each task": task_fit, "linear fit for all tasks": pooled_fit}
-    if algorithm.value is None:
+    if algorithm.value is None or math.isnan(in_sample):
         return _linear(name, {**numbers, "on its own episodes": in_sample}, in_sample, task_fit, alone, probe)
     value = explained(target, algorithm.value(t), t.mask)
     numbers = {"value network": value, **numbers}

@@ -36,7 +36,10 @@ def stages(num_episodes: int) -> str:
 
 
 def forgetful(network: TrialNetwork, generator: Generator) -> Actor:
-    """Acts with a memory that is emptied whenever an episode starts; the policy still knows the time."""
+    """Acts with a memory that is emptied whenever an episode starts.
+
+    The first step of an episode looks like that of a trial; from the second on the policy knows the time again.
+    """
 
     def act(inputs: Any, state: Any, memory: Any) -> tuple[Tensor, Any]:
         t, memory = memory or (0, None)

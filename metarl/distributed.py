@@ -102,7 +102,7 @@ def first_to_tell() -> bool:
 def _lost(what: str) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo, nccl and the store have no class of their own for it
+    except (RuntimeError, ValueError) as error:  # gloo, nccl and the store have no class of their own for it
         raise ParallelError(f"{what}.") from error
 
 

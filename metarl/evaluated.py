@@ -23,7 +23,8 @@ class EvaluatedRun:
     path: Path
     preset: str
     seed: int
-    train: dict[str, Any]  # the training configuration without the seed
+    shards: int
+    train: dict[str, Any]  # the training configuration without these two, which change random numbers alone
     env_config: dict[str, Any]
     evaluation: dict[str, Any]
     scores: np.ndarray  # [T tasks, K + 1 steps]
@@ -94,10 +95,11 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
         train = {name: value for name, value in config["train"].items() if value is not None}  # older runs lack them
         env_config, preset = dict(config["env"]["config"]), config["preset"]
         seed = train.pop("seed")
-        train.pop("shards", None)  # it changes random numbers alone, as the seed does
+        shards = train.pop("shards", 1)
         _check_types(train, {"env": str, "env_preset": str, "num_iterations": int})
-        _check_types({"preset": preset, "seed": seed}, {"preset": str, "seed": int})
-        return EvaluatedRun(path, preset, seed, train, env_config, evaluation, np.array(evaluation["per_task"], float))
+        _check_types({"preset": preset, "seed": seed, "shards": shards}, {"preset": str, "seed": int, "shards": int})
+        scores = np.array(evaluation["per_task"], float)
+        return EvaluatedRun(path, preset, seed, shards, train, env_config, evaluation, scores)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"the field {error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise InputError(f"{file} or the config.json beside it is damaged or of another version: {reason}.") from None

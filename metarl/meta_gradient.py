@@ -33,6 +33,7 @@ class Rates:
         self.kind, self.inner_lr, self.num_parameters = kind, inner_lr, policy.num_parameters
         sizes = {"fixed": [], "tensor": policy.tensor_sizes, "parameter": [1] * policy.num_parameters}[kind]
         self.sizes = torch.tensor(sizes, dtype=torch.int64)
+        self.index = torch.arange(len(sizes)).repeat_interleave(self.sizes)  # of the rate of each parameter
 
     def init(self, params: Tensor) -> Tensor:
         """Meta-parameters [M] from the policy's [P]."""
@@ -43,7 +44,8 @@ class Rates:
         params, learned = meta[..., : self.num_parameters], meta[..., self.num_parameters :]
         if self.kind == "fixed":
             return params, self.inner_lr
-        return params, learned.repeat_interleave(self.sizes.to(meta.device), -1) if self.kind == "tensor" else learned
+        self.index = self.index.to(meta.device)
+        return params, learned[..., self.index] if self.kind == "tensor" else learned
 
     def tangent(self, vector: Tensor) -> tuple[Tensor, Tensor | None]:
         """A change of the meta-parameters [..., M] as one of parameters [..., P] and one of rates [..., P] or None."""
@@ -55,8 +57,9 @@ class Rates:
         if self.kind == "fixed":
             return params
         if self.kind == "tensor":
-            index = torch.arange(len(self.sizes)).repeat_interleave(self.sizes).to(rates.device)
-            rates = rates.new_zeros(*rates.shape[:-1], len(self.sizes)).index_add_(-1, index, rates)
+            rates = rates.new_zeros(*rates.shape[:-1], len(self.sizes)).index_add_(
+                -1, self.index.to(rates.device), rates
+            )
         return torch.cat([params, rates], -1)
 
 

@@ -43,7 +43,7 @@ class Probe:
         """By default a task has as many episodes as in training, and a stage about `STEPS` environment steps."""
         num_envs = num_envs or run.config.num_envs
         each = num_envs * run.env.horizon * getattr(run.config.algorithm, "num_episodes", 1)
-        default = min(max(STEPS // each, FEWEST_TASKS), MOST_TASKS)
+        default = min(max(STEPS // each, FEWEST_TASKS), MOST_TASKS, max(run.config.eval_num_tasks, FEWEST_TASKS))
         return cls(run, split, num_tasks or default, num_envs, seed, num_steps)
 
     @property
@@ -54,7 +54,7 @@ class Probe:
     @property
     def trained_steps(self) -> int:
         """Gradient steps after which adaptation is judged: as many as training takes, at most `num_steps`."""
-        return min(getattr(self.run.config.algorithm, "num_inner_steps", 1), self.num_steps)
+        return min(getattr(self.run.config.algorithm, "num_inner_steps", self.num_steps), self.num_steps)
 
     @property
     def smaller_outer_steps(self) -> str:

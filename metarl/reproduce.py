@@ -35,11 +35,13 @@ def train_command(run: EvaluatedRun) -> str:
     if kinds or own.keys() - usual.keys():
         what = " and ".join(key.removesuffix(".kind") for key in kinds) or "fields"
         return f"# {_line(run.path)} has no command: its {what} are not those that the preset {run.preset} can have."
-    changed = {key: value for key, value in own.items() if value != usual[key]}
+    taken = "policy." if own.get("init_sb3") else ()  # from that model
+    changed = {key: value for key, value in own.items() if value != usual[key] and not key.startswith(taken)}
     if "env" in changed:
         changed["env_preset"] = own["env_preset"]
     env = {f"env.{key}": value for key, value in _changed_env(run).items()}
     words = ["train.py", run.preset, "--seed", str(run.seed)]
+    words += ["--shards", str(run.shards)] if run.shards > 1 else []
     for key, value in {**{key.rpartition(".")[2]: value for key, value in changed.items()}, **env}.items():
         words += _option(key, value)
     return _command([*words, "--run-dir", str(run.path), *_imports(run)])
@@ -61,6 +63,7 @@ def evaluate_command(run: EvaluatedRun) -> str:
     else:
         words += [] if run.last_step == 3 else ["--num-steps", str(run.last_step)]
     words += [] if e["seed"] == 0 else ["--seed", str(e["seed"])]
+    words += [] if e["references"] else ["--no-references"]
     return _command([*words, *_imports(run)])
 
 

@@ -154,9 +154,7 @@ def mixed_sheets(result: Mapping[str, Any]) -> list[Sheet]:
         if found := _reference_stages(r, "iqm"):
             first_last.append([name, "–", "–", "–", found[0], found[-1], str(len(found) - 1), "–"])
     header = ["method", "seeds", "env steps", "train s", "first", "last", "episodes before the last"]
-    ordinals = [
-        f"{k}{'st' if k == 1 else 'nd' if k == 2 else 'rd' if k == 3 else 'th'} stage" for k in range(1, count + 1)
-    ]
+    ordinals = [f"stage {k}" for k in range(1, count + 1)]
     title, dim = _title(result, "IQM of the return"), len(first_last) - len(methods)
     return [
         Sheet(

@@ -91,7 +91,7 @@ def train_iteration(run: Run) -> dict[str, float]:
     returns = {f"return_{k}": mean for k, mean in enumerate(means)}
     _check_finite(run, returns)
     update, counters = algorithm.update(trajectories), run.env.metrics()
-    parameter = float(algorithm.params.sum())
+    parameter = float(algorithm.params.double().sum())
     _check_finite(run, {**update, "parameter": parameter})
     if distributed.world_size() > 1:
         sums, *counts = zip(*distributed.gather(parameter, *counters.values()), strict=True)
@@ -174,7 +174,7 @@ def train(run: Run, quiet: bool = False) -> int | None:
                 raise ParallelError(f"{str(error).removesuffix('.')} {where}") from error
             raise
         run.save()
-    return stop.received
+    return stop.received if run.iteration < total else None  # nothing was left to stop
 
 
 def _summary(run: Run, metrics: dict[str, float]) -> str:

@@ -21,7 +21,7 @@ from metarl.diagnose import diagnose
 from metarl.files import write_atomically
 from metarl.findings import short
 from metarl.probe import Probe
-from metarl.run import Run, gradient_steps
+from metarl.run import Run
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red", "does not apply": "dim"}
 
@@ -37,7 +37,7 @@ class Diagnose:
     num_envs: int | None = None
     """Episodes per task and step; by default as many as in training, on which the noise of inner gradients depends."""
     num_steps: int | None = None
-    """Gradient steps, by default 3; the verdict is on as many as training takes."""
+    """Gradient steps, by default 3 or as many as training takes, on which the verdict is."""
     split: str = "test"
     """The tasks that most findings are about: train, test or ood. Their gap is about all three."""
     seed: int = 0
@@ -89,7 +89,13 @@ def main(arguments: list[str]) -> None:
     require(not output.is_dir(), f"The output cannot be written to {str(output)!r}, which is a folder.")
     run = Run.open(args.run_dir, args.session.apply(), change_env=args.session.choose_engine)
     run.env.check_split(args.split)
-    num_steps = gradient_steps(run, args.num_steps, 0)
+    remembers = run.algorithm.unit == "episodes"
+    require(
+        not remembers or args.num_steps is None, f"{args.run_dir} holds a policy with a memory, which takes no "
+        "gradient steps; leave --num-steps out.",
+    )  # fmt: skip
+    trained = getattr(run.config.algorithm, "num_inner_steps", 1)
+    num_steps = 0 if remembers else args.num_steps or max(3, trained)
     probe = Probe.of(run, args.split, args.num_tasks, args.num_envs, args.seed, num_steps)
     with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
         bar = progress.add_task(f"{probe.num_tasks} tasks", total=1.0)

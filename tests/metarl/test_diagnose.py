@@ -401,14 +401,14 @@ def test_too_few_tasks_are_refused(good, sentence):
 
 def trial_run(path: Path, policy, num_episodes: int, horizon: int, num_iterations: int) -> Run:
     return trained(
-        path, RecurrentPPOConfig(num_episodes=num_episodes, lr=5e-3), policy, "bernoulli-bandit", "k5-n10",
+        path, RecurrentPPOConfig(num_episodes=num_episodes, lr=5e-3, epochs=4), policy, "bernoulli-bandit", "k5-n10",
         {"horizon": horizon, "num_arms": 2}, num_iterations=num_iterations, meta_batch_size=100, num_envs=1,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("episodes", "horizon", "control"), [(1, 8, "another task's rewards"), (3, 4, "emptied")])
 def test_a_memory_that_learned_helps(tmp_path, episodes, horizon, control):
-    d = diagnosis(trial_run(tmp_path / "run", GRUConfig(16), episodes, horizon, 10), num_tasks=1000)
+    d = diagnosis(trial_run(tmp_path / "run", GRUConfig(16), episodes, horizon, 16), num_tasks=1000)
     assert d.problems == set()
     f = d.findings["adaptation"]
     assert f.verdict == "ok" and control in f.sentence and "identifies the task" in f.sentence

@@ -102,6 +102,17 @@ def test_an_evaluation_without_the_references_iqm_by_episode_still_has_their_mea
     draw_comparison(Figure().add_subplot(), result)
 
 
+def test_references_that_only_the_trials_were_evaluated_with_are_shown(maml, metanet, tmp_path):
+    file = maml / "evaluation-test.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "references": {}}))
+    result = compared(maml, metanet)
+    assert (
+        result["references"]["random"]["mean"]
+        == json.loads((metanet / file.name).read_text())["references"]["random"]["mean"]
+    )
+    assert plot_comparison(result, tmp_path / "c.png").is_file()
+
+
 def test_unequal_budgets_and_unequal_averages_are_noted(write_run, maml, metanet):
     assert not any("budget" in note or "A score" in note for note in compared(maml, metanet)["notes"])
     near, far = (write_run("rl2-point", scores=TRIAL, num_episodes=3, env_steps=n, name=str(n)) for n in (660, 661))

@@ -14,7 +14,10 @@ from metarl.config import make_algorithm
 from metarl.presets import preset
 from metarl.rollout import rollout
 
-WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero"}
+WAITING = {
+    "aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero",
+    "aten::repeat_interleave",
+}  # fmt: skip
 LOADING = {"aten::lift_fresh"}  # a tensor made from numbers in Python, which would have to be sent to the device
 INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 
@@ -58,6 +61,16 @@ def test_collecting_reads_nothing_back(name):
     with Waits() as waits:
         trajectories = algorithm.collect(env, task, 2, generator)
     assert waits.found == [] and trajectories[0].reward.shape[:1] == (3,)
+
+
+def test_learned_step_sizes_are_not_read_back():
+    config = preset("meta-sgd-point")
+    config = replace(config, algorithm=replace(config.algorithm, learned_rates="tensor"))
+    env, generator = envs.make(config.env, horizon=5), Generator().manual_seed(0)
+    algorithm = make_algorithm(config, env, generator)
+    with Waits() as waits:
+        algorithm.collect(env, env.sample_tasks(3, generator), 2, generator)
+    assert waits.found == []
 
 
 @pytest.mark.parametrize("memory", ["full", "ring", "linear", "delta"])

@@ -129,6 +129,7 @@ def made(path, name, changes, **env_fields):
     ("name", "changes", "env_fields", "options"),
     [
         ("maml-point", {"seed": 3}, {}, "--seed 3"),
+        ("maml-point", {"shards": 4}, {}, "--seed 0 --shards 4"),
         (
             "promp-point",
             {"num_iterations": 1, "policy": {"hidden_sizes": (4, 3)}, "algorithm": {"outer": {"outer_lr": 1e-05}}},
@@ -138,9 +139,9 @@ def made(path, name, changes, **env_fields):
         ("reptile-point", {"algorithm": {"halve_test_lr": False}}, {}, "--seed 0 --no-halve-test-lr"),
         (
             "metanet-gridworld",
-            {"policy": {"memory": "full", "action_heads": 0}, "algorithm": {"num_episodes": 2}},
+            {"policy": {"memory": "ring", "action_heads": 0}, "algorithm": {"num_episodes": 2}},
             {"terminate_at_goal": True},
-            "--seed 0 --memory full --action-heads 0 --num-episodes 2 --env.terminate-at-goal",
+            "--seed 0 --memory ring --action-heads 0 --num-episodes 2 --env.terminate-at-goal",
         ),
         ("maml-point", {"env": "bernoulli-bandit", "env_preset": "k10-n100"}, {}, None),
         ("maml-point", {"env": "half-cheetah-vel", "env_preset": "finn2017"}, {}, None),
@@ -197,5 +198,7 @@ def test_the_evaluation_is_repeated_with_its_options(write_run):
     assert evaluate_command(other).endswith("x --split ood --seed 7")
     other.evaluation["split"] = "my tasks.json"
     assert evaluate_command(other).endswith("x --tasks 'my tasks.json' --seed 7")
+    other.evaluation["references"] = {}
+    assert evaluate_command(other).endswith("--seed 7 --no-references")
     refined = read_run(write_run("metanet-point", scores=[[0.0] * 4] * 2, num_episodes=3))
     assert evaluate_command(refined).endswith("metanet-point-0 --num-tasks 2 --num-envs 4 --refine-steps 1")
