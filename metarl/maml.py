@@ -7,6 +7,7 @@ ProMP (Rothfuss et al. 2018) is the low-variance estimator with clipped outer st
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -141,6 +142,16 @@ def check_size(found: Tensor, expected: Tensor) -> None:
     """Raise `ValueError` unless a checkpoint's parameters fit."""
     if found.shape != expected.shape:
         raise ValueError(f"it holds {found.numel()} parameters, the policy has {expected.numel()}")
+
+
+def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """The same for the tensors of a module, by name."""
+    if found.keys() != expected.keys():
+        raise ValueError("it is a checkpoint of another kind of policy")
+    for name, tensor in expected.items():
+        here, right = list(found[name].shape), list(tensor.shape)
+        if here != right:
+            raise ValueError(f"its {name} has the shape {here}, and here {right} is right")
 
 
 def value_network(config: InnerConfig, env: Env, generator: Generator) -> ValueNetwork | None:

@@ -19,6 +19,7 @@ from envs.errors import InputError, require
 from envs.structs import Struct
 from metarl import distributed
 from metarl.distributed import all_sum
+from metarl.maml import check_tensors
 from metarl.policy import StepInput
 from metarl.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollout
 from metarl.trial import Outputs, TrialNetwork
@@ -260,12 +261,7 @@ class RecurrentPPO:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises `ValueError` when the parameters are of another network."""
         own, other = self.network.state_dict(), state["network"]
-        if own.keys() != other.keys():
-            raise ValueError("it is a checkpoint of another kind of policy")
-        for name, tensor in own.items():
-            found, right = list(other[name].shape), list(tensor.shape)
-            if found != right:
-                raise ValueError(f"its {name} has the shape {found}, and here {right} is right")
+        check_tensors(other, own)
         self.network.load_state_dict(other)
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])

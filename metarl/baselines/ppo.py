@@ -26,6 +26,7 @@ from envs.core import Env, StepResult
 from envs.errors import require
 from envs.proxy import Proxy
 from envs.structs import Struct
+from metarl.maml import check_tensors
 from metarl.policy import MLPConfig
 from metarl.rollout import Play, Trajectory, small_tensors_on_one_thread
 
@@ -299,10 +300,5 @@ class SB3PPO:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises `ValueError` when the parameters are of another network."""
         own, other = self.parameters["policy"], state["policy"]
-        if own.keys() != other.keys():
-            raise ValueError("it is a checkpoint of another kind of policy")
-        for name, tensor in own.items():
-            found, right = list(other[name].shape), list(tensor.shape)
-            if found != right:
-                raise ValueError(f"its {name} has the shape {found}, and here {right} is right")
+        check_tensors(other, own)
         self.parameters, self.learning = {"policy": other, "policy.optimizer": state["optimizer"]}, None
