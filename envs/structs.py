@@ -57,3 +57,14 @@ class Struct:
 
     def to(self, device: torch.device | str) -> Self:
         return self.map(lambda tensor: tensor.to(device))
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], x: Any) -> Any:
+    """Apply `function` to each tensor in `x`: a tensor, a Struct, or lists and tuples of them. All else stays."""
+    if isinstance(x, Tensor):
+        return function(x)
+    if isinstance(x, Struct):
+        return x.map(function)
+    if isinstance(x, (list, tuple)):
+        return type(x)(map_tensors(function, item) for item in x)
+    return x

@@ -16,9 +16,15 @@ from typing import Any, Literal
 
 import torch
 
+from envs.core import Env
 from envs.errors import InputError, require
 from metarl import distributed
+from metarl.config import Algorithm
 from metarl.distributed import ParallelError
+from metarl.graphs import Graphs
+from metarl.maml import MAML
+from metarl.recurrent_ppo import RecurrentPPO
+from metarl.reptile import Reptile
 from metarl.train import NonFiniteError
 
 
@@ -63,6 +69,55 @@ class Session:
         has_engine = hasattr(env_config, "engine")
         require(has_engine, "Only locomotion families have a physics engine; leave --engine out for this one.")
         return dataclasses.replace(env_config, engine=self.engine)
+
+
+@dataclass(frozen=True)
+class TrainSession(Session):
+    """The same for training."""
+
+    graphs: bool = False
+    """On CUDA: record rollouts and updates as CUDA graphs, and launch each as a whole."""
+    compile: bool = False
+    """Compile a policy with a memory for its training by torch.compile, which takes minutes at first."""
+
+    def speed_up(self, algorithm: Algorithm, env: Env) -> None:
+        """What --graphs and --compile ask for. Raises `InputError` where they do not apply."""
+        if self.graphs:
+            require(
+                env.device.type == "cuda", "--graphs records CUDA graphs, and this run is on the CPU; leave it out."
+            )
+            recordable(algorithm, env).graphs = Graphs(record=True)
+        if self.compile:
+            if not isinstance(algorithm, RecurrentPPO):
+                raise InputError(
+                    "--compile is for policies with a memory (metanet, rl2), and the derivatives of others are "
+                    "written out already; leave it out."
+                )
+            check_compiler(env.device)
+            algorithm.network.compile()
+
+
+def recordable(algorithm: Algorithm, env: Env) -> MAML | Reptile | RecurrentPPO:
+    """The algorithm, if its rollouts and updates can be recorded; else raises `InputError`."""
+    if not isinstance(algorithm, (MAML, Reptile, RecurrentPPO)):
+        raise InputError("Stable-Baselines3 chooses how it computes; leave --graphs out.")
+    require(
+        not hasattr(env.config, "engine"), "The physics of a locomotion family is a recording of its own; leave "
+        "--graphs out.",
+    )  # fmt: skip
+    require(distributed.world_size() == 1, "--graphs works in a single process; leave it out, or start one process.")
+    return algorithm
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise `InputError` unless torch.compile works here."""
+    try:
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except Exception as error:  # of many classes, by device and by what is missing
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(
+            f"--compile needs a compiler that torch.compile can use, such as g++ on the CPU: {reason}"
+        ) from None
 
 
 def keep_freed_memory() -> None:

@@ -20,6 +20,7 @@ from envs.structs import Struct
 from metarl.adapt import ESTIMATORS, InnerConfig, InnerLoss, sgd_adapt
 from metarl.advantage import advantages, standardize
 from metarl.distributed import world_size
+from metarl.graphs import Graphs
 from metarl.meta_gradient import Rates, TaskGroup
 from metarl.outer import TRPO, Adam, AdamConfig, Problem, TRPOConfig
 from metarl.policy import Policy
@@ -62,6 +63,7 @@ class MAML:
     Attributes:
         unit: of the entries of `play`.
         meta: [M] the policy's parameters, followed by learned inner step sizes.
+        graphs: how functions of tensors are called: `Graphs(record=True)` records them.
     """
 
     unit = "gradient steps"
@@ -69,7 +71,7 @@ class MAML:
     def __init__(self, config: MAMLConfig, env: Env, policy: Policy, generator: Generator) -> None:
         self.config, self.policy, self.generator = config, policy, generator
         kind = "fixed" if config.learned_rates == "none" else config.learned_rates
-        self.rates = Rates(kind, config.inner_lr, policy)
+        self.rates, self.graphs = Rates(kind, config.inner_lr, policy), Graphs()
         self.meta = self.rates.init(policy.init(generator))
         self.value = value_network(config, env, generator)
         self.updates = 0
@@ -86,38 +88,54 @@ class MAML:
     def loss(self) -> InnerLoss:
         return InnerLoss.of(self.config, self.config.estimator, self.value)
 
-    def adapters(self, num_steps: int | None = None, test: bool = False) -> list[Adapter]:
-        """One adapter for each inner step; by default as many as this meta-iteration trains with.
+    @property
+    def num_inner_steps(self) -> int:
+        """As many as this meta-iteration trains with."""
+        return 0 if self.updates < self.config.pretrain_iterations else self.config.num_inner_steps
 
-        `test` applies `halve_test_lr`.
+    def adapters(self, num_steps: int | None = None, test: bool = False, meta: Tensor | None = None) -> list[Adapter]:
+        """One adapter for each inner step, by default `num_inner_steps`.
+
+        Args:
+            test: apply `halve_test_lr`.
+            meta: meta-parameters [M] that hold the step sizes, by default the present ones.
         """
-        if num_steps is None:
-            num_steps = 0 if self.updates < self.config.pretrain_iterations else self.config.num_inner_steps
+        num_steps = self.num_inner_steps if num_steps is None else num_steps
         factors = self.config.test_rates(num_steps) if test else [1.0] * num_steps
-        _, rate = self.rates.split(self.meta)
+        _, rate = self.rates.split(self.meta if meta is None else meta)
         return [sgd_adapt(self.policy, self.loss, rate * factor) for factor in factors]
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """Episodes before adaptation and after each inner step, to train on."""
-        return collect(env, self.policy, self.params, task, self.adapters(), num_envs, generator)
+
+        def play(meta: Tensor, task: Struct) -> list[Trajectory]:
+            params, adapters = self.rates.split(meta)[0], self.adapters(meta=meta)
+            return collect(env, self.policy, params, task, adapters, num_envs, generator)
+
+        name = ("collect", self.num_inner_steps, num_envs)
+        return self.graphs(name, play, self.meta, task, generators=[generator])
 
     def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play:
         """The same for evaluation and videos, with `num_steps` gradient steps."""
         return player(env, self.policy, self.eval_params, self.adapters(num_steps, test=True), num_envs, generator)
 
-    def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
-        """One outer step from what `collect` returned. Returns metrics."""
+    def pose(self, meta: Tensor, trajectories: list[Trajectory]) -> Problem:
+        """The outer objective that trajectories define, at the meta-parameters [M] that collected them."""
         c, outer = self.config, trajectories[-1]
         raw = advantages(outer, c.gamma, c.gae_lambda, self.value)
         advantage = standardize(raw, outer.mask, over_tasks=c.outer_scale == "batch")
 
         def groups(episodes: slice) -> list[TaskGroup]:
             some = [trajectory[:, :, episodes] for trajectory in trajectories]
-            make = partial(TaskGroup, self.policy, self.rates, self.loss, self.meta)
+            make = partial(TaskGroup, self.policy, self.rates, self.loss, meta)
             return [make([t[i] for t in some], advantage[i][:, :, episodes]) for i in task_slices(outer)]
 
-        problem = Problem(groups, len(outer) * world_size(), outer.reward.shape[2])
-        self.meta, metrics = self.optimizer.step(problem, self.meta)
+        return Problem(groups, len(outer) * world_size(), outer.reward.shape[2])
+
+    def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
+        """One outer step from what `collect` returned. Returns metrics."""
+        c = self.config
+        self.meta, metrics = self.optimizer.step(self.pose, self.meta, trajectories, self.graphs)
         self.updates += 1
         if self.value is not None:
             metrics["value_explained"] = self.value.fit(trajectories, c.value_epochs, self.generator)

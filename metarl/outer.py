@@ -13,7 +13,9 @@ from torch import Tensor
 
 from envs.errors import require, unknown
 from metarl.distributed import all_sum
-from metarl.meta_gradient import TaskGroup
+from metarl.graphs import Graphs
+from metarl.meta_gradient import Linearized, TaskGroup
+from metarl.rollout import Trajectory
 from metarl.trpo import conjugate_gradient, line_search
 
 
@@ -95,30 +97,55 @@ class Problem:
     num_envs: int
 
 
+Pose = Callable[[Tensor, list[Trajectory]], Problem]
+"""`(meta [M], trajectories) -> problem`, with the outer advantages of the last trajectory."""
+
+
 class TRPO:
-    """A natural-gradient step with a line search. Holds nothing between steps."""
+    """A natural-gradient step with a line search. Holds nothing between steps.
+
+    What comes before the line search, and each evaluation in it, is a function of tensors that `graphs` can record.
+    """
 
     def __init__(self, config: TRPOConfig) -> None:
         self.config = config
 
-    def step(self, problem: Problem, meta: Tensor) -> tuple[Tensor, dict[str, float]]:
-        c, n = self.config, problem.num_tasks
-        groups = problem.groups(slice(None))
-        some = 0 < c.curvature_episodes < problem.num_envs
-        products = [g.here.curvature(g.kl) for g in (problem.groups(slice(c.curvature_episodes)) if some else groups)]
+    def step(
+        self, pose: Pose, meta: Tensor, trajectories: list[Trajectory], graphs: Graphs
+    ) -> tuple[Tensor, dict[str, float]]:
+        c, posed = self.config, list[tuple[list[TaskGroup], int]]()
 
-        def curvature(vector: Tensor) -> Tensor:
-            return sum_over(product(vector) for product in products) / n + c.cg_damping * vector
+        def search(meta: Tensor, trajectories: list[Trajectory]) -> tuple[Tensor, Tensor]:
+            """The full step [M]; the norm of the gradient and the loss [2]."""
+            problem = pose(meta, trajectories)
+            groups, n = problem.groups(slice(None)), problem.num_tasks
+            posed[:] = [(groups, n)]
+            some = 0 < c.curvature_episodes < problem.num_envs
+            curved = problem.groups(slice(c.curvature_episodes)) if some else groups
+            products = [g.here.curvature(g.kl) for g in curved]
 
-        gradient = sum_over(g.here.gradient(g.surrogate) for g in groups) / n
-        direction, residual = conjugate_gradient(curvature, gradient, c.cg_iterations)
-        scale = torch.sqrt(2 * c.max_kl / (direction @ (gradient - residual)).clamp_min(1e-30))
-        old_loss = sum_over(g.surrogate(g.old).sum() for g in groups) / n
+            def curvature(vector: Tensor) -> Tensor:
+                return sum_over(product(vector) for product in products) / n + c.cg_damping * vector
+
+            gradient = sum_over(g.here.gradient(g.surrogate) for g in groups) / n
+            direction, residual = conjugate_gradient(curvature, gradient, c.cg_iterations)
+            scale = torch.sqrt(2 * c.max_kl / (direction @ (gradient - residual)).clamp_min(1e-30))
+            loss = sum_over(g.surrogate(g.old).sum() for g in groups) / n
+            return scale * direction, torch.stack([gradient.norm(), loss])
+
+        def evaluate(candidate: Tensor) -> Tensor:
+            """Loss and divergence [2]."""
+            ((groups, n),) = posed
+            return sum_over(g.evaluate(candidate) for g in groups) / n
+
+        case = _shape(trajectories)  # of both: the second works on what the first has posed
+        full_step, numbers = graphs(("search", case), search, meta, trajectories)
+        grad_norm, loss = numbers.tolist()
         meta, metrics = line_search(
-            lambda candidate: sum_over(g.evaluate(candidate) for g in groups) / n,
-            meta, scale * direction, old_loss, c.max_kl, c.line_search_steps, c.line_search_shrink,
+            lambda candidate: graphs(("evaluate", case), evaluate, candidate),
+            meta, full_step, loss, c.max_kl, c.line_search_steps, c.line_search_shrink,
         )  # fmt: skip
-        return meta, {"grad_norm": float(gradient.norm()), **metrics}
+        return meta, {"grad_norm": grad_norm, **metrics}
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -135,27 +162,50 @@ class Adam:
         self.leaf = meta.clone().requires_grad_()
         self.adam = torch.optim.Adam([self.leaf], config.outer_lr)
 
-    def step(self, problem: Problem, meta: Tensor) -> tuple[Tensor, dict[str, float]]:
-        c, n = self.config, problem.num_tasks
-        groups = problem.groups(slice(None))
-        norms: list[float] = []
+    def step(
+        self, pose: Pose, meta: Tensor, trajectories: list[Trajectory], graphs: Graphs
+    ) -> tuple[Tensor, dict[str, float]]:
+        c, posed, coef = self.config, list[tuple[list[TaskGroup], int]](), self.inner_kl_coef
+
+        def gradient(groups: list[TaskGroup], points: list[Linearized], n: int) -> Tensor:
+            objectives = [partial(group.clipped_surrogate, clip=self.clip) for group in groups]
+            return sum_over(p.gradient(o, coef) / n for p, o in zip(points, objectives, strict=True))
+
+        def first(meta: Tensor, trajectories: list[Trajectory]) -> Tensor:
+            problem = pose(meta, trajectories)
+            groups, n = problem.groups(slice(None)), problem.num_tasks
+            posed[:] = [(groups, n)]
+            return gradient(groups, [group.here for group in groups], n)
+
+        def later(meta: Tensor) -> Tensor:
+            ((groups, n),) = posed
+            return gradient(groups, [group.at(meta) for group in groups], n)
+
+        def evaluate(meta: Tensor) -> Tensor:
+            """Loss, divergence, and that of the inner policies where it counts [2 or 3]."""
+            ((groups, n),) = posed
+            values = sum_over(group.evaluate(meta) for group in groups)
+            if penalty:
+                inner = sum_over(group.inner_divergence(meta) for group in groups)
+                values = torch.cat([values, inner.unsqueeze(0)])
+            return values / n
+
+        penalty = bool(coef) and len(trajectories) > 1
+        case = (coef, _shape(trajectories))
         self.leaf.data = meta.clone()
         for k in range(c.num_outer_steps):
-            gradient = torch.zeros_like(meta)
-            for group in groups:
-                here = group.here if k == 0 else group.at(self.leaf.detach())
-                objective = partial(group.clipped_surrogate, clip=self.clip)
-                gradient += here.gradient(objective, self.inner_kl_coef) / n
-            gradient = all_sum(gradient)
-            norms.append(float(gradient.norm()))
-            self.leaf.grad = gradient
+            if k == 0:
+                self.leaf.grad = graphs(("first gradient", case), first, meta, trajectories)
+                norm = self.leaf.grad.norm()
+            else:
+                self.leaf.grad = graphs(("later gradient", case), later, self.leaf.detach())
             self.adam.step()
         meta = self.leaf.detach().clone()
-        loss, kl = (sum_over(g.evaluate(meta) for g in groups) / n).tolist()
-        metrics = {"grad_norm": norms[0], "loss": loss, "kl": kl}
-        if self.inner_kl_coef and groups[0].inner:
-            inner = float(sum_over(g.inner_divergence(meta) for g in groups) / n)
-            metrics |= {"inner_kl": inner, "inner_kl_coef": self.inner_kl_coef}
+        grad_norm, loss, kl, *inner_kl = torch.cat(
+            [norm.unsqueeze(0), graphs(("evaluate", case), evaluate, meta)]).tolist()  # fmt: skip
+        metrics = {"grad_norm": grad_norm, "loss": loss, "kl": kl}
+        for inner in inner_kl:
+            metrics |= {"inner_kl": inner, "inner_kl_coef": coef}
             if c.target_inner_kl:
                 self.inner_kl_coef *= 2.0 if inner > 1.5 * c.target_inner_kl else 1.0
                 self.inner_kl_coef *= 0.5 if inner < c.target_inner_kl / 1.5 else 1.0
@@ -171,6 +221,10 @@ class Adam:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.adam.load_state_dict(state["adam"])
         self.inner_kl_coef = float(state["inner_kl_coef"])
+
+
+def _shape(trajectories: list[Trajectory]) -> tuple[int, torch.Size]:
+    return len(trajectories), trajectories[-1].reward.shape
 
 
 def sum_over(terms: Iterable[Tensor]) -> Tensor:

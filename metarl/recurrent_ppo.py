@@ -19,6 +19,7 @@ from envs.errors import InputError, require
 from envs.structs import Struct
 from metarl import distributed
 from metarl.distributed import all_sum
+from metarl.graphs import Graphs
 from metarl.maml import check_tensors
 from metarl.policy import StepInput
 from metarl.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollout
@@ -93,7 +94,7 @@ class RecurrentPPO:
         num_shards: int = 1,
     ) -> None:  # fmt: skip
         self.config, self.network, self.generator, self.num_iterations = config, network, generator, num_iterations
-        self.num_shards = num_shards
+        self.num_shards, self.graphs = num_shards, Graphs()
         self.optimizer = torch.optim.Adam(network.parameters(), config.lr, eps=1e-5)
         self.updates = 0
 
@@ -106,8 +107,13 @@ class RecurrentPPO:
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """The episodes of one trial in each lane, to train on."""
-        trial = rollout(env, actor(self.network, generator), task, num_envs, generator, self.config.num_episodes)
-        return _episodes(trial, self.config.num_episodes)
+
+        episodes = self.config.num_episodes
+
+        def play(task: Struct) -> Trajectory:
+            return rollout(env, actor(self.network, generator), task, num_envs, generator, episodes)
+
+        return _episodes(self.graphs(("collect", num_envs), play, task, generators=[generator]), episodes)
 
     def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int = 0) -> Play:
         """The episodes of trials, for evaluation and videos; behind them the last episode again, refined.

@@ -19,6 +19,7 @@ from envs.structs import Struct
 from metarl import losses
 from metarl.adapt import InnerConfig, InnerLoss
 from metarl.distributed import all_mean
+from metarl.graphs import Graphs
 from metarl.linearize import linearize
 from metarl.maml import check_size, value_network
 from metarl.policy import Policy
@@ -138,7 +139,7 @@ class Reptile:
         self.params = policy.init(generator)
         self.value = value_network(config, env, generator)
         self.updates, self.averaged = 0, 0
-        self.mean = self.params
+        self.mean, self.graphs = self.params, Graphs()
 
     @property
     def eval_params(self) -> Tensor:
@@ -155,7 +156,11 @@ class Reptile:
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """A round of episodes for each of the k inner steps, to train on."""
-        return collect(env, self.policy, self.params, task, self.adapters(), num_envs, generator)
+
+        def play(params: Tensor, task: Struct) -> list[Trajectory]:
+            return collect(env, self.policy, params, task, self.adapters(), num_envs, generator)
+
+        return self.graphs(("collect", num_envs), play, self.params, task, generators=[generator])
 
     def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play:
         """Episodes before and after each of `num_steps` inner steps, for evaluation and videos."""
@@ -164,12 +169,17 @@ class Reptile:
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """Move the start, given what `collect` returned. Returns metrics."""
         c = self.config
-        params, memory = self.params.expand(len(trajectories[0]), -1), None
-        for adapt, trajectory in zip(self.adapters(c.num_inner_steps), trajectories, strict=True):
-            params, memory = adapt(params, memory, trajectory)
+
+        def learn(start: Tensor, trajectories: list[Trajectory]) -> Tensor:
+            """The mean way [P] that the tasks took from the start [P]."""
+            params, memory = start.expand(len(trajectories[0]), -1), None
+            for adapt, trajectory in zip(self.adapters(c.num_inner_steps), trajectories, strict=True):
+                params, memory = adapt(params, memory, trajectory)
+            return all_mean((params - start).mean(0))
+
         done = self.updates / max(1, self.num_iterations - 1)
         outer_lr = c.outer_lr + (c.outer_lr_end - c.outer_lr) * min(done, 1.0)
-        move = all_mean((params - self.params).mean(0))
+        move = self.graphs("learn", learn, self.params, trajectories)
         self.params = self.params + outer_lr * move
         self.updates += 1
         if self.updates + c.average_last * self.num_iterations > self.num_iterations:

@@ -46,6 +46,7 @@ class Run:
         config: the TrainConfig.
         env, algorithm, generator: as the configuration and the seed make them, or as the checkpoint left them.
         num_shards: parts of a meta-batch with random streams of their own, spread over the processes.
+        shard_generator: seeded anew for each of them.
         iteration: meta-iterations done.  env_steps, seconds: environment steps and training time spent on them.
     """
 
@@ -61,7 +62,7 @@ class Run:
             "processes cannot share equally; start as many as divide that, or make a new run with other --shards.",
         )  # fmt: skip
         self.env: Env = envs.family(config.env).env_class(env_config, self.device)
-        self.generator = Generator(self.device).manual_seed(config.seed)
+        self.generator, self.shard_generator = Generator(self.device).manual_seed(config.seed), Generator(self.device)
         self.algorithm = make_algorithm(config, self.env, self.generator, policy)
         self.iteration, self.env_steps, self.seconds = 0, 0, 0.0
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator
 
 from metarl import distributed
 from metarl.distributed import ParallelError
@@ -52,13 +51,13 @@ class StopSignals:
             signal.signal(s, handler)
 
 
-def shard_generator(seed: int, iteration: int, shard: int, device: torch.device) -> Generator:
-    """The random stream of a shard's episodes in a meta-iteration.
+def shard_seed(seed: int, iteration: int, shard: int) -> int:
+    """The seed of a shard's episodes in a meta-iteration.
 
     It follows from these numbers alone, so that a checkpoint need not hold it and any process can take the shard over.
     """
     state = np.random.SeedSequence([seed, iteration, shard]).generate_state(1, np.uint64)
-    return Generator(device).manual_seed(int(state[0]) % 2**63)
+    return int(state[0]) % 2**63
 
 
 def collect(run: Run) -> list[Trajectory]:
@@ -70,7 +69,7 @@ def collect(run: Run) -> list[Trajectory]:
     size, own = config.meta_batch_size // shards, shards // distributed.world_size()
     parts = []
     for shard in range(distributed.rank() * own, (distributed.rank() + 1) * own):
-        generator = shard_generator(config.seed, run.iteration, shard, run.device)
+        generator = run.shard_generator.manual_seed(shard_seed(config.seed, run.iteration, shard))
         tasks = task[shard * size : (shard + 1) * size]
         parts.append(algorithm.collect(run.env, tasks, config.num_envs, generator))
     return [Trajectory.cat(list(stage)) for stage in zip(*parts, strict=True)]

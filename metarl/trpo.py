@@ -20,14 +20,13 @@ def conjugate_gradient(
     residual, direction = b.clone(), b.clone()
     rr = residual @ residual
     for _ in range(iterations):
-        if rr < residual_tol:
-            break
+        solved = rr < residual_tol  # then nothing moves any more, without a decision of the host
         image = product(direction)
-        step = rr / (direction @ image)
+        step = torch.where(solved, 0.0, rr / (direction @ image))
         x = x + step * direction
         residual = residual - step * image
         rr, previous = residual @ residual, rr
-        direction = residual + (rr / previous) * direction
+        direction = residual + torch.where(solved, 0.0, rr / previous) * direction
     return x, residual
 
 
@@ -35,7 +34,7 @@ def line_search(
     evaluate: Callable[[Tensor], Tensor],
     params: Tensor,
     full_step: Tensor,
-    old_loss: Tensor,
+    old_loss: float,
     max_kl: float,
     steps: int,
     shrink: float,
@@ -51,7 +50,7 @@ def line_search(
     for k in range(steps):
         fraction = shrink**k
         candidate = params - fraction * full_step
-        loss, kl = evaluate(candidate)
+        loss, kl = evaluate(candidate).tolist()
         if loss < old_loss and kl <= max_kl:
-            return candidate, {"loss": float(loss), "kl": float(kl), "step": fraction}
-    return params, {"loss": float(old_loss), "kl": 0.0, "step": 0.0}
+            return candidate, {"loss": loss, "kl": kl, "step": fraction}
+    return params, {"loss": old_loss, "kl": 0.0, "step": 0.0}

@@ -18,7 +18,7 @@ import tyro
 import envs
 from envs.errors import InputError, require
 from metarl.baselines.ppo import check_sb3
-from metarl.cli import Session, option, run_main
+from metarl.cli import TrainSession, option, run_main
 from metarl.config import TrainConfig
 from metarl.distributed import launched, local_world_size, quiet_unless_main, world_size
 from metarl.presets import METHODS, PRESETS, SUITES, preset
@@ -36,12 +36,13 @@ class Resume:
     """The run folder."""
     num_iterations: int | None = None
     """Train up to this number of meta-iterations instead of the configured one."""
-    session: Session = dataclasses.field(default_factory=Session)
+    session: TrainSession = dataclasses.field(default_factory=TrainSession)
 
 
 def resumed_run(arguments: list[str]) -> Run:
     args = tyro.cli(Resume, prog="train.py", args=arguments, config=(Flat,))
     run = Run.open(args.resume, args.session.apply(), args.num_iterations, args.session.choose_engine)
+    args.session.speed_up(run.algorithm, run.env)
     if run.iteration < run.config.num_iterations:
         run.write_config()  # with the new number of iterations
         print(f"Resuming {run.path} after iteration {run.iteration} of {run.config.num_iterations}.")
@@ -77,7 +78,7 @@ def new_run(name: str, arguments: list[str]) -> Run:
     config = dataclasses.replace(config, env=env, env_preset=env_preset or next(iter(envs.family(env).presets)))
     fields: list[tuple[str, Any, Any]] = [
         ("run_dir", Path, Path("runs") / name),
-        ("session", Annotated[Session, Flat], Session()),
+        ("session", Annotated[TrainSession, Flat], TrainSession()),
         ("train", Annotated[TrainConfig, Flat], config),
         ("env", type(env_config), env_config),
     ]
@@ -107,6 +108,7 @@ def new_run(name: str, arguments: list[str]) -> Run:
     run = Run(args.run_dir, name, train_config, args.session.choose_engine(args.env), args.session.apply(), policy)
     if policy is not None:
         check_spaces(policy, run.env, f"The model {train_config.init_sb3}")
+    args.session.speed_up(run.algorithm, run.env)
     run.create()
     if policy is not None or train_config.num_iterations == 0:
         run.save()

@@ -41,7 +41,7 @@ from metarl.reptile import ReptileConfig
 from metarl.rl2 import GRUConfig
 from metarl.rollout import Trajectory
 from metarl.run import Run
-from metarl.train import NonFiniteError, shard_generator, train, train_iteration
+from metarl.train import NonFiniteError, shard_seed, train, train_iteration
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}
@@ -301,13 +301,8 @@ def test_one_shard_is_what_it_was_before_there_were_shards(tmp_path):
 
 
 def test_shards_and_iterations_have_streams_of_their_own():
-    draws = {
-        float(torch.rand((), generator=shard_generator(seed, iteration, shard, torch.device("cpu"))))
-        for seed in (0, 1) for iteration in (0, 1, 2) for shard in (0, 1, 2)
-    }  # fmt: skip
-    assert len(draws) == 18
-    again = (torch.rand((), generator=shard_generator(1, 2, 0, torch.device("cpu"))) for _ in range(2))
-    assert next(again) == next(again)
+    seeds = {shard_seed(seed, iteration, shard) for seed in (0, 1) for iteration in (0, 1, 2) for shard in (0, 1, 2)}
+    assert len(seeds) == 18 and shard_seed(1, 2, 0) == shard_seed(1, 2, 0) in seeds
 
 
 def test_the_parts_of_a_pass_hold_every_trial_once_and_as_many_of_each_shard():

@@ -1,0 +1,102 @@
+"""Functions of tensors as CUDA graphs: recorded once for each shape of their inputs, then launched as a whole.
+
+A rollout is thousands of small operations. On a GPU their launches from Python take longer than the work, and a
+recording replays them all in one launch. Elsewhere, and by default, functions are just called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from envs.structs import map_tensors
+
+T = TypeVar("T")
+
+WARM_UP_CALLS = 2
+"""Calls before a recording, in which libraries allocate what they keep."""
+
+
+class Graphs:
+    """Calls functions of tensors, as recordings where `record` is set.
+
+    What a function may do when it is recorded: read its inputs, tensors that are changed in place alone (such as the
+    parameters of a module), and generators that it is called with; no result may depend on anything else that changes,
+    since a recording repeats the operations of the first call. It must not read numbers back from the device.
+
+    On the CPU, a recording calls the function that was recorded on copies of the inputs at fixed places: this is for
+    tests of these conditions.
+    """
+
+    def __init__(self, record: bool = False) -> None:
+        self.record = record
+        self._recordings: dict[Hashable, Recording] = {}
+
+    def __call__(
+        self, name: Hashable, function: Callable[..., T], *inputs: Any, generators: Sequence[Generator] = ()
+    ) -> T:
+        """`function(*inputs)`, whose tensors are the caller's own.
+
+        Args:
+            name: of the function, with everything but the inputs' shapes that decides which operations it does.
+            inputs: tensors, Structs, or lists and tuples of them.
+            generators: those from which the function draws.
+        """
+        if not self.record:
+            return function(*inputs)
+        key = (name, tuple((x.shape, x.dtype) for x in _flat(inputs)), tuple(map(id, generators)))
+        if key not in self._recordings:
+            self._recordings[key] = Recording(function, inputs, generators)
+        return self._recordings[key].replay(inputs)
+
+
+class Recording:
+    """One function at fixed shapes. Holds its inputs, its outputs, and the generators it draws from."""
+
+    def __init__(self, function: Callable[..., Any], inputs: tuple[Any, ...], generators: Sequence[Generator]) -> None:
+        self.function, self.inputs, self.generators = function, map_tensors(torch.clone, inputs), generators
+        self.places = _flat(self.inputs)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        if self.places[0].is_cuda:
+            self._warm_up()
+            self.graph = torch.cuda.CUDAGraph()
+            for generator in generators:
+                self.graph.register_generator_state(generator)
+            with torch.cuda.graph(self.graph):
+                self.outputs = function(*self.inputs)
+
+    def _warm_up(self) -> None:
+        """Call the function on another stream, as recording demands, and take its random numbers back."""
+        states = [generator.get_state() for generator in self.generators]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP_CALLS):
+                self.function(*self.inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.set_state(state)
+
+    def replay(self, inputs: tuple[Any, ...]) -> Any:
+        with torch.no_grad():
+            for place, x in zip(self.places, _flat(inputs), strict=True):
+                place.copy_(x)
+        if self.graph is None:
+            self.outputs = self.function(*self.inputs)
+        else:
+            self.graph.replay()
+        return map_tensors(torch.clone, self.outputs)  # the next replay overwrites them
+
+
+def _flat(x: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(note, x)
+    return found

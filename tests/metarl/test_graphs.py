@@ -1,0 +1,149 @@
+"""Recorded functions give what called ones give. On the CPU a recording repeats the first call's function on inputs at
+fixed places, so that whatever a recording would miss shows here, too; on CUDA it is a graph."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_no_sync import Waits
+from torch import Generator
+
+import envs
+from envs.errors import InputError
+from metarl.baselines.ppo import SB3PPO, SB3PPOConfig
+from metarl.cli import TrainSession, recordable
+from metarl.config import from_dict, make_algorithm
+from metarl.graphs import Graphs
+from metarl.policy import MLPConfig
+from metarl.presets import preset
+from metarl.run import Run
+from metarl.train import train_iteration
+
+SMALL = {"meta_batch_size": 4, "num_envs": 3, "num_iterations": 6}
+CASES = {
+    "maml-point": {},
+    "maml-gridworld": {"shards": 2},
+    "maml-tabular-mdp": {"algorithm": {"pretrain_iterations": 2}},  # another number of inner steps on the way
+    "maml-bandit": {"algorithm": {"baseline": "value", "value_epochs": 1}},
+    "meta-sgd-point": {"algorithm": {"outer": {"curvature_episodes": 2}}},
+    "promp-point": {"algorithm": {"outer": {"target_inner_kl": 1e-9}}},  # another coefficient in each iteration
+    "maml-vpg-bandit": {},
+    "reptile-gridworld": {},
+    "metanet-gridworld": {},
+    "metanet-bandit": {"shards": 2},
+    "rl2-point": {},
+}
+
+
+def make_run(path, name, record=False, device="cpu", **fields):
+    config = from_dict(preset(name), {**SMALL, **CASES.get(name, {}), **fields})
+    run = Run(path, name, config, envs.make_config(config.env, config.env_preset, horizon=6), device)
+    run.algorithm.graphs = Graphs(record)
+    return run
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_recorded_run_is_the_called_one(name, tmp_path):
+    called, recorded = make_run(tmp_path, name), make_run(tmp_path, name, record=True)
+    for k in range(5):
+        right, found = train_iteration(called), train_iteration(recorded)
+        assert {key: x for key, x in found.items() if "seconds" not in key} == {
+            key: x for key, x in right.items() if "seconds" not in key
+        }
+        assert torch.equal(recorded.algorithm.params, called.algorithm.params)
+        if k == 2:  # an error takes back an iteration
+            for run in (called, recorded):
+                with pytest.raises(KeyboardInterrupt), run.undone_on_error():
+                    train_iteration(run)
+                    raise KeyboardInterrupt
+    assert recorded.algorithm.graphs._recordings
+
+
+def test_a_recording_repeats_what_the_first_call_did():
+    graphs, factor = Graphs(record=True), torch.tensor(2.0)
+    one = graphs("double", lambda x: [x * factor], torch.ones(3))
+    factor.fill_(3.0)  # in place: a recording reads it anew
+    two = graphs("double", lambda x: [x * 100], torch.ones(3))  # another function: a recording cannot know
+    other = graphs("double", lambda x: [x + 1], torch.ones(2))  # another shape: a recording of its own
+    assert [x.tolist() for (x,) in (one, two, other)] == [[2.0] * 3, [3.0] * 3, [2.0] * 2]
+    assert Graphs()("double", lambda x: x * 100, torch.ones(1)).item() == 100
+
+
+class Watched(Graphs):
+    """Calls functions and notes what in them would make the host wait, which a recording cannot."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits, self.called = Waits(), set()
+
+    def __call__(self, name, function, *inputs, generators=()):
+        self.called.add(name if isinstance(name, str) else name[0])
+        with self.waits:
+            return function(*inputs)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_recorded_reads_nothing_back(name, tmp_path):
+    run = make_run(tmp_path, name)
+    run.algorithm.graphs = watched = Watched()
+    for _ in range(2):
+        train_iteration(run)
+    assert watched.waits.found == []
+    kind = type(preset(name).algorithm).__name__
+    rest = {"RecurrentPPOConfig": set(), "ReptileConfig": {"learn"}}.get(kind, {"evaluate"})
+    assert {"collect", *rest} <= watched.called
+
+
+def test_graphs_are_refused_where_there_are_none():
+    env, generator = envs.make("point", horizon=5), Generator().manual_seed(0)
+    algorithm = make_algorithm(preset("maml-point"), env, generator)
+    with pytest.raises(InputError, match="on the CPU; leave it out"):
+        TrainSession(graphs=True).speed_up(algorithm, env)
+    with pytest.raises(InputError, match="--compile is for policies with a memory"):
+        TrainSession(compile=True).speed_up(algorithm, env)
+    TrainSession().speed_up(algorithm, env)
+    assert recordable(algorithm, env) is algorithm and not algorithm.graphs.record
+    with pytest.raises(InputError, match="leave --graphs out"):
+        recordable(SB3PPO(SB3PPOConfig(), env, MLPConfig(), generator), env)
+    env.config = envs.make_config("half-cheetah-vel")
+    with pytest.raises(InputError, match="physics of a locomotion family"):
+        recordable(algorithm, env)
+
+
+@pytest.mark.slow
+def test_a_compiled_policy_learns_the_same(tmp_path):
+    small = {"policy": {"hidden_size": 8, "num_heads": 1, "key_size": 2, "code_size": 2, "memory": "none"}}
+    runs = [make_run(tmp_path, "metanet-bandit", **small) for _ in range(2)]
+    try:
+        TrainSession(compile=True).speed_up(runs[1].algorithm, runs[1].env)
+    except InputError as error:
+        pytest.skip(str(error))
+    for _ in range(2):
+        right, found = (train_iteration(run) for run in runs)
+        assert found["value_loss"] == pytest.approx(right["value_loss"], rel=1e-4)
+        torch.testing.assert_close(runs[1].algorithm.params, runs[0].algorithm.params, rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_compiler_one_sentence_says_so(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("No working C++ compiler found\nand more")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    env = envs.make("point", horizon=5)
+    algorithm = make_algorithm(preset("rl2-point"), env, Generator().manual_seed(0))
+    with pytest.raises(InputError, match=r"such as g\+\+ on the CPU: No working C\+\+ compiler found$"):
+        TrainSession(compile=True).speed_up(algorithm, env)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", CASES)
+def test_a_graph_on_cuda_is_what_calls_are(name, tmp_path):
+    called, recorded = make_run(tmp_path, name, device="cuda"), make_run(tmp_path, name, True, "cuda")
+    for _ in range(5):
+        right, found = train_iteration(called), train_iteration(recorded)
+        for key in (key for key in right if "seconds" not in key):
+            assert found[key] == pytest.approx(right[key], rel=1e-3, abs=1e-4), key
+        torch.testing.assert_close(recorded.algorithm.params, called.algorithm.params, rtol=1e-3, atol=1e-4)
+    recordings = recorded.algorithm.graphs._recordings.values()
+    assert recordings and all(recording.graph is not None for recording in recordings)
