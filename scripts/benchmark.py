@@ -1,6 +1,9 @@
 """Measure speed: environment steps a second, seconds per meta-iteration split in two, peak memory.
 
-`python scripts/benchmark.py [NAMES ...] [--output FILE.json]`. Each case runs in a process of its own.
+`python scripts/benchmark.py [NAMES ...] [--output FILE.json]`. Each case runs in a process of its own. `of FLOP/s` and
+`of bytes/s` are shares of what this machine does at best, measured at the start: of matrix products, and of what all
+operations read and write, as if no result stayed in a cache. So the second can pass 1; where both are small, calls cost
+more than work.
 """
 
 from __future__ import annotations
@@ -8,20 +11,25 @@ from __future__ import annotations
 import json
 import multiprocessing
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 import tyro
-from benchmark_cases import CASES, peak_memory_mb
+from benchmark_cases import CASES, method, peak_memory_mb
+from benchmark_limits import Work, limits
 from rich.console import Console
 from rich.table import Table
 
 import envs
 from envs.errors import require, unknown
-from metarl.cli import Session, run_main
+from metarl.cli import TrainSession, run_main
 from metarl.files import write_atomically
+from metarl.presets import PRESETS
+
+T = TypeVar("T")
 
 COLUMNS = {
     "sample s": ("sampling_seconds", 3),
@@ -31,6 +39,8 @@ COLUMNS = {
     "sampled/s": ("sampling_steps_per_second", 0),
     "trained/s": ("training_steps_per_second", 0),
     "of C loop": ("share_of_plain_c", 2),
+    "of FLOP/s": ("share_of_flops", 2),
+    "of bytes/s": ("share_of_bytes", 2),
     "bytes/lane": ("bytes_per_lane", 0),
     "peak MB": ("peak_memory_mb", 0),
 }
@@ -41,17 +51,17 @@ class Benchmark:
     """Measure speed: environment steps a second, seconds per meta-iteration split in two, peak memory."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Cases to run; none means all."""
+    """Cases to run, or presets of train.py; none means all cases."""
     repeats: int = 7
     """Timed repetitions, after two that are not counted; medians are reported."""
     output: Path | None = None
     """A JSON file for the figures."""
-    session: Session = field(default_factory=Session)
+    session: TrainSession = field(default_factory=TrainSession)
 
 
-def run_case(name: str, session: Session, repeats: int) -> dict[str, Any]:
+def run_case(name: str, session: TrainSession, repeats: int) -> dict[str, Any]:
     """The figures of one case, with the peak memory of this process."""
-    function, options = CASES[name]
+    function, options = CASES.get(name, (method, {"preset_name": name}))
     device = session.apply()
     figures = function(session, repeats, **options)
     figures.setdefault("peak_memory_mb", peak_memory_mb())
@@ -60,22 +70,37 @@ def run_case(name: str, session: Session, repeats: int) -> dict[str, Any]:
     return {"name": name, **figures}
 
 
+def machine_limits(session: TrainSession) -> Work:
+    return limits(session.apply())
+
+
+def in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
 def main(arguments: list[str]) -> None:
-    cases = f"Cases: {', '.join(CASES)}."
+    cases = f"Cases: {', '.join(CASES)}. Presets of train.py serve, too."
     args = tyro.cli(Benchmark, prog="benchmark.py", description=f"{__doc__}\n{cases}", args=arguments,
                     config=(tyro.conf.OmitArgPrefixes,))  # fmt: skip
     for name in args.names:
-        if name not in CASES:
+        if name not in (*CASES, *PRESETS):
             raise unknown("benchmark", name, CASES)
     require(args.repeats >= 1, f"repeats must be at least 1, not {args.repeats}.")
     envs.check_device(args.session.apply())
-    out = Table(title=f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
-                      f"{torch.get_num_threads()} threads, {args.session.apply()}")  # fmt: skip
+    most = in_fresh_process(machine_limits, args.session)
+    out = Table(
+        title=f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads, {args.session.apply()}; at most {most.flops / 1e9:,.0f} GFLOP/s in a "
+        f"matrix product and {most.bytes / 1e9:,.1f} GB/s in a sum of vectors"
+    )
     results = []
     for name in args.names or CASES:
         Console(stderr=True).print(f"{name} …", style="dim")
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            r = pool.apply(run_case, (name, args.session, args.repeats))
+        r = in_fresh_process(run_case, name, args.session, args.repeats)
+        if "work_seconds" in r:
+            r["share_of_flops"] = r["work_flops"] / r["work_seconds"] / most.flops
+            r["share_of_bytes"] = r["work_bytes"] / r["work_seconds"] / most.bytes
         results.append(r)
         if "import_envs_seconds" in r:
             print(f"import torch {r['import_torch_seconds']:.2f} s, import envs {r['import_envs_seconds']:.2f} s")
@@ -86,7 +111,10 @@ def main(arguments: list[str]) -> None:
         out.add_row(r["name"], *(f"{r[key]:,.{digits}f}" if key in r else "" for key, digits in shown.values()))
     Console().print(out)
     if args.output:
-        report = {"torch": torch.__version__, "device": args.session.apply(), "threads": torch.get_num_threads()}
+        report = {
+            "torch": torch.__version__, "device": args.session.apply(), "threads": torch.get_num_threads(),
+            "limits_per_second": vars(most),
+        }  # fmt: skip
         write_atomically(args.output, lambda path: path.write_text(json.dumps({**report, "results": results}) + "\n"))
         print(f"Wrote {args.output}")
 

@@ -10,21 +10,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import torch
-from torch import Generator
+from benchmark_limits import count as count_work
+from torch import Generator, Tensor
 
 import envs
 import metarl.rollout
 from envs.locomotion.robot import Robot
 from envs.physics.base import PhysicsState
 from envs.structs import Struct
-from metarl.cli import Session
+from metarl.cli import TrainSession
 from metarl.config import Algorithm, make_algorithm
+from metarl.graphs import Graphs
 from metarl.linearize import AutogradLinearization, linearize
 from metarl.maml import MAML, MAMLConfig
 from metarl.outer import TRPOConfig
@@ -32,7 +35,7 @@ from metarl.policy import MLPConfig, MLPPolicy
 from metarl.presets import METHODS, preset
 from metarl.recurrent_ppo import RecurrentPPO
 from metarl.rl2 import GRUConfig
-from metarl.rollout import policy_actor, rollout
+from metarl.rollout import Trajectory, policy_actor, rollout
 
 
 class PlainPolicy(MLPPolicy):
@@ -42,7 +45,7 @@ class PlainPolicy(MLPPolicy):
 linearize.register(PlainPolicy, AutogradLinearization)
 
 
-def _make(family: str, session: Session) -> tuple[envs.Env, Generator]:
+def _make(family: str, session: TrainSession) -> tuple[envs.Env, Generator]:
     device = session.apply()
     config = envs.make_config(family)
     if hasattr(config, "engine"):
@@ -51,7 +54,7 @@ def _make(family: str, session: Session) -> tuple[envs.Env, Generator]:
     return env, Generator(device).manual_seed(0)
 
 
-def steps(session: Session, repeats: int, family: str, lanes: int) -> dict[str, Any]:
+def steps(session: TrainSession, repeats: int, family: str, lanes: int) -> dict[str, Any]:
     """Environment steps a second under random actions, a task for each lane, and bytes of task and state a lane."""
     env, generator = _make(family, session)
     task = env.sample_tasks(lanes, generator)
@@ -67,11 +70,36 @@ def steps(session: Session, repeats: int, family: str, lanes: int) -> dict[str, 
             action = env.random_actions(task, moving, None, generator)
             moving = env.step(task, moving, action, generator).state
 
-    seconds = [_timed(work) for _ in range(repeats + 1)][1:]
-    return {"env_steps_per_second": count * lanes / statistics.median(seconds), "bytes_per_lane": size / lanes}
+    median = statistics.median([_timed(work) for _ in range(repeats + 1)][1:])
+    work_done = {} if isinstance(env, Robot) else _work(work, median)
+    return {"env_steps_per_second": count * lanes / median, "bytes_per_lane": size / lanes, **work_done}
 
 
-def frozen_lake(session: Session, repeats: int, lanes: int) -> dict[str, Any]:
+def _work(function: Callable[[], Any], seconds: float) -> dict[str, float]:
+    """What benchmark.py holds against the machine's limits."""
+    return {"work_seconds": seconds, **{f"work_{key}": x for key, x in vars(count_work(function)).items()}}
+
+
+def policy_steps(session: TrainSession, repeats: int, family: str, lanes: int) -> dict[str, Any]:
+    """Environment steps a second with a policy of 64 x 64 tanh units in the loop, which differs from task to task."""
+    env, generator = _make(family, session)
+    num_tasks = min(128, lanes // 8)
+    policy = MLPPolicy(env.observation_space, env.action_space, MLPConfig())
+    task, params = env.sample_tasks(num_tasks, generator), policy.init(generator).expand(num_tasks, -1)
+    graphs = Graphs(session.graphs and env.device.type == "cuda")
+
+    def play(params: Tensor, task: Struct) -> Trajectory:
+        return rollout(env, policy_actor(policy, params, generator), task, lanes // num_tasks, generator)
+
+    seconds = [_timed(lambda: graphs("play", play, params, task, generators=[generator])) for _ in range(repeats + 2)]
+    median = statistics.median(seconds[2:])
+    return {
+        "sampling_steps_per_second": lanes * env.horizon / median,
+        **_work(lambda: play(params, task), median),
+    }
+
+
+def frozen_lake(session: TrainSession, repeats: int, lanes: int) -> dict[str, Any]:
     """For comparison: Gymnasium's own FrozenLake in its own vector environment."""
     env = gymnasium.make_vec("FrozenLake-v1", num_envs=lanes, vectorization_mode="sync")
     env.reset(seed=0)
@@ -82,7 +110,7 @@ def frozen_lake(session: Session, repeats: int, lanes: int) -> dict[str, Any]:
 
 
 def maml(
-    session: Session, repeats: int, family: str = "point", num_tasks: int = 20, num_envs: int = 20,
+    session: TrainSession, repeats: int, family: str = "point", num_tasks: int = 20, num_envs: int = 20,
     inner_steps: int = 1, plain: bool = False, groups: bool = True, **config: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Seconds per meta-iteration of MAML-TRPO: by default on 2D navigation, H = 100, 64x64 tanh, 10 CG iterations."""
@@ -92,21 +120,25 @@ def maml(
     kind = PlainPolicy if plain else MLPPolicy
     policy = kind(env.observation_space, env.action_space, MLPConfig())
     algorithm = MAML(MAMLConfig(num_inner_steps=inner_steps, **config), env, policy, generator)
-    return _meta_iteration(env, algorithm, num_tasks, num_envs, generator, repeats)
+    return _meta_iteration(session, env, algorithm, num_tasks, num_envs, generator, repeats)
 
 
-def method(session: Session, repeats: int, preset_name: str) -> dict[str, Any]:
+def method(session: TrainSession, repeats: int, preset_name: str) -> dict[str, Any]:
     """Seconds per meta-iteration of a preset."""
     config = preset(preset_name)
     env, generator = _make(config.env, session)
     algorithm = make_algorithm(config, env, generator)
-    return _meta_iteration(env, algorithm, config.meta_batch_size, config.num_envs, generator, repeats)
+    return _meta_iteration(session, env, algorithm, config.meta_batch_size, config.num_envs, generator, repeats)
 
 
 def _meta_iteration(
-    env: envs.Env, algorithm: Algorithm, num_tasks: int, num_envs: int, generator: Generator, repeats: int
-) -> dict[str, Any]:
+    session: TrainSession, env: envs.Env, algorithm: Algorithm, num_tasks: int, num_envs: int, generator: Generator,
+    repeats: int,
+) -> dict[str, Any]:  # fmt: skip
     sampling, optimization, count = [], [], 0
+    task = env.sample_tasks(num_tasks, generator)
+    whole = count_work(lambda: algorithm.update(algorithm.collect(env, task, num_envs, generator)))
+    session.speed_up(algorithm, env)
     for _ in range(repeats + 2):
         task = env.sample_tasks(num_tasks, generator)
         trajectories: list = []
@@ -122,10 +154,15 @@ def _meta_iteration(
         "total_seconds": a + b,
         "env_steps_per_second": count / (a + b),
         "sampling_steps_per_second": count / a,
+        **(
+            {}
+            if isinstance(env, Robot)
+            else {"work_seconds": a + b, "work_flops": whole.flops, "work_bytes": whole.bytes}
+        ),
     }
 
 
-def processes(session: Session, repeats: int, preset_name: str, count: int, **fields: Any) -> dict[str, Any]:
+def processes(session: TrainSession, repeats: int, preset_name: str, count: int, **fields: Any) -> dict[str, Any]:
     """Seconds per meta-iteration of a preset by train.py in `count` processes of one thread, and the memory of one.
 
     The two shards are the same for one process and two, and so is what is computed.
@@ -149,7 +186,7 @@ def processes(session: Session, repeats: int, preset_name: str, count: int, **fi
     }
 
 
-def memory(session: Session, repeats: int, form: Any, pulls: int, count: int = 25_600) -> dict[str, Any]:
+def memory(session: TrainSession, repeats: int, form: Any, pulls: int, count: int = 25_600) -> dict[str, Any]:
     """Steps a second of acting and of training (PPO's passes together), and bytes of a lane's memory after a trial.
 
     On Bernoulli bandits with 5 arms, in trials of one episode and `count` steps in a meta-iteration, with the networks
@@ -163,14 +200,14 @@ def memory(session: Session, repeats: int, form: Any, pulls: int, count: int = 2
     config = replace(config, policy=policy, meta_batch_size=lanes)
     algorithm = make_algorithm(config, env, generator)
     assert isinstance(algorithm, RecurrentPPO)
-    result = _meta_iteration(env, algorithm, lanes, 1, generator, repeats)
+    result = _meta_iteration(session, env, algorithm, lanes, 1, generator, repeats)
     state: Any = None
     inputs = algorithm.collect(env, env.sample_tasks(1, generator), 1, generator)[0].inputs[:, :, 0]
     with torch.no_grad():
         for t in range(pulls):
             _, state = algorithm.network.step(inputs[:, t], state)
     return {
-        **{key: result[key] for key in ("sampling_seconds", "optimization_seconds", "sampling_steps_per_second")},
+        **{key: x for key, x in result.items() if key not in ("total_seconds", "env_steps_per_second")},
         "training_steps_per_second": lanes * pulls / result["optimization_seconds"],
         "bytes_per_lane": _bytes(state),
     }
@@ -182,7 +219,9 @@ def _bytes(x: Any) -> int:
     return sum(_bytes(part) for part in (vars(x).values() if isinstance(x, Struct) else x or ()))
 
 
-def locomotion(session: Session, repeats: int, family: str, num_tasks: int = 40, num_envs: int = 20) -> dict[str, Any]:
+def locomotion(
+    session: TrainSession, repeats: int, family: str, num_tasks: int = 40, num_envs: int = 20
+) -> dict[str, Any]:
     """Rollouts with a fresh policy in the loop; on the CPU also as a share of a plain C loop over the same work."""
     env, generator = _make(family, session)
     assert isinstance(env, Robot)
@@ -222,7 +261,7 @@ def _plain_c_loop(env: Robot, start: PhysicsState, action: torch.Tensor) -> None
             pool.rollout(model, [mujoco.MjData(model) for _ in range(threads)], initial[part], controls[part])
 
 
-def imports(session: Session, repeats: int) -> dict[str, Any]:
+def imports(session: TrainSession, repeats: int) -> dict[str, Any]:
     """Seconds that a fresh interpreter takes to import torch, and to import envs."""
     seconds: dict[str, list[float]] = {"torch": [], "envs": []}
     for _ in range(repeats):
@@ -251,6 +290,12 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         f"{family}@{lanes}": (steps, {"family": family, "lanes": lanes})
         for family in envs.FAMILIES
         for lanes in (1, 64, 1024, 16384, 131072)
+    },
+    **{
+        f"{family}-policy@{lanes}": (policy_steps, {"family": family, "lanes": lanes})
+        for family in envs.FAMILIES
+        if not hasattr(envs.make_config(family), "engine")
+        for lanes in (1024, 16384, 131072)
     },
     **{f"gymnasium-frozen-lake@{lanes}": (frozen_lake, {"lanes": lanes}) for lanes in (1, 64, 1024)},
     **{

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import faulthandler
 import json
 import math
 import multiprocessing
@@ -71,6 +72,7 @@ class Job:
                 os.dup2(stream.fileno(), number)
             sys.stdout = sys.stderr = stream
             threading.excepthook = threading.__excepthook__  # pytest has one of its own
+            faulthandler.dump_traceback_later(50, file=stream)  # where it is when `finish` gives up
             os.environ.update(environment(rank, processes, self.store.port))
             work(rank)
 
@@ -87,8 +89,9 @@ class Job:
         running = [process for process in self.processes if process.is_alive()]
         for process in running:
             process.kill()
-        assert not running, f"{len(running)} processes did not end"
-        return [p.exitcode for p in self.processes], [stream.read_text() for stream in self.streams]
+        outputs = [stream.read_text() for stream in self.streams]
+        assert not running, f"{len(running)} processes did not end: {outputs}"
+        return [p.exitcode for p in self.processes], outputs
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+"""What benchmark.py holds against the machine's limits; its cases themselves are too slow to be run here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def limits(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import benchmark_limits
+
+    return benchmark_limits
+
+
+def test_work_is_counted_by_hand(limits):
+    a, b, c = torch.ones(3, 5), torch.ones(5, 7), torch.ones(2, 3, 7)
+    assert limits.count(lambda: a @ b) == limits.Work(2 * 3 * 5 * 7, 4 * (15 + 35 + 21))
+    batch = a.expand(2, 3, 5).clone(), b.expand(2, 5, 7).clone()
+    found = limits.count(lambda: c.baddbmm_(*batch))  # reads and writes the first
+    assert found == limits.Work(2 * 2 * 3 * 5 * 7, 4 * (42 + 30 + 70 + 42))
+    assert limits.count(lambda: a.T.reshape(15).view(3, 5)[1:]) == limits.Work(0, 4 * 30)  # one copy, and views
+
+
+def test_work_of_derivatives_counts(limits):
+    weight, x = torch.ones(5, 7, requires_grad=True), torch.ones(3, 5, requires_grad=True)
+    forward = limits.count(lambda: (x @ weight).sum())
+    both = limits.count(lambda: torch.autograd.grad((x @ weight).sum(), [weight, x]))
+    assert both.flops == 3 * forward.flops and both.bytes > 2 * forward.bytes
+
+
+def test_a_machine_does_something(limits):
+    found = limits.limits("cpu", size=64, length=2**12)
+    assert 1e6 < found.flops < 1e15 and 1e6 < found.bytes < 1e15
+
+
+@pytest.mark.slow
+def test_shares_stand_beside_a_figure(tmp_path):
+    command = [sys.executable, str(SCRIPTS / "benchmark.py"), "point@64", "reptile-bandit", "--repeats=1"]
+    done = subprocess.run([*command, f"--output={tmp_path / 'out.json'}", "--device=cpu", "--num-threads=1"],
+        capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "of bytes/s" in done.stdout and "GFLOP/s" in done.stdout
+    report = json.loads((tmp_path / "out.json").read_text())
+    limits = report["limits_per_second"]
+    for result in report["results"]:
+        share = result["work_bytes"] / result["work_seconds"] / limits["bytes"]
+        assert result["share_of_bytes"] == pytest.approx(share) and share > 0
+    assert report["results"][1]["share_of_flops"] > 0 and report["results"][1]["total_seconds"] > 0
+
+
+def test_an_unknown_case_is_one_sentence():
+    done = subprocess.run([sys.executable, str(SCRIPTS / "benchmark.py"), "maml-poin"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "maml-point" in done.stderr
