@@ -54,10 +54,10 @@ def plot_comparisons(comparisons: Sequence[Mapping[str, Any]], path: Path) -> Pa
     """`plot_comparison` of several environments as panels of one PNG. A method has one colour in all of them."""
     from matplotlib.figure import Figure
 
-    columns = min(2, len(comparisons))
-    rows = -(-len(comparisons) // columns)
-    figure = Figure(figsize=(9.2 * columns, 4.8 * rows), dpi=110, facecolor="white")
-    draw_panels(figure.subfigures(rows, columns, squeeze=False).ravel()[: len(comparisons)], comparisons)
+    num_columns = min(2, len(comparisons))
+    rows = -(-len(comparisons) // num_columns)
+    figure = Figure(figsize=(9.2 * num_columns, 4.8 * rows), dpi=110, facecolor="white")
+    draw_panels(figure.subfigures(rows, num_columns, squeeze=False).ravel()[: len(comparisons)], comparisons)
     return save_png(figure, path)
 
 

@@ -36,7 +36,7 @@ class Suite:
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodSpec:
     """How a method is configured for a family."""
 
     about: str
@@ -176,42 +176,42 @@ SUITES = {
     "ant-vel": locomotion("Ant with a hidden goal velocity", "ant-vel", 20, 0.05, 60),
 }
 METHODS = {
-    "maml": Method("MAML with a TRPO outer step", lambda s: MAMLConfig(outer=s.trpo, **s.inner, **s.maml)),
-    "fomaml": Method(
+    "maml": MethodSpec("MAML with a TRPO outer step", lambda s: MAMLConfig(outer=s.trpo, **s.inner, **s.maml)),
+    "fomaml": MethodSpec(
         "first-order MAML with a TRPO outer step",
         lambda s: MAMLConfig(estimator="first-order", outer=s.trpo, **s.inner, **s.maml),
     ),
-    "maml-ppo": Method("MAML with PPO's outer step", lambda s: MAMLConfig(outer=AdamConfig(), **s.inner, **s.maml)),
-    "maml-vpg": Method(
+    "maml-ppo": MethodSpec("MAML with PPO's outer step", lambda s: MAMLConfig(outer=AdamConfig(), **s.inner, **s.maml)),
+    "maml-vpg": MethodSpec(
         "MAML with one Adam step on the policy gradient",
         lambda s: MAMLConfig(outer=AdamConfig("vpg", num_outer_steps=1, outer_lr=1e-2), **s.inner, **s.maml),
     ),
-    "promp": Method(
+    "promp": MethodSpec(
         "ProMP: low-variance curvature, clipped outer steps, a penalty on the inner KL (Rothfuss et al. 2018)",
         lambda s: MAMLConfig(estimator="lvc", outer=AdamConfig(inner_kl_coef=5e-4), **s.inner, **s.maml),
     ),
-    "meta-sgd": Method(
+    "meta-sgd": MethodSpec(
         "MAML with a learned inner step size for each parameter (Li et al. 2017)",
         lambda s: MAMLConfig(learned_rates="parameter", outer=s.trpo, **s.inner, **s.maml),
     ),
-    "reptile": Method("Reptile over policy gradient (Nichol et al. 2018)", lambda s: ReptileConfig(**s.inner)),
-    "metanet": Method(
+    "reptile": MethodSpec("Reptile over policy gradient (Nichol et al. 2018)", lambda s: ReptileConfig(**s.inner)),
+    "metanet": MethodSpec(
         "a memory of fast weights, trained by PPO on trials (after Munkhdalai & Yu 2017)",
         lambda s: RecurrentPPOConfig(**s.trial),
         MetaNetConfig(),
     ),
-    "rl2": Method(
+    "rl2": MethodSpec(
         "RL², a GRU trained by PPO on trials (Duan et al. 2016)", lambda s: RecurrentPPOConfig(**s.trial), GRUConfig()
     ),
-    "sb3-ppo": Method(
+    "sb3-ppo": MethodSpec(
         "no meta-learning: SB3's PPO on all tasks at once, fine-tuned by PPO on each",
         lambda s: SB3PPOConfig(**s.ppo),
         train=all_tasks,
     ),
-    "sb3-ppo-informed": Method(
+    "sb3-ppo-informed": MethodSpec(
         "the same, told the task: an oracle", lambda s: SB3PPOConfig(informed=True, **s.ppo), train=all_tasks
     ),
-    "sb3-ppo-scratch": Method(
+    "sb3-ppo-scratch": MethodSpec(
         "SB3's PPO from scratch on each task: no meta-training at all",
         lambda s: SB3PPOConfig(**s.ppo),
         train=lambda s: {**all_tasks(s), "num_iterations": 0},
