@@ -30,10 +30,12 @@ class StopSignals:
 
     def reached(self) -> bool:
         """Has a process of the job received one? Then `received` holds it in all of them."""
-        if distributed.world_size() > 1:
-            numbers = [int(number) for (number,) in distributed.gather(self.received or 0)]
-            self.received = max(numbers) or None
-        return self.received is not None
+        if distributed.world_size() == 1:
+            return self.received is not None
+        agreed = max(int(number) for (number,) in distributed.gather(self.received or 0))
+        if agreed:  # else one that arrives here and now is kept for the next time, when all hear of it
+            self.received = agreed
+        return agreed > 0
 
     def __enter__(self) -> StopSignals:
         self.previous = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -42,7 +42,7 @@ from metarl.reptile import ReptileConfig
 from metarl.rl2 import GRUConfig
 from metarl.rollout import Trajectory
 from metarl.run import Run
-from metarl.train import NonFiniteError, shard_seed, train, train_iteration
+from metarl.train import NonFiniteError, StopSignals, shard_seed, train, train_iteration
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}
@@ -582,6 +582,20 @@ def test_each_process_takes_a_cuda_device_of_its_own(monkeypatch, sentence):
     assert "3 processes cannot share 2 CUDA devices" in sentence(error)
 
 
+def test_a_signal_that_arrives_while_processes_agree_is_heard_the_next_time(monkeypatch):
+    stop, told = StopSignals(), []
+
+    def gather(number: float) -> list[list[float]]:
+        told.append(number)
+        stop.received = signal.SIGTERM
+        return [[number], [0]]
+
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "gather", gather)
+    assert [stop.reached(), stop.reached()] == [False, True]
+    assert told == [0, signal.SIGTERM] and stop.received == signal.SIGTERM
+
+
 # --- torchrun itself -------------------------------------------------------------------------------------------------
 
 
@@ -600,9 +614,6 @@ def wait_for_iterations(path: Path, number: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    bool(os.environ.get("CI")), reason="waits for real processes, and once missed a message on a busy machine"
-)
 def test_torchrun_passes_on_a_signal_and_ends_after_a_kill(tmp_path):
     path = tmp_path / "run"
     many = ["maml-point", "--num-iterations", 100_000, "--device", "cpu", "--run-dir", path, *TINY]
