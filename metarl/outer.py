@@ -167,7 +167,7 @@ class Adam:
     ) -> tuple[Tensor, dict[str, float]]:
         c, posed, coef = self.config, list[tuple[list[TaskGroup], int]](), self.inner_kl_coef
 
-        def gradient(groups: list[TaskGroup], points: list[Linearized], n: int) -> Tensor:
+        def gradient(groups: list[TaskGroup], points: Iterable[Linearized], n: int) -> Tensor:
             objectives = [partial(group.clipped_surrogate, clip=self.clip) for group in groups]
             return sum_over(p.gradient(o, coef) / n for p, o in zip(points, objectives, strict=True))
 
@@ -179,7 +179,7 @@ class Adam:
 
         def later(meta: Tensor) -> Tensor:
             ((groups, n),) = posed
-            return gradient(groups, [group.at(meta) for group in groups], n)
+            return gradient(groups, (group.at(meta) for group in groups), n)  # one at a time, for its memory
 
         def evaluate(meta: Tensor) -> Tensor:
             """Loss, divergence, and that of the inner policies where it counts [2 or 3]."""
