@@ -73,7 +73,7 @@ class Session:
 
 @dataclass(frozen=True)
 class TrainSession(Session):
-    """The same for training."""
+    """The same for training. Both may move results by rounding, so a run is repeated bit for bit with the same ones."""
 
     graphs: bool = False
     """On CUDA: record rollouts and updates as CUDA graphs, and launch each as a whole."""

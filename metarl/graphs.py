@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Generator, Tensor
 
+from envs.errors import InputError
 from envs.structs import map_tensors
 
 T = TypeVar("T")
@@ -27,8 +28,8 @@ class Graphs:
     parameters of a module), and generators that it is called with; no result may depend on anything else that changes,
     since a recording repeats the operations of the first call. It must not read numbers back from the device.
 
-    On the CPU, a recording calls the function that was recorded on copies of the inputs at fixed places: this is for
-    tests of these conditions.
+    Families of your own must keep to it, too. On the CPU, a recording calls the function that was recorded on copies of
+    the inputs at fixed places: this is for tests of these conditions.
     """
 
     def __init__(self, record: bool = False) -> None:
@@ -44,6 +45,9 @@ class Graphs:
             name: of the function, with everything but the inputs' shapes that decides which operations it does.
             inputs: tensors, Structs, or lists and tuples of them.
             generators: those from which the function draws.
+
+        Raises:
+            InputError: when CUDA cannot record the function.
         """
         if not self.record:
             return function(*inputs)
@@ -61,12 +65,19 @@ class Recording:
         self.places = _flat(self.inputs)
         self.graph: torch.cuda.CUDAGraph | None = None
         if self.places[0].is_cuda:
-            self._warm_up()
-            self.graph = torch.cuda.CUDAGraph()
-            for generator in generators:
-                self.graph.register_generator_state(generator)
-            with torch.cuda.graph(self.graph):
-                self.outputs = function(*self.inputs)
+            try:
+                self._record()
+            except RuntimeError as error:
+                reason = str(error).strip().split("\n")[0]
+                raise InputError(f"This run cannot be recorded as CUDA graphs; leave --graphs out: {reason}") from error
+
+    def _record(self) -> None:
+        self._warm_up()
+        self.graph = torch.cuda.CUDAGraph()
+        for generator in self.generators:
+            self.graph.register_generator_state(generator)
+        with torch.cuda.graph(self.graph):
+            self.outputs = self.function(*self.inputs)
 
     def _warm_up(self) -> None:
         """Call the function on another stream, as recording demands, and take its random numbers back."""

@@ -172,7 +172,7 @@ class Linearized:
                 moved = moved - rate * step.gradient
         return moved
 
-    def pull(self, vector: Tensor, inner_kl_coef: float = 0.0) -> Tensor:
+    def pull(self, vector: Tensor, inner_kl_coef: Tensor | None = None) -> Tensor:
         """The transpose: a gradient [N, P] at the adapted parameters as one [M] of the meta-parameters.
 
         Args:
@@ -186,11 +186,11 @@ class Linearized:
                 each = isinstance(self.rate, Tensor)  # a single rate commutes with the Hessian
                 product = step.hessian(self.rate * vector) if each else self.rate * step.hessian(vector)
                 vector = vector - product
-            if inner_kl_coef:
+            if inner_kl_coef is not None:
                 vector = vector + inner_kl_coef * step.linearized.gradient(step.kl)
         return self.rates.join(vector, by_rate).sum(0)
 
-    def gradient(self, objective: Objective, inner_kl_coef: float = 0.0) -> Tensor:
+    def gradient(self, objective: Objective, inner_kl_coef: Tensor | None = None) -> Tensor:
         """Meta-gradient [M] of an objective of the adapted policies' action distributions, summed over tasks."""
         return self.pull(self.outer.gradient(objective), inner_kl_coef)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -101,44 +101,66 @@ Pose = Callable[[Tensor, list[Trajectory]], Problem]
 """`(meta [M], trajectories) -> problem`, with the outer advantages of the last trajectory."""
 
 
-class TRPO:
-    """A natural-gradient step with a line search. Holds nothing between steps.
+class Posed:
+    """The groups of a problem, for functions of tensors that work on what an earlier one has posed."""
+
+    def pose(self, problem: Problem) -> list[TaskGroup]:
+        self.groups, self.num_tasks = problem.groups(slice(None)), problem.num_tasks
+        return self.groups
+
+    def mean(self, terms: Iterable[Tensor]) -> Tensor:
+        """Over tasks, from a sum of each group."""
+        return sum_over(terms) / self.num_tasks
+
+
+class OuterStep:
+    """What outer steps have in common: problems by shape, which their recordings work on."""
+
+    def __init__(self) -> None:
+        self._recorded: dict[Hashable, Posed] = {}
+
+    def posed(self, case: Hashable, graphs: Graphs) -> Posed:
+        """Where the functions of a case find their problem: the same for all their recordings, else for one step."""
+        return self._recorded.setdefault(case, Posed()) if graphs.record else Posed()
+
+
+class TRPO(OuterStep):
+    """A natural-gradient step with a line search. Holds no state between steps.
 
     What comes before the line search, and each evaluation in it, is a function of tensors that `graphs` can record.
     """
 
     def __init__(self, config: TRPOConfig) -> None:
+        super().__init__()
         self.config = config
 
     def step(
         self, pose: Pose, meta: Tensor, trajectories: list[Trajectory], graphs: Graphs
     ) -> tuple[Tensor, dict[str, float]]:
-        c, posed = self.config, list[tuple[list[TaskGroup], int]]()
+        c, case = self.config, _shape(trajectories)
+        posed = self.posed(case, graphs)
 
         def search(meta: Tensor, trajectories: list[Trajectory]) -> tuple[Tensor, Tensor]:
             """The full step [M]; the norm of the gradient and the loss [2]."""
             problem = pose(meta, trajectories)
-            groups, n = problem.groups(slice(None)), problem.num_tasks
-            posed[:] = [(groups, n)]
+            groups = posed.pose(problem)
             some = 0 < c.curvature_episodes < problem.num_envs
             curved = problem.groups(slice(c.curvature_episodes)) if some else groups
             products = [g.here.curvature(g.kl) for g in curved]
 
             def curvature(vector: Tensor) -> Tensor:
-                return sum_over(product(vector) for product in products) / n + c.cg_damping * vector
+                return posed.mean(product(vector) for product in products) + c.cg_damping * vector
 
-            gradient = sum_over(g.here.gradient(g.surrogate) for g in groups) / n
+            gradient = posed.mean(g.here.gradient(g.surrogate) for g in groups)
             direction, residual = conjugate_gradient(curvature, gradient, c.cg_iterations)
             scale = torch.sqrt(2 * c.max_kl / (direction @ (gradient - residual)).clamp_min(1e-30))
-            loss = sum_over(g.surrogate(g.old).sum() for g in groups) / n
+            loss = posed.mean(g.surrogate(g.old).sum() for g in groups)
             return scale * direction, torch.stack([gradient.norm(), loss])
 
         def evaluate(candidate: Tensor) -> Tensor:
             """Loss and divergence [2]."""
-            ((groups, n),) = posed
-            return sum_over(g.evaluate(candidate) for g in groups) / n
+            return posed.mean(g.evaluate(candidate) for g in posed.groups)
 
-        case = _shape(trajectories)  # of both: the second works on what the first has posed
         full_step, numbers = graphs(("search", case), search, meta, trajectories)
         grad_norm, loss = numbers.tolist()
         meta, metrics = line_search(
@@ -154,10 +176,11 @@ class TRPO:
         pass
 
 
-class Adam:
+class Adam(OuterStep):
     """Steps of Adam on the same trajectories, each with adaptation computed anew from the moved meta-parameters."""
 
     def __init__(self, config: AdamConfig, meta: Tensor) -> None:
+        super().__init__()
         self.config, self.inner_kl_coef = config, config.inner_kl_coef
         self.leaf = meta.clone().requires_grad_()
         self.adam = torch.optim.Adam([self.leaf], config.outer_lr)
@@ -165,46 +188,41 @@ class Adam:
     def step(
         self, pose: Pose, meta: Tensor, trajectories: list[Trajectory], graphs: Graphs
     ) -> tuple[Tensor, dict[str, float]]:
-        c, posed, coef = self.config, list[tuple[list[TaskGroup], int]](), self.inner_kl_coef
+        c, coef = self.config, self.inner_kl_coef
+        penalized = coef > 0 and len(trajectories) > 1
+        weight = meta.new_tensor(coef) if penalized else None
+        case = (penalized, _shape(trajectories))
+        posed = self.posed(case, graphs)
 
-        def gradient(groups: list[TaskGroup], points: Iterable[Linearized], n: int) -> Tensor:
-            objectives = [partial(group.clipped_surrogate, clip=self.clip) for group in groups]
-            return sum_over(p.gradient(o, coef) / n for p, o in zip(points, objectives, strict=True))
+        def gradient(points: Iterable[Linearized], weight: Tensor | None) -> Tensor:
+            pairs = zip(posed.groups, points, strict=True)
+            return posed.mean(x.gradient(partial(g.clipped_surrogate, clip=self.clip), weight) for g, x in pairs)
 
-        def first(meta: Tensor, trajectories: list[Trajectory]) -> Tensor:
-            problem = pose(meta, trajectories)
-            groups, n = problem.groups(slice(None)), problem.num_tasks
-            posed[:] = [(groups, n)]
-            return gradient(groups, [group.here for group in groups], n)
+        def first(meta: Tensor, trajectories: list[Trajectory], weight: Tensor | None) -> Tensor:
+            return gradient([group.here for group in posed.pose(pose(meta, trajectories))], weight)
 
-        def later(meta: Tensor) -> Tensor:
-            ((groups, n),) = posed
-            return gradient(groups, (group.at(meta) for group in groups), n)  # one at a time, for its memory
+        def later(meta: Tensor, weight: Tensor | None) -> Tensor:
+            return gradient((group.at(meta) for group in posed.groups), weight)  # one at a time, for its memory
 
         def evaluate(meta: Tensor) -> Tensor:
             """Loss, divergence, and that of the inner policies where it counts [2 or 3]."""
-            ((groups, n),) = posed
-            values = sum_over(group.evaluate(meta) for group in groups)
-            if penalty:
-                inner = sum_over(group.inner_divergence(meta) for group in groups)
-                values = torch.cat([values, inner.unsqueeze(0)])
-            return values / n
+            values = posed.mean(group.evaluate(meta) for group in posed.groups)
+            if not penalized:
+                return values
+            return torch.cat([values, posed.mean(group.inner_divergence(meta) for group in posed.groups).unsqueeze(0)])
 
-        penalty = bool(coef) and len(trajectories) > 1
-        case = (coef, _shape(trajectories))
         self.leaf.data = meta.clone()
-        for k in range(c.num_outer_steps):
-            if k == 0:
-                self.leaf.grad = graphs(("first gradient", case), first, meta, trajectories)
-                norm = self.leaf.grad.norm()
-            else:
-                self.leaf.grad = graphs(("later gradient", case), later, self.leaf.detach())
+        self.leaf.grad = graphs(("first gradient", case), first, meta, trajectories, weight)
+        norm = self.leaf.grad.norm()
+        self.adam.step()
+        for _ in range(c.num_outer_steps - 1):
+            self.leaf.grad = graphs(("later gradient", case), later, self.leaf.detach(), weight)
             self.adam.step()
         meta = self.leaf.detach().clone()
-        grad_norm, loss, kl, *inner_kl = torch.cat(
-            [norm.unsqueeze(0), graphs(("evaluate", case), evaluate, meta)]).tolist()  # fmt: skip
+        grad_norm, loss, kl, *rest = [float(norm), *graphs(("evaluate", case), evaluate, meta).tolist()]
         metrics = {"grad_norm": grad_norm, "loss": loss, "kl": kl}
-        for inner in inner_kl:
+        if penalized:
+            (inner,) = rest
             metrics |= {"inner_kl": inner, "inner_kl_coef": coef}
             if c.target_inner_kl:
                 self.inner_kl_coef *= 2.0 if inner > 1.5 * c.target_inner_kl else 1.0

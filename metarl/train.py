@@ -87,8 +87,8 @@ def train_iteration(run: Run) -> dict[str, float]:
     algorithm = run.algorithm
     start = time.perf_counter()
     trajectories = collect(run)
-    sampled = time.perf_counter()
     means = distributed.all_mean(torch.stack([t.returns.mean() for t in trajectories])).tolist()
+    sampled = time.perf_counter()  # after what waits for the device
     returns = {f"return_{k}": mean for k, mean in enumerate(means)}
     _check_finite(run, returns)
     update, counters = algorithm.update(trajectories), run.env.metrics()

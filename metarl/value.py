@@ -62,8 +62,8 @@ class ValueNetwork:
         inputs = torch.cat([self._inputs(t)[k] for t, k in zip(trajectories, keep, strict=True)])
         self.fitted += 1
         weight = max(1 / self.fitted, 0.1)
-        self.shift = torch.lerp(self.shift, distributed.mean(target), weight)
-        self.scale = torch.lerp(self.scale, distributed.std(target).clamp_min(1e-6), weight)
+        self.shift.lerp_(distributed.mean(target), weight)  # in place, where recordings read them
+        self.scale.lerp_(distributed.std(target).clamp_min(1e-6), weight)
         y = (target - self.shift) / self.scale
         place = _places([int(k.sum()) for k in keep], self.device)
         for _ in range(epochs):
@@ -91,7 +91,9 @@ class ValueNetwork:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.shift, self.scale, self.fitted = state["shift"], state["scale"], int(state["fitted"])
+        self.shift.copy_(state["shift"])
+        self.scale.copy_(state["scale"])
+        self.fitted = int(state["fitted"])
 
 
 def _places(counts: list[int], device: torch.device) -> Tensor:

@@ -8,6 +8,7 @@ more than work.
 
 from __future__ import annotations
 
+import difflib
 import json
 import multiprocessing
 import platform
@@ -18,13 +19,13 @@ from typing import Annotated, Any, TypeVar
 
 import torch
 import tyro
-from benchmark_cases import CASES, method, peak_memory_mb
+from benchmark_cases import CASES, maml, memory, method, peak_memory_mb, policy_steps
 from benchmark_limits import Work, limits
 from rich.console import Console
 from rich.table import Table
 
 import envs
-from envs.errors import require, unknown
+from envs.errors import InputError, require
 from metarl.cli import TrainSession, run_main
 from metarl.files import write_atomically
 from metarl.presets import PRESETS
@@ -70,6 +71,20 @@ def run_case(name: str, session: TrainSession, repeats: int) -> dict[str, Any]:
     return {"name": name, **figures}
 
 
+def check_case(name: str, session: TrainSession) -> None:
+    """Raise `InputError` for a name that is none, or options that mean nothing there."""
+    if name not in (*CASES, *PRESETS):
+        nearest = difflib.get_close_matches(name, (*CASES, *PRESETS), n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise InputError(f"There is no benchmark {name!r}.{hint} benchmark.py --help lists them.")
+    function = CASES.get(name, (method, {}))[0]
+    for option, asked, serves in (
+        ("--graphs", session.graphs, (maml, method, memory, policy_steps)),
+        ("--compile", session.compile, (method, memory)),
+    ):
+        require(not asked or function in serves, f"The case {name} has no use for {option}; leave one of them out.")
+
+
 def machine_limits(session: TrainSession) -> Work:
     return limits(session.apply())
 
@@ -83,21 +98,25 @@ def main(arguments: list[str]) -> None:
     cases = f"Cases: {', '.join(CASES)}. Presets of train.py serve, too."
     args = tyro.cli(Benchmark, prog="benchmark.py", description=f"{__doc__}\n{cases}", args=arguments,
                     config=(tyro.conf.OmitArgPrefixes,))  # fmt: skip
-    for name in args.names:
-        if name not in (*CASES, *PRESETS):
-            raise unknown("benchmark", name, CASES)
+    for name in args.names or CASES:
+        check_case(name, args.session)
     require(args.repeats >= 1, f"repeats must be at least 1, not {args.repeats}.")
-    envs.check_device(args.session.apply())
+    device = envs.check_device(args.session.apply())
+    require(not args.session.graphs or device.type == "cuda", "--graphs records CUDA graphs; leave it out on the CPU.")
     most = in_fresh_process(machine_limits, args.session)
     out = Table(
         title=f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads, {args.session.apply()}; at most {most.flops / 1e9:,.0f} GFLOP/s in a "
         f"matrix product and {most.bytes / 1e9:,.1f} GB/s in a sum of vectors"
     )
-    results = []
+    results, refused = [], None
     for name in args.names or CASES:
         Console(stderr=True).print(f"{name} …", style="dim")
-        r = in_fresh_process(run_case, name, args.session, args.repeats)
+        try:
+            r = in_fresh_process(run_case, name, args.session, args.repeats)
+        except InputError as error:
+            refused = error  # told after what was measured before it
+            break
         if "work_seconds" in r:
             r["share_of_flops"] = r["work_flops"] / r["work_seconds"] / most.flops
             r["share_of_bytes"] = r["work_bytes"] / r["work_seconds"] / most.bytes
@@ -117,6 +136,8 @@ def main(arguments: list[str]) -> None:
         }  # fmt: skip
         write_atomically(args.output, lambda path: path.write_text(json.dumps({**report, "results": results}) + "\n"))
         print(f"Wrote {args.output}")
+    if refused is not None:
+        raise refused
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import torch
+from benchmark_limits import Work
 from benchmark_limits import count as count_work
 from torch import Generator, Tensor
 
@@ -71,13 +71,13 @@ def steps(session: TrainSession, repeats: int, family: str, lanes: int) -> dict[
             moving = env.step(task, moving, action, generator).state
 
     median = statistics.median([_timed(work) for _ in range(repeats + 1)][1:])
-    work_done = {} if isinstance(env, Robot) else _work(work, median)
+    work_done = {} if isinstance(env, Robot) else _work(count_work(work), median)
     return {"env_steps_per_second": count * lanes / median, "bytes_per_lane": size / lanes, **work_done}
 
 
-def _work(function: Callable[[], Any], seconds: float) -> dict[str, float]:
+def _work(work: Work, seconds: float) -> dict[str, float]:
     """What benchmark.py holds against the machine's limits."""
-    return {"work_seconds": seconds, **{f"work_{key}": x for key, x in vars(count_work(function)).items()}}
+    return {"work_seconds": seconds, **{f"work_{key}": x for key, x in vars(work).items()}}
 
 
 def policy_steps(session: TrainSession, repeats: int, family: str, lanes: int) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def policy_steps(session: TrainSession, repeats: int, family: str, lanes: int) -
     num_tasks = min(128, lanes // 8)
     policy = MLPPolicy(env.observation_space, env.action_space, MLPConfig())
     task, params = env.sample_tasks(num_tasks, generator), policy.init(generator).expand(num_tasks, -1)
-    graphs = Graphs(session.graphs and env.device.type == "cuda")
+    graphs = Graphs(session.graphs)
 
     def play(params: Tensor, task: Struct) -> Trajectory:
         return rollout(env, policy_actor(policy, params, generator), task, lanes // num_tasks, generator)
@@ -95,7 +95,7 @@ def policy_steps(session: TrainSession, repeats: int, family: str, lanes: int) -
     median = statistics.median(seconds[2:])
     return {
         "sampling_steps_per_second": lanes * env.horizon / median,
-        **_work(lambda: play(params, task), median),
+        **_work(count_work(lambda: play(params, task)), median),
     }
 
 
@@ -154,18 +154,14 @@ def _meta_iteration(
         "total_seconds": a + b,
         "env_steps_per_second": count / (a + b),
         "sampling_steps_per_second": count / a,
-        **(
-            {}
-            if isinstance(env, Robot)
-            else {"work_seconds": a + b, "work_flops": whole.flops, "work_bytes": whole.bytes}
-        ),
+        **({} if isinstance(env, Robot) else _work(whole, a + b)),
     }
 
 
 def processes(session: TrainSession, repeats: int, preset_name: str, count: int, **fields: Any) -> dict[str, Any]:
     """Seconds per meta-iteration of a preset by train.py in `count` processes of one thread, and the memory of one.
 
-    The two shards are the same for one process and two, and so is what is computed.
+    By default there are two shards, the same for one process and two, and so is what is computed.
     """
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
     with tempfile.TemporaryDirectory() as folder:
@@ -207,7 +203,7 @@ def memory(session: TrainSession, repeats: int, form: Any, pulls: int, count: in
         for t in range(pulls):
             _, state = algorithm.network.step(inputs[:, t], state)
     return {
-        **{key: x for key, x in result.items() if key not in ("total_seconds", "env_steps_per_second")},
+        **{key: x for key, x in result.items() if key != "total_seconds"},
         "training_steps_per_second": lanes * pulls / result["optimization_seconds"],
         "bytes_per_lane": _bytes(state),
     }
@@ -328,6 +324,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
         for form in ("full", "ring", "linear", "delta", "none", "rl2")
         for pulls in (10, 100, 500)
     },
+    "maml-point-one-shard": (processes, {"preset_name": "maml-point", "count": 1, "shards": 1}),
     "maml-first-order": (maml, {"estimator": "first-order"}),
     "maml-curvature-10-of-20": (maml, {"outer": TRPOConfig(curvature_episodes=10)}),
     "maml-curvature-5-of-20": (maml, {"outer": TRPOConfig(curvature_episodes=5)}),

@@ -61,3 +61,15 @@ def test_shares_stand_beside_a_figure(tmp_path):
 def test_an_unknown_case_is_one_sentence():
     done = subprocess.run([sys.executable, str(SCRIPTS / "benchmark.py"), "maml-poin"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "maml-point" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [(["maml", "--graphs"], "--graphs records CUDA graphs; leave it out on the CPU"),
+     (["maml", "--compile"], "The case maml has no use for --compile"),
+     (["imports", "--graphs"], "The case imports has no use for --graphs")],
+)  # fmt: skip
+def test_options_that_mean_nothing_are_one_sentence(arguments, sentence):
+    command = [sys.executable, str(SCRIPTS / "benchmark.py"), *arguments, "--device=cpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and sentence in done.stderr

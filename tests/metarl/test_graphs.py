@@ -3,19 +3,25 @@ fixed places, so that whatever a recording would miss shows here, too; on CUDA i
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from test_no_sync import Waits
 from torch import Generator
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import envs
 from envs.errors import InputError
+from envs.structs import map_tensors
 from metarl.baselines.ppo import SB3PPO, SB3PPOConfig
 from metarl.cli import TrainSession, recordable
 from metarl.config import from_dict, make_algorithm
 from metarl.graphs import Graphs
 from metarl.policy import MLPConfig
 from metarl.presets import preset
+from metarl.recurrent_ppo import RecurrentPPO
 from metarl.run import Run
 from metarl.train import train_iteration
 
@@ -33,6 +39,45 @@ CASES = {
     "metanet-bandit": {"shards": 2},
     "rl2-point": {},
 }
+
+
+class Places(TorchDispatchMode):
+    """Notes where tensors lie that operations read and that none of them made."""
+
+    def __init__(self, known):
+        super().__init__()
+        self.known, self.read = set(known), set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.read |= {place(x) for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)} - self.known
+        made = [x for x in tree_leaves(result) if isinstance(x, torch.Tensor)]
+        self.known |= {place(x) for x in made} - self.read
+        self.kept = [*getattr(self, "kept", []), *made]  # so that no place is used twice
+        return result
+
+
+def place(x):
+    return x.untyped_storage().data_ptr()
+
+
+class Steady(Graphs):
+    """Calls functions and checks that all they read, but inputs and what earlier ones made, stays where it was."""
+
+    def __init__(self):
+        super().__init__()
+        self.made, self.read, self.kept = set(), {}, []
+
+    def __call__(self, name, function, *inputs, generators=()):
+        given: list[torch.Tensor] = []
+        map_tensors(lambda x: given.append(x) or x, inputs)
+        with Places(self.made | {place(x) for x in given}) as places:
+            result = function(*inputs)
+        self.made |= places.known
+        self.kept += places.kept
+        key = (name, tuple(x.shape for x in given))
+        assert self.read.setdefault(key, places.read) == places.read, name
+        return result
 
 
 def make_run(path, name, record=False, device="cpu", **fields):
@@ -92,6 +137,42 @@ def test_what_is_recorded_reads_nothing_back(name, tmp_path):
     kind = type(preset(name).algorithm).__name__
     rest = {"RecurrentPPOConfig": set(), "ReptileConfig": {"learn"}}.get(kind, {"evaluate"})
     assert {"collect", *rest} <= watched.called
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_recordings_read_beside_their_inputs_stays_in_place(name, tmp_path):
+    run = make_run(tmp_path, name)
+    run.algorithm.graphs = steady = Steady()
+    for _ in range(3):
+        with contextlib.suppress(ArithmeticError), run.undone_on_error():  # back to the state before, by copies
+            train_iteration(run)
+            raise ArithmeticError
+        train_iteration(run)
+    reads = set().union(*steady.read.values())
+    if name == "maml-bandit":
+        assert place(run.algorithm.value.shift) in reads
+    if isinstance(run.algorithm, RecurrentPPO):
+        assert place(run.algorithm.network.normalizer.mean) in reads
+
+
+def test_the_check_of_places_sees_what_moves():
+    steady, held = Steady(), {"x": torch.ones(3)}
+    for _ in range(2):
+        steady("add", lambda x: x + held["x"], torch.ones(3))
+        held["x"].mul_(2)
+    held["x"] = held["x"] * 2
+    with pytest.raises(AssertionError):
+        steady("add", lambda x: x + held["x"], torch.ones(3))
+
+
+def test_a_step_between_two_recordings_can_be_interrupted(tmp_path, monkeypatch):
+    called, recorded = make_run(tmp_path, "maml-point"), make_run(tmp_path, "maml-point", record=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), recorded.undone_on_error():
+        patch.setattr("metarl.outer.line_search", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        train_iteration(recorded)
+    for run in (called, recorded):
+        train_iteration(run)
+    assert torch.equal(recorded.algorithm.params, called.algorithm.params)
 
 
 def test_graphs_are_refused_where_there_are_none():

@@ -16,7 +16,7 @@ from metarl.rollout import rollout
 
 WAITING = {
     "aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero",
-    "aten::repeat_interleave",
+    "aten::repeat_interleave", "aten::_linalg_check_errors",
 }  # fmt: skip
 LOADING = {"aten::lift_fresh"}  # a tensor made from numbers in Python, which would have to be sent to the device
 INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
@@ -40,7 +40,7 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize(
     "work",
     [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: float(x[0]), lambda x: bool((x > 0).all()),
-     lambda x: x.nonzero(), lambda x: x + torch.tensor([1.0, 2.0, 3.0])],
+     lambda x: x.nonzero(), lambda x: x + torch.tensor([1.0, 2.0, 3.0]), lambda x: torch.linalg.solve(x.diag(), x)],
 )  # fmt: skip
 def test_the_watch_sees_what_waits(work):
     with Waits() as waits:
