@@ -73,7 +73,8 @@ class Session:
 
 @dataclass(frozen=True)
 class TrainSession(Session):
-    """The same for training. Both may move results by rounding, so a run is repeated bit for bit with the same ones."""
+    """The same for training. --graphs and --compile may move results by rounding: a run repeats itself to the bit only
+    with the same ones."""
 
     graphs: bool = False
     """On CUDA: record rollouts and updates as CUDA graphs, and launch each as a whole."""

@@ -2,8 +2,8 @@
 
 `python scripts/benchmark.py [NAMES ...] [--output FILE.json]`. Each case runs in a process of its own. `of FLOP/s` and
 `of bytes/s` are shares of what this machine does at best, measured at the start: of matrix products, and of what all
-operations read and write, as if no result stayed in a cache. So the second can pass 1; where both are small, calls cost
-more than work.
+operations read and write, as if no result stayed in a cache. So the second can pass 1; where both are small, calls and
+uncounted arithmetic cost more.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def machine_limits(session: TrainSession) -> Work:
 
 
 def in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
+    """`function(*arguments)`, with threads, memory and libraries as a new interpreter has them."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
