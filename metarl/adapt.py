@@ -54,7 +54,7 @@ class InnerConfig:
     value_epochs: int = 10
     """Passes of the value network over a meta-iteration's data."""
     entropy_coef: float = 0.0
-    """Weight of the policy's entropy in the inner loss."""
+    """Weight of the policy's entropy, before adaptation and after: in the inner loss and in the outer objective."""
 
     def __post_init__(self) -> None:
         for name in ("inner_lr", "entropy_coef"):
@@ -112,11 +112,15 @@ class InnerLoss:
                 loss = losses.surrogate(distribution, action, advantage, mask, old_log_prob)
             else:
                 loss = losses.dice(distribution, action, advantage, mask, old_log_prob)
-            if self.entropy_coef:
-                loss = loss - self.entropy_coef * losses.masked_mean(distribution.entropy(), mask)
-            return loss
+            return self.regularize(loss, distribution, mask)
 
         return objective
+
+    def regularize(self, loss: Tensor, distribution: Any, mask: Tensor) -> Tensor:
+        """A loss [N] less the weighted entropy of the action distributions."""
+        if not self.entropy_coef:
+            return loss
+        return loss - self.entropy_coef * losses.masked_mean(distribution.entropy(), mask)
 
 
 def sgd_step(

@@ -100,12 +100,15 @@ class TaskGroup:
         self.old_log_prob = self.old.log_prob(self.outer.action)
 
     def surrogate(self, distribution: Distribution) -> Tensor:
-        return losses.surrogate(distribution, self.outer.action, self.advantage, self.outer.mask, self.old_log_prob)
+        """The outer loss [N]."""
+        outer = self.outer
+        loss = losses.surrogate(distribution, outer.action, self.advantage, outer.mask, self.old_log_prob)
+        return self.loss.regularize(loss, distribution, outer.mask)
 
     def clipped_surrogate(self, distribution: Distribution, clip: float) -> Tensor:
-        return losses.clipped_surrogate(
-            distribution, self.outer.action, self.advantage, self.outer.mask, self.old_log_prob, clip
-        )
+        outer = self.outer
+        loss = losses.clipped_surrogate(distribution, outer.action, self.advantage, outer.mask, self.old_log_prob, clip)
+        return self.loss.regularize(loss, distribution, outer.mask)
 
     def kl(self, distribution: Distribution) -> Tensor:
         """KL divergence [N] of adapted policies from the old adapted ones."""

@@ -160,7 +160,7 @@ SUITES = {
             eval_num_envs=20,
             policy=MLPConfig(hidden_sizes=(32, 32)),
         ),
-        {"inner_lr": 3.0, "gae_lambda": 0.9},
+        {"inner_lr": 3.0, "gae_lambda": 0.9, "entropy_coef": 0.1},
         trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.02},
         trials=trials(180, 400, 10_000),
         methods={

@@ -110,7 +110,7 @@ def learner(policy: Policy, loss: InnerLoss, config: ReptileConfig, factor: floa
 
             def objective(distribution: Any, old: Tensor = old_log_prob) -> Tensor:
                 clipped = losses.clipped_surrogate(distribution, action, advantage, mask, old, config.clip)
-                return clipped - config.entropy_coef * losses.masked_mean(distribution.entropy(), mask)
+                return loss.regularize(clipped, distribution, mask)
 
             params, memory = optimize(params, here.gradient(objective), memory)
         return params, memory

@@ -81,7 +81,7 @@ def outer_advantage(problem):
 
 
 def outer_loss(problem, meta, clip=None, inner_kl_coef=0.0, tasks=slice(None)):
-    """The (clipped) surrogate loss with the penalty on the inner KL, the outer KL and the inner KL, summed over tasks.
+    """The (clipped) surrogate loss with entropy and the penalty on the inner KL, the outer KL and the inner KL: sums.
 
     Differentiable in the meta-parameters [M].
     """
@@ -95,7 +95,8 @@ def outer_loss(problem, meta, clip=None, inner_kl_coef=0.0, tasks=slice(None)):
     *inner_kl, kl = (
         average(a.kl(b), t[tasks].mask).sum() for a, b, t in zip(old, new, problem.trajectories, strict=True)
     )
-    return -average(gain, outer.mask).sum() + inner_kl_coef * sum(inner_kl), kl, sum(inner_kl)
+    entropy = problem.algorithm.config.entropy_coef * average(new[-1].entropy(), outer.mask)
+    return -(average(gain, outer.mask) + entropy).sum() + inner_kl_coef * sum(inner_kl), kl, sum(inner_kl)
 
 
 def outer_gradient(problem, meta, index=0, **settings):
