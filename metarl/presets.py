@@ -169,6 +169,8 @@ SUITES = {
             "promp": outer_lr(3e-3),
             "metanet": {"policy": {"memory": "full"}},
             "reptile": {"num_iterations": 20},
+            "sb3-ppo": {"algorithm": {"entropy_coef": 0.1}},
+            "sb3-ppo-scratch": {"algorithm": {"entropy_coef": 0.1}},
         },
     ),
     "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.05, 60),
