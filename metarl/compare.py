@@ -45,11 +45,16 @@ def compare(methods: Sequence[Method]) -> dict[str, Any]:
     runs = [run for method in methods for run in method.runs]
     e, env = runs[0].evaluation, f"{runs[0].train['env']}/{runs[0].train['env_preset']}"
     lengths = sorted({run.num_episodes for run in runs} - {1})
+    numbers = [_numbers(method, methods, lengths) for method in methods]
+    short = [m["method"] for m in numbers]
+    for m in numbers:
+        if short.count(m["method"]) > 1:  # a preset of another family, trained on this one
+            m["method"] = m["name"]
     return {
         "env": env,
         **{key: e[key] for key in ("split", "num_tasks", "seed")},
         "unit": " or ".join(dict.fromkeys(run.unit for run in runs)),
-        "methods": [_numbers(method, methods, lengths) for method in methods],
+        "methods": numbers,
         "references": _references(runs, lengths),
         "notes": _notes(methods, env),
     }

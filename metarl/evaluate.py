@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,6 +62,18 @@ def reference_rewards(
         return torch.cat([trial.reward.mean(-1) for trial in trials]).unflatten(1, (num_episodes, -1)).cpu()
 
     return {name: rewards(reference) for name, reference in env.references().items()}
+
+
+def fingerprint(task: Struct) -> str:
+    """A short hash of tasks, equal for equal tasks."""
+    digest = hashlib.sha256()
+
+    def add(tensor: Tensor) -> Tensor:
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return tensor
+
+    task.map(add)
+    return digest.hexdigest()[:16]
 
 
 def stage_names(unit: str, count: int, num_episodes: int) -> list[str]:

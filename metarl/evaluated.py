@@ -172,6 +172,7 @@ def group(runs: Sequence[EvaluatedRun]) -> list[Method]:
                 difference is None, f"{run.path} cannot be compared with {runs[0].path}: {difference}; compare runs "
                 "on the same environment, evaluated on the same tasks.",
             )  # fmt: skip
+        _check_tasks(run, runs[0])
         _check_episodes(run, runs)
         groups.setdefault(json.dumps([run.preset, run.train], sort_keys=True), []).append(run)
     for members in groups.values():
@@ -191,6 +192,15 @@ def _conditions(run: EvaluatedRun) -> list[dict[str, Any]]:
     tasks = {"number of evaluation tasks": e["num_tasks"], "seed of the evaluation tasks": e["seed"]}
     env = {"environment": run.train["env"]}, {"environment preset": run.train["env_preset"]}
     return [*env, run.env_config, {"split": e["split"]}, tasks]
+
+
+def _check_tasks(run: EvaluatedRun, other: EvaluatedRun) -> None:
+    """Equal seeds draw other tasks on another device, and a file of tasks may have changed."""
+    a, b = (r.evaluation.get("tasks") for r in (run, other))  # older evaluations lack it
+    require(
+        None in (a, b) or a == b, f"{run.path} cannot be compared with {other.path}: they were evaluated on other "
+        "tasks, drawn on another device or from a file that changed; evaluate one of them again.",
+    )  # fmt: skip
 
 
 def _check_episodes(run: EvaluatedRun, runs: Sequence[EvaluatedRun]) -> None:

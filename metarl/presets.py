@@ -106,6 +106,8 @@ def bandits(env_preset: str, meta_batch_size: int) -> Suite:
                 "policy": {"hidden_size": 32, "num_heads": 2, "key_size": 2, "code_size": 8, "action_units": 16}
             },
             "reptile": {"num_iterations": 13, "algorithm": {"inner_lr": 3.0}},
+            "sb3-ppo": {"algorithm": {"finetune_lr": 0.1}},
+            "sb3-ppo-scratch": {"algorithm": {"finetune_lr": 0.1}},
         },
     )
 
@@ -169,8 +171,8 @@ SUITES = {
             "promp": outer_lr(3e-3),
             "metanet": {"policy": {"memory": "full"}},
             "reptile": {"num_iterations": 20},
-            "sb3-ppo": {"algorithm": {"entropy_coef": 0.1}},
-            "sb3-ppo-scratch": {"algorithm": {"entropy_coef": 0.1}},
+            "sb3-ppo": {"algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
+            "sb3-ppo-scratch": {"algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
         },
     ),
     "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.05, 60),

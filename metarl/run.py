@@ -140,6 +140,13 @@ class Run:
             )  # fmt: skip
         return run
 
+    def require_checkpoint(self) -> None:
+        """Raise `InputError` where there is no checkpoint, for then the parameters are fresh ones."""
+        require(
+            (self.path / "checkpoint.pt").exists(), f"{self.path} holds no checkpoint.pt: it was stopped before its "
+            f"first, or the file is lost; `python scripts/train.py --resume {self.path}` trains it.",
+        )  # fmt: skip
+
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything that training changes."""
         return {

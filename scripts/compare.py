@@ -17,11 +17,14 @@ from metarl.cli import run_main
 from metarl.compare import compare
 from metarl.comparison_plot import panel_pngs, plot_comparison, plot_comparisons
 from metarl.evaluated import by_environment, group, read_run
-from metarl.files import write_atomically
+from metarl.files import check_output, write_atomically
 from metarl.report import html_report, markdown_report, part
 from metarl.sheets import overview_sheet
 
-LEGEND = "IQM: interquartile mean over runs and tasks, 95 % bootstrap intervals (Agarwal et al. 2021); train s: median."
+LEGEND = (
+    "IQM: interquartile mean over runs and tasks, 95 % bootstrap intervals (Agarwal et al. 2021): of a method with "
+    "several seeds over these, on the same tasks; of a single seed and of references over tasks. train s: median."
+)
 EXPERIENCE = (
     "Methods adapt by gradient steps or in the episodes of a trial: compare them by the episodes of experience on a "
     "task that a stage comes after. A gradient step learns from a batch of episodes, a memory from one after another."
@@ -54,6 +57,7 @@ def main(arguments: list[str]) -> None:
     args = tyro.cli(Compare, prog="compare.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
     output, known = args.output, args.output.suffix in (".md", ".html")
     require(known, f"The output's name must end in .md or .html, and {str(output)!r} does not.")
+    check_output(output.with_suffix(".json"), ["comparisons", "methods"])
     runs = [read_run(path, args.split) for path in args.run_dirs]
     groups = [group(alike) for alike in by_environment(runs) or [[]]]
     results = [compare(methods) for methods in groups]

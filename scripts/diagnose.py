@@ -18,10 +18,10 @@ from rich.table import Table
 from envs.errors import require
 from metarl.cli import Session, run_main
 from metarl.diagnose import diagnose
-from metarl.files import write_atomically
+from metarl.files import check_output, write_atomically
 from metarl.findings import short
 from metarl.probe import Probe
-from metarl.run import Run
+from metarl.run import Run, read_config
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red", "does not apply": "dim"}
 
@@ -85,8 +85,8 @@ def main(arguments: list[str]) -> None:
         require(value is None or value >= 1, f"{name} must be at least 1, not {value}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     output = args.output or args.run_dir / "diagnosis.json"
-    require(output.suffix == ".json", f"The output's name must end in .json, and {str(output)!r} does not.")
-    require(not output.is_dir(), f"The output cannot be written to {str(output)!r}, which is a folder.")
+    read_config(args.run_dir)  # a folder that is no run is said before anything about the output
+    check_output(output, ["findings"])
     run = Run.open(args.run_dir, args.session.apply(), change_env=args.session.choose_engine)
     run.env.check_split(args.split)
     remembers = run.algorithm.unit == "episodes"

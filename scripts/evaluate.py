@@ -18,10 +18,10 @@ import envs
 from envs.errors import require
 from metarl.baselines.ppo import SB3PPO
 from metarl.cli import Session, run_main
-from metarl.evaluate import adaptation_rewards, reference_rewards, stage_names, summarize
-from metarl.files import write_atomically
+from metarl.evaluate import adaptation_rewards, fingerprint, reference_rewards, stage_names, summarize
+from metarl.files import check_output, write_atomically
 from metarl.plot import plot_curve
-from metarl.run import Run, gradient_steps
+from metarl.run import Run, gradient_steps, read_config
 from metarl.train import NonFiniteError
 
 
@@ -55,6 +55,7 @@ class Evaluate:
 def evaluate(args: Evaluate) -> dict[str, Any]:
     """The evaluation of a run as a JSON-able dict."""
     run = Run.open(args.run_dir, args.session.apply(), change_env=args.session.choose_engine)
+    run.require_checkpoint()
     num_envs = args.num_envs or run.config.eval_num_envs
     generator = Generator(run.device).manual_seed(args.seed)
     if args.tasks is not None:
@@ -84,6 +85,7 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
         "algorithm": type(run.algorithm).__name__,
         "split": split,
         "num_tasks": len(task),
+        "tasks": fingerprint(task),
         "num_envs": num_envs,
         "seed": args.seed,
         "train_seed": run.config.seed,
@@ -136,8 +138,12 @@ def main(arguments: list[str]) -> None:
     require(args.num_envs is None or args.num_envs >= 1, f"num_envs must be at least 1, not {args.num_envs}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     output = args.output or args.run_dir / f"evaluation-{args.tasks.stem if args.tasks else args.split}.json"
-    require(output.suffix == ".json", f"The output's name must end in .json, and {str(output)!r} does not.")
-    require(not output.is_dir(), f"The output cannot be written to {str(output)!r}, which is a folder.")
+    read_config(args.run_dir)  # a folder that is no run is said before anything about the output
+    check_output(output, ["per_task"])
+    split = args.split if args.tasks is None else str(args.tasks)
+    there = json.loads(output.read_text()).get("split") if output.exists() else split
+    require(there == split, f"{str(output)!r} holds one on other tasks ({there}), which would be lost; choose "
+            "another --output.")  # fmt: skip
     result = evaluate(args)
     Console().print(table(result))
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> None:
     require(args.refine_steps >= 0, f"refine_steps must be at least 0, not {args.refine_steps}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     run = Run.open(args.run_dir, args.session.apply(), change_env=args.session.choose_engine)
+    run.require_checkpoint()
     generator = Generator(run.device).manual_seed(args.seed)
     task_generator = envs.task_generator(args.seed, args.split, run.device)
     task = run.env.sample_tasks(args.num_tasks, task_generator, args.split)

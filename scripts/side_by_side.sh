@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains, evaluates and compares eight methods on four families under equal budgets: the first table of results in
-# README.md, three seeds each.
+# Trains, evaluates and compares eight methods on four families under equal budgets, three seeds each: the first table
+# of results in README.md. `untrained` is a fresh policy that adapts as MAML's does.
 #
 #   bash scripts/side_by_side.sh [FOLDER [FAMILY...]]
 #
@@ -25,7 +25,7 @@ methods() { # method, iterations, other options
       'reptile 17' 'sb3-ppo 50' 'sb3-ppo-informed 50' ;;
   *) echo "There is no comparison on '$1'; choose among bandit, gridworld, point and half-cheetah-vel." >&2; exit 2 ;;
   esac
-  echo 'sb3-ppo-scratch 0'
+  printf '%s\n' 'sb3-ppo-scratch 0' 'maml 0'
 }
 
 evaluation() { # the same tasks and episodes for every method
@@ -40,7 +40,9 @@ for family in "$@"; do methods "$family" > /dev/null; done
 for seed in 0 1 2; do
   for family in "$@"; do
     methods "$family" | while read -r method iterations options; do
-      run=$folder/$method-$family-s$seed
+      name=$method
+      [ "$method $iterations" != "maml 0" ] || name=untrained
+      run=$folder/$name-$family-s$seed
       [ -e "$run/evaluation-test.json" ] && continue
       echo "== $run"
       if [ -e "$run/config.json" ]; then

@@ -301,6 +301,11 @@ BAD_INPUT = {
     "evaluate no episodes": (["evaluate", "trained", "--num-envs", 0], "num_envs must be at least 1, not 0."),
     "evaluate negative seed": (["evaluate", "trained", "--seed", -1], "seed must lie in 0 .. 2^63 - 1, not -1."),
     "evaluate to a picture": (["evaluate", "trained", "--output", "x.png"], "must end in .json, and 'x.png' does not."),
+    "evaluate onto the configuration": (["evaluate", "trained", "--output", "trained/config.json"],
+        "'trained/config.json' is there and holds something else, which would be lost; choose another --output."),
+    "evaluate without a checkpoint": (["evaluate", "fresh"], "fresh holds no checkpoint.pt: it was stopped before its"),
+    "evaluate a damaged configuration": (["evaluate", "odd"], "odd/config.json is damaged or of another version: "
+        "algorithm cannot be None where"),
     "evaluate to a folder": (["evaluate", "trained", "--output", "folder.json"], "'folder.json', which is a folder."),
     "record what": (["record"], "Required options", "run"),
     "record nothing": (["record", "none"], "There is no run folder none."),
@@ -328,6 +333,9 @@ def test_bad_input_ends_in_one_clear_message_and_nothing_is_lost(case, script, t
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut/config.json").write_bytes((trained / "config.json").read_bytes())
     (tmp_path / "cut/checkpoint.pt").write_bytes((trained / "checkpoint.pt").read_bytes()[:2000])
+    for folder, old, new in (("fresh", "", ""), ("odd", '"algorithm": {', '"algorithm": null, "x": {')):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text((trained / "config.json").read_text().replace(old, new))
     before = files(tmp_path)
     (name, *arguments), *words = BAD_INPUT[case]
     result = script(name, *arguments)
@@ -385,9 +393,8 @@ def test_a_file_system_that_takes_no_more_ends_training_in_one_sentence(tmp_path
 def test_an_output_that_cannot_be_written_ends_in_one_sentence(script, trained, tmp_path, sentence):
     (tmp_path / "file").write_text("mine")
     result = script("evaluate", trained, "--num-tasks", 2, "--num-steps", 0, "--output", tmp_path / "file/x.json")
-    assert result.status == 1
-    assert f"error: {tmp_path / 'file'}" in sentence(result.err)
-    assert "return on 2 test tasks" in result.out
+    assert (result.status, result.out) == (2, "")
+    assert f"{tmp_path / 'file'} is no folder that takes files." in sentence(result.err)
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -548,7 +555,7 @@ def test_a_family_of_ones_own_is_trained_resumed_evaluated_and_recorded(tmp_path
     assert (tmp_path / "videos/mine.mp4").stat().st_size > 1000
 
 
-def test_evaluation_on_a_file_of_tasks(tmp_path, trained, script):
+def test_evaluation_on_a_file_of_tasks(tmp_path, trained, script, sentence):
     """The tasks of the file, in its order: a goal at the start earns more than one far away."""
     env = Run.open(trained).env
     goals = [[0.05, 0.0], [1.5, 1.5], [0.0, 0.05]]
@@ -561,6 +568,11 @@ def test_evaluation_on_a_file_of_tasks(tmp_path, trained, script):
     rows = result["per_task"]
     assert (result["num_tasks"], result["split"]) == (3, str(path))
     assert min(rows[0][0], rows[2][0]) > 3 + rows[1][0]
+    result = script("evaluate", trained, "--tasks", path, "--output", trained / "evaluation-test.json")
+    assert result.status == 0
+    result = script("evaluate", trained)  # by default to the same file
+    assert result.status == 2
+    assert f"holds one on other tasks ({path}), which would be lost" in sentence(result.err)
 
 
 def test_a_run_on_a_family_that_was_not_imported_says_how(script, trained, sentence):

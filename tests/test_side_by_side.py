@@ -56,13 +56,15 @@ def test_every_method_has_the_same_budget_and_the_same_evaluation(side_by_side, 
     commands, result = side_by_side(tmp_path / "runs", family)
     assert result.returncode == 0, result.stderr
     trained = [c for c in commands if "/train.py" in c]
-    methods = {c.split()[1] for c in trained}
-    assert len(trained) == 3 * len(methods) == 24
-    budgets = {c.split()[1]: environment_steps(c) for c in trained}
-    assert budgets.pop(f"sb3-ppo-scratch-{family}") == 0
+    assert len({re.search(r"--run-dir (\S+)", c)[1] for c in trained}) == len(trained) == 27
+    assert sorted(c.split()[1] for c in trained if " 0 --seed" in c) == sorted(
+        3 * [f"maml-{family}", f"sb3-ppo-scratch-{family}"]
+    )
+    budgets = {c.split()[1]: environment_steps(c) for c in trained if " 0 --seed" not in c}
+    assert len(budgets) == 7
     assert max(budgets.values()) <= 1.03 * min(budgets.values()), budgets
     evaluated = [c for c in commands if "/evaluate.py" in c]
-    assert len(evaluated) == 24
+    assert len(evaluated) == 27
     assert len({re.sub(r"\S*/runs/\S+", "", c) for c in evaluated}) == 1
 
 

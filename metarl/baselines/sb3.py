@@ -83,6 +83,8 @@ def to_sb3(run_dir: str | Path, env: Any, **options: Any) -> PPO:
     made = hasattr(env, "observation_space") and not isinstance(env, Env)
     require(made, "The environment must be one of Gymnasium or SB3, such as TaskVecEnv(env, num_envs).")
     run = Run.open(Path(run_dir))
+    run.require_checkpoint()
+    require("policy_kwargs" not in options, "The policy's size is the run's, so policy_kwargs cannot be given.")
     parameters = getattr(run.algorithm, "parameters", None)
     if parameters is not None:  # an SB3PPO
         check_spaces(run.algorithm.seen(run.env), env, f"The run {run_dir}")  # type: ignore[attr-defined]
@@ -188,8 +190,9 @@ def _check_raw(model: OnPolicyAlgorithm) -> None:
     """
     wrapper = model.get_vec_normalize_env()
     normalized = model._last_original_obs is not None if wrapper is None else wrapper.norm_obs
-    require(not normalized, "The model was trained on what VecNormalize made of the observations, and here they come "
-        "raw; train it without that wrapper.")  # fmt: skip
+    saved = "may have been" if wrapper is None else "was"  # a saved model does not tell norm_obs
+    require(not normalized, f"The model {saved} trained on what VecNormalize made of the observations, and here they "
+        "come raw; train it without that wrapper.")  # fmt: skip
 
 
 def check_spaces(learned: Any, env: Any, name: str) -> None:

@@ -184,6 +184,21 @@ def test_another_seed_of_the_tasks_is_refused(write_run, sentence):
     assert "seed of the evaluation tasks is 0 there and 4 here" in sentence(error)
 
 
+def test_other_tasks_of_the_same_seed_are_refused(write_run, sentence):
+    """As another device draws them. Older evaluations do not say which tasks they were."""
+    paths = [write_run(seed=seed, tasks=tasks) for seed, tasks in enumerate(("a", "b"))]
+    old = write_run(seed=2)
+    compared(paths[0], old)
+    with pytest.raises(InputError) as error:
+        compared(*paths)
+    assert "evaluated on other tasks, drawn on another device or from a file that changed" in sentence(error.value)
+
+
+def test_presets_of_two_families_on_one_environment_keep_their_names(write_run):
+    results = [compared(write_run(), write_run("maml-gridworld"))]
+    assert set(overview(results)) == {"maml-point", "maml-gridworld", "random"}
+
+
 def test_a_damaged_evaluation_is_said(write_run, sentence):
     path = write_run()
     file = path / "evaluation-test.json"
