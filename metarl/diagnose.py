@@ -116,7 +116,7 @@ def _of_anything(probe: Probe) -> Iterator[Finding]:
     """Of a method that says only how it plays."""
     name = type(probe.run.algorithm).__name__
     before, after = _play(probe, probe.split)
-    verdict, sentence = judge_gain(gain := Interval.of(after - before), None, "through adaptation", "")
+    verdict, sentence = judge_gain(gain := Interval.of_change(after, before), None, "through adaptation", "")
     yield Finding("adaptation", verdict, sentence, {"return": Interval.of(after), "gain": gain})
     yield does_not_apply("inner step size", f"{name} does not say how it takes its steps.")
     yield diagnose_network.units(probe, None)
@@ -142,4 +142,4 @@ def _play(probe: Probe, split: str) -> tuple[Tensor, Tensor]:
     trajectories = play(probe.tasks(split), None)
     if algorithm.unit == "episodes":
         return diagnose_trials.ends(Trajectory.cat(trajectories, 1).reward, algorithm.config.num_episodes)
-    return trajectories[0].returns.mean(1), trajectories[-1].returns.mean(1)
+    return trajectories[0].returns.double().mean(1), trajectories[-1].returns.double().mean(1)

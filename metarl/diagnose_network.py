@@ -33,7 +33,10 @@ def units(probe: Probe, t: Trajectory | None) -> Finding:
     if not isinstance(policy, MLPPolicy) or params is None or not policy.config.hidden_sizes:
         return does_not_apply(name, "The policy has no hidden layers of tanh or ReLU units.")
     obs = t.obs[t.mask > 0]
-    x = obs[:: max(1, len(obs) // 10_000)].mT  # [O, B]
+    obs = obs[:: max(1, len(obs) // 10_000)]
+    if float(obs.isclose(obs.median(0).values).all(1).float().mean()) > ALMOST_ALL:
+        return does_not_apply(name, "Almost all observations are the same, so that any unit is almost a constant.")
+    x = obs.mT  # [O, B]
     relu, dead = policy.config.activation == "relu", []
     for layer in policy.unflatten(params.unsqueeze(0))[0][:-1]:
         x = policy.activation(layer[0, :, :-1] @ x + layer[0, :, -1:])

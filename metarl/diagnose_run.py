@@ -217,7 +217,7 @@ def gap(probe: Probe, curve: Curve, stage: str) -> Finding:
         before[split], after[split] = curve(split)
     if not all(bool(x.isfinite().all()) for x in after.values()):
         return does_not_apply(name, f"Returns {stage} that are not finite cannot be compared.")
-    gains = {split: Interval.of(after[split] - before[split]) for split in splits}
+    gains = {split: Interval.of_change(after[split], before[split]) for split in splits}
     numbers: dict[str, Any] = {
         f"return {stage}": {split: Interval.of(x) for split, x in after.items()},
         "gain": gains,

@@ -42,8 +42,11 @@ class Adapted:
 
     @property
     def returns(self) -> Tensor:
-        """Mean return of each task at each stage [K + 1, N]."""
-        return torch.stack([t.returns.mean(1) for t in self.trajectories])
+        """Mean return of each task at each stage [K + 1, N].
+
+        In float64, so that means over different numbers of equal lanes are equal.
+        """
+        return torch.stack([t.returns.double().mean(1) for t in self.trajectories])
 
 
 def adapt(probe: Probe, num_steps: int) -> Adapted:
@@ -71,7 +74,7 @@ def played_returns(probe: Probe, params: Tensor, task: Struct, stream: str) -> T
     algorithm: Any = probe.run.algorithm
     generator = probe.generator(stream)
     act = policy_actor(algorithm.policy, params, generator)
-    return rollout(probe.run.env, act, task, probe.judges, generator).returns.mean(1)
+    return rollout(probe.run.env, act, task, probe.judges, generator).returns.double().mean(1)
 
 
 def steps_said(count: int) -> str:
@@ -88,8 +91,8 @@ def adaptation(probe: Probe, adapted: Adapted) -> Finding:
     foreign = torch.stack([played_returns(probe, p[partner], task, "control") for p in adapted.params[1:]])
     own = adapted.returns
     diverged = int((~own[: at + 1].isfinite()).any(0).sum())
-    gains = [Interval.of(row - own[0]) for row in own[1:]]
-    specific = [Interval.of(a - b) for a, b in zip(own[1:], foreign, strict=True)]
+    gains = [Interval.of_change(row, own[0]) for row in own[1:]]
+    specific = [Interval.of_change(a, b) for a, b in zip(own[1:], foreign, strict=True)]
     numbers = {
         "return after each step": [Interval.of(row) for row in own],
         "gain after each step": gains,
@@ -105,7 +108,7 @@ def adaptation(probe: Probe, adapted: Adapted) -> Finding:
         )  # fmt: skip
     verdict, sentence = judge_gain(gains[at - 1], specific[at - 1], steps_said(at), "with another task's data")
     remedy = _remedy(probe, verdict, gains[at - 1])
-    later = Interval.of(own[-1] - own[at])
+    later = Interval.of_change(own[-1], own[at])
     if verdict == "ok" and later.negative:
         verdict, remedy = "note", f"--num-inner-steps {probe.num_steps} in a new run, or fewer steps at test"
         sentence = f"{sentence.removesuffix('.')}; more steps then hurt, by {later} from {at} to {len(own) - 1}."
@@ -166,8 +169,8 @@ def judge_line(line: Tensor, rate: float, inner_lr: float, num_envs: int, scales
     finite = line.isfinite().all(1)
     mean = torch.where(finite, line.mean(1), -torch.inf)
     best, one, zero = int(mean.argmax()), scales.index(1.0), scales.index(0.0)
-    scale, better = scales[best], Interval.of(line[best] - line[one])
-    brings = Interval.of(line[best] - line[zero])
+    scale, better = scales[best], Interval.of_change(line[best], line[one])
+    brings = Interval.of_change(line[best], line[zero])
     unit = rate or UNIT
     numbers = {
         "step size": rate,

@@ -23,6 +23,7 @@ def ends(reward: Tensor, num_episodes: int) -> tuple[Tensor, Tensor]:
     The returns of its first and last episode; where it is one episode, the mean reward of the first and the last tenth
     of its steps. `reward` is [N, num_episodes * H, E] or without lanes.
     """
+    reward = reward.double()
     reward = reward.mean(-1) if reward.dim() == 3 else reward
     if num_episodes > 1:
         parts = reward.unflatten(1, (num_episodes, -1)).sum(2)
@@ -81,7 +82,7 @@ def adaptation(probe: Probe, task: Struct, played: Trajectory) -> Finding:
         without, control = repeated(played.action[partner]), "with actions chosen on another task's rewards"
     first, last = ends(played.reward, episodes)
     _, other = ends(trial(probe, task, without).reward, episodes)
-    gain, specific = Interval.of(last - first), Interval.of(last - other)
+    gain, specific = Interval.of_change(last, first), Interval.of_change(last, other)
     references = {}
     rewards = reference_rewards(probe.run.env, task, probe.num_envs, probe.generator("references"), episodes)
     for name, reward in rewards.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,11 @@ from torch import Tensor
 from metarl.evaluate import bootstrap_ci
 
 Verdict = Literal["ok", "note", "problem", "does not apply"]
+
+ROUNDING = 1e-5
+"""Part of the largest |return| that a difference must exceed to be more than rounding of float32."""
+MATERIAL = 0.01
+"""Part of the largest |return| that a gain which is not yet certain must exceed to be worth playing more tasks."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,10 @@ class Interval:
     mean: float
     low: float
     high: float
+    error: float = math.nan
+    """Standard error of the mean."""
+    scale: float = 0.0
+    """Largest |return| of those whose difference it is."""
 
     @classmethod
     def of(cls, x: Tensor | np.ndarray) -> Interval:
@@ -45,25 +54,40 @@ class Interval:
         values = _finite(x)
         if len(values) == 0:
             return cls(math.nan, math.nan, math.nan)
-        return cls(float(values.mean()), *bootstrap_ci(values, np.mean))
+        error = float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else math.nan
+        low, high = bootstrap_ci(values, np.mean)
+        return cls(float(values.mean()), low, high, error)
+
+    @classmethod
+    def of_change(cls, after: Tensor, before: Tensor) -> Interval:
+        """Of after - before, returns [N] paired by task."""
+        return replace(cls.of(after - before), scale=_largest(after, before))
 
     @classmethod
     def of_difference(cls, x: Tensor, y: Tensor) -> Interval:
-        """Of mean(x) - mean(y) for unpaired finite x [N] and y [M]: both are drawn again in the bootstrap."""
+        """Of mean(x) - mean(y) for unpaired finite returns x [N] and y [M]: both are drawn again in the bootstrap."""
         rng = np.random.default_rng(0)
         a, b = _finite(x), _finite(y)
         draws = [v[rng.integers(len(v), size=(2000, len(v)))].mean(1) for v in (a, b)]
         low, high = np.quantile(draws[0] - draws[1], [0.025, 0.975])
-        return cls(float(a.mean() - b.mean()), float(low), float(high))
+        return cls(float(a.mean() - b.mean()), float(low), float(high), scale=_largest(x, y))
 
     @property
     def positive(self) -> bool:
-        """Does the whole interval lie above 0?"""
-        return self.low > 0
+        """Does the whole interval lie above 0, by more than rounding?"""
+        return self.low > ROUNDING * self.scale
 
     @property
     def negative(self) -> bool:
-        return self.high < 0
+        return self.high < -ROUNDING * self.scale
+
+    @property
+    def promising(self) -> bool:
+        """Is the mean more than its standard error, and large enough to matter?
+
+        A single task that changes makes a mean of exactly one standard error, which is not enough.
+        """
+        return self.mean - self.error > ROUNDING * self.scale and self.mean > MATERIAL * self.scale
 
     def __str__(self) -> str:
         return f"{short(self.mean, '+')} (95 %: {short(self.low, '+')} … {short(self.high, '+')})"
@@ -72,6 +96,10 @@ class Interval:
 def _finite(x: Tensor | np.ndarray) -> np.ndarray:
     values = np.asarray(x.cpu() if isinstance(x, Tensor) else x, dtype=np.float64)
     return values[np.isfinite(values)]
+
+
+def _largest(*returns: Tensor) -> float:
+    return max(float(np.abs(_finite(x)).max(initial=0)) for x in returns)
 
 
 def short(x: float, sign: str = "") -> str:
@@ -94,7 +122,7 @@ def plain(value: Any) -> Any:
 def judge_gain(gain: Interval, specific: Interval | None, stages: str, control: str) -> tuple[Verdict, str]:
     """Does adaptation help, and because of the task's own data?
 
-    A gain of more than its standard error that is not yet certain is left undecided.
+    A gain that is promising but not yet certain is left undecided.
 
     Args:
         gain: return after adaptation minus before, paired by task.
@@ -105,7 +133,7 @@ def judge_gain(gain: Interval, specific: Interval | None, stages: str, control: 
     """
     said = f"the return changes by {gain} {stages}"
     effect = "hurts" if gain.negative else "does not help"
-    if not gain.positive and gain.low > -gain.mean:
+    if not gain.positive and gain.promising:
         return "note", f"Adaptation may help, but too few tasks were played to tell: {said}."
     if specific is None and gain.positive:
         return "ok", f"Adaptation helps: {said}; there is no control to tell whether it identifies the task."

@@ -102,7 +102,7 @@ class Run:
     @classmethod
     def open(
         cls,
-        path: Path,
+        path: Path | str,
         device: str = "cpu",
         num_iterations: int | None = None,
         change_env: Callable[[Any], Any] = lambda env_config: env_config,
@@ -116,6 +116,7 @@ class Run:
         Raises:
             InputError: when the folder is no run, or its checkpoint is truncated or of another run.
         """
+        path = Path(path)
         description = read_config(path)
         try:
             config = from_dict(TrainConfig(), description["train"])

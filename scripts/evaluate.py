@@ -132,6 +132,8 @@ def table(result: dict[str, Any]) -> Table:
 
 def main(arguments: list[str]) -> None:
     args = tyro.cli(Evaluate, prog="evaluate.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+    drawn = args.num_tasks is not None or args.split != "test"
+    require(args.tasks is None or not drawn, "--tasks plays the tasks of a file, so leave --num-tasks and --split out.")
     require(args.num_tasks is None or args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
     require(args.num_steps is None or args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
     require(args.refine_steps >= 0, f"refine_steps must be at least 0, not {args.refine_steps}.")

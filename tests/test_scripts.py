@@ -301,6 +301,8 @@ BAD_INPUT = {
     "evaluate no episodes": (["evaluate", "trained", "--num-envs", 0], "num_envs must be at least 1, not 0."),
     "evaluate negative seed": (["evaluate", "trained", "--seed", -1], "seed must lie in 0 .. 2^63 - 1, not -1."),
     "evaluate to a picture": (["evaluate", "trained", "--output", "x.png"], "must end in .json, and 'x.png' does not."),
+    "evaluate a split of a file": (["evaluate", "trained", "--tasks", "t.json", "--split", "ood"],
+        "--tasks plays the tasks of a file, so leave --num-tasks and --split out."),
     "evaluate onto the configuration": (["evaluate", "trained", "--output", "trained/config.json"],
         "'trained/config.json' is there and holds something else, which would be lost; choose another --output."),
     "evaluate without a checkpoint": (["evaluate", "fresh"], "fresh holds no checkpoint.pt: it was stopped before its"),

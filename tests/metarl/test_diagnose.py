@@ -212,6 +212,19 @@ def test_saturated_tanh_units_are_found(good, tmp_path):
     assert finding.verdict == "problem" and "100% of the units in hidden layer 1 are saturated" in finding.sentence
 
 
+def test_units_that_see_one_observation_are_not_called_dead(tmp_path):
+    run = trained(
+        tmp_path / "run", MAMLConfig(inner_lr=1.0), env="bernoulli-bandit", env_preset="k5-n10", env_fields={},
+        num_iterations=1,
+    )  # fmt: skip
+
+    def saturate(state):
+        layers(run, state)[0][:, -1] = 50
+
+    finding = diagnosis(changed(run, tmp_path / "saturated", saturate), num_tasks=8).findings["hidden units"]
+    assert finding.verdict == "does not apply" and "observations are the same" in finding.sentence
+
+
 def test_a_policy_without_hidden_layers_has_no_hidden_units(tmp_path):
     run = trained(tmp_path / "run", MAMLConfig(), MLPConfig(()), num_iterations=1)
     assert diagnosis(run, num_tasks=8).findings["hidden units"].verdict == "does not apply"
@@ -233,8 +246,11 @@ def test_collapsed_discrete_exploration_is_found(tmp_path):
     def prefer_one(state):
         layers(run, state)[-2][0, -1] = 20
 
-    finding = diagnosis(changed(run, tmp_path / "one", prefer_one), num_tasks=8).findings["exploration"]
+    found = diagnosis(changed(run, tmp_path / "one", prefer_one), num_tasks=8)
+    finding = found.findings["exploration"]
     assert finding.verdict == "problem" and "0% of that of 5 equally likely actions" in finding.sentence
+    sentence = found.findings["adaptation"].sentence
+    assert sentence.startswith("Adaptation does not help:") and "tells tasks apart" not in sentence
 
 
 @pytest.mark.parametrize(("value_lr", "verdicts"), [(0.0, ["problem"]), (0.03, ["ok", "note"])])

@@ -14,7 +14,7 @@ from trials import arms, board, make
 import envs
 from metarl.diagnose_network import explained, held_out_linear
 from metarl.diagnose_run import decodable
-from metarl.diagnose_steps import SCALES, judge_line
+from metarl.diagnose_steps import SCALES, Adapted, judge_line
 from metarl.diagnose_trials import ends, forgetful, repeated
 from metarl.findings import Interval, judge_gain, plain, short
 from metarl.metanet import MetaNetConfig
@@ -49,7 +49,44 @@ def test_the_interval_of_a_difference_has_the_error_of_both():
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
 
 
-UP, NONE, DOWN = Interval(2, 1, 3), Interval(0.1, -1, 1.2), Interval(-2, -3, -1)
+def test_rounding_is_no_difference():
+    """Means over other numbers of lanes differ in the last digits of float32, and always to the same side."""
+    before = 10 * normal(24).double()
+    for change, differs in ((1.4e-7, False), (0.01, True)):
+        noise = change * (1 + 0.1 * normal(24, seed=1).double())
+        up, down = Interval.of_change(before + noise, before), Interval.of_change(before, before + noise)
+        assert up.low > 0 > down.high
+        assert (up.positive, down.negative, up.negative, down.positive) == (differs, differs, False, False)
+    same = torch.full((24,), -9.0)
+    assert not Interval.of_difference(same + 1e-6, same).positive
+    assert Interval.of_difference(same + 1e-2, same).positive
+
+
+def test_means_of_equal_lanes_are_equal_whatever_their_number():
+    reward = normal(50, 1, 1)
+    sizes = [SimpleNamespace(returns=reward.expand(50, 1, lanes).sum(1)) for lanes in (20, 5, 7)]
+    many, few, odd = Adapted(None, sizes, []).returns
+    assert max(float((many - x).abs().max()) for x in (few, odd)) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ([3.0, -1.0] * 3 + [2.0, -1.0], "note"),
+        ([0.015, -0.005] * 3 + [0.01, -0.005], "problem"),  # under 1 % of returns of 10
+        ([5.0], "problem"),  # one task alone
+        ([-3.0, 1.0] * 4, "problem"),
+    ],
+)
+def test_only_a_gain_that_may_matter_asks_for_more_tasks(changes, verdict):
+    before = torch.linspace(-10, 10, 24)
+    gain = Interval.of_change(before + torch.tensor(changes + [0.0] * (24 - len(changes))), before)
+    assert not gain.positive
+    found = judge_gain(gain, None, "after 1 gradient step", "")
+    assert found[0] == verdict and ("may help" in found[1]) == (verdict == "note")
+
+
+UP, NONE, DOWN = Interval(2, 1, 3, 0.5), Interval(0.1, -1, 1.2, 0.55), Interval(-2, -3, -1, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +97,7 @@ UP, NONE, DOWN = Interval(2, 1, 3), Interval(0.1, -1, 1.2), Interval(-2, -3, -1)
         (UP, Interval(0, -0.5, 0.5), "problem", "Only multi-task improvement is seen:"),
         (UP, DOWN, "problem", "Only multi-task improvement is seen:"),
         (UP, Interval(1, -1, 3), "note", "too few tasks were played to say why"),
-        (Interval(2, -0.5, 4), UP, "note", "Adaptation may help, but too few tasks"),
+        (Interval(2, -0.5, 4, 1.1), UP, "note", "Adaptation may help, but too few tasks"),
         (NONE, NONE, "problem", "Adaptation does not help:"),
         (NONE, None, "problem", "Adaptation does not help:"),
         (NONE, UP, "problem", "although it tells tasks apart"),
@@ -271,3 +308,4 @@ def test_default_sizes_follow_the_run(make_run):
     assert Probe.of(run, num_tasks=9, num_envs=3, num_steps=1).num_tasks == 9
     assert Probe.of(make_run("long", num_envs=100, horizon=1000)).num_tasks == 16
     assert Probe.of(make_run("short", num_envs=1, horizon=1)).num_tasks == 1000
+    assert Probe.of(make_run("fewer", num_envs=1, horizon=1, eval_num_tasks=40)).num_tasks == 40
