@@ -138,7 +138,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(default: Any, values: dict[str, Any]) -> Any:
     """A configuration with the fields that JSON holds, each of the type it has in `default`. Raises `TypeError`."""
     changes: dict[str, Any] = {}
-    fields, hints = {f.name: f for f in dataclasses.fields(default)}, get_type_hints(type(default))
+    fields = {f.name: f for f in dataclasses.fields(default)}
     for name, value in values.items():
         if name not in fields:
             raise TypeError(f"{type(default).__name__} has no field {name!r}")
@@ -150,7 +150,8 @@ def from_dict(default: Any, values: dict[str, Any]) -> Any:
             kind = object
         elif isinstance(value, list):
             value = tuple(value)
-        right = type(None) in get_args(hints[name]) if value is None else old is None or isinstance(value, kind)
+        optional = any(word in str(fields[name].type) for word in ("None", "Optional", "Any"))
+        right = optional if value is None else old is None or isinstance(value, kind)
         if not right:
             raise TypeError(f"{name} cannot be {value!r} where {old!r} is right")
         changes[name] = value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -195,6 +194,7 @@ def test_the_tasks_depend_on_seed_and_split_alone(script, trained, make_run):
     usual = line(trained)
     assert usual == line(other.path, "--num-steps", 1, "--num-envs", 2)
     assert usual != line(trained, "--seed", 1)
+    (trained.parent / "evaluation.json").unlink(missing_ok=True)  # of another split
     assert line(trained, "--split", "ood")["mean"] < usual["ci95"][0]
 
 
@@ -219,11 +219,10 @@ def test_table_and_files(script, trained, tmp_path):
     assert "iteration 3" in result.out
 
 
-def test_the_checkpoint_in_the_folder_is_the_one_evaluated(script, trained, tmp_path):
-    untrained = tmp_path / "untrained"
-    shutil.copytree(trained, untrained)
-    (untrained / "checkpoint.pt").unlink()
-    before, after = (evaluated(script, path, "--num-tasks", 5) for path in (untrained, trained))
+def test_the_checkpoint_in_the_folder_is_the_one_evaluated(script, trained, make_run):
+    untrained = make_run("untrained")
+    untrained.save()
+    before, after = (evaluated(script, path, "--num-tasks", 5) for path in (untrained.path, trained))
     assert (before["iteration"], after["iteration"]) == (0, 3)
     assert (before["env_steps"], after["env_steps"]) == (0, 3 * 2 * 2 * 3 * 5)
     assert before["per_task"] != after["per_task"]
@@ -231,6 +230,7 @@ def test_the_checkpoint_in_the_folder_is_the_one_evaluated(script, trained, tmp_
 
 def test_returns_that_are_not_finite_are_not_written(script, make_run, sentence, files):
     run = make_run(inner_lr=1e38)
+    run.save()
     before = files(run.path)
     result = script("evaluate", run.path, "--num-tasks", 4)
     assert result.status == 1
