@@ -118,7 +118,7 @@ def start_of_trial(probe: Probe, played: Trajectory) -> tuple[Distribution, Tens
     outputs = algorithm.outputs(rows.inputs)
     length = probe.run.env.horizon
     length = length if algorithm.config.num_episodes > 1 else max(1, length // 10)
-    return algorithm.network.distribution(outputs[:, :length]), rows.mask[:, :length]
+    return algorithm.network.distribution(outputs[:, :length]).detach(), rows.mask[:, :length]
 
 
 def baseline(probe: Probe, played: Trajectory) -> Finding:

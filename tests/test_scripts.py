@@ -452,16 +452,7 @@ def test_the_help_of_the_others_names_every_option(script, name):
     assert "run folder that train.py wrote" in plain(result.out)
 
 
-# --- Recording, and an environment of one's own ------------------------------------------------------------------
-
-
-def test_a_recorded_run_gives_a_video(script, trained, tmp_path):
-    output = tmp_path / "new" / "x.gif"
-    result = script("record", trained, "--num-tasks", 1, "--num-steps", 1, "--output", output)
-    assert (result.status, result.err) == (0, "")
-    assert f"Wrote {output}" in result.out
-    assert output.read_bytes().startswith(b"GIF8")
-
+# --- An environment of one's own ---------------------------------------------------------------------------------
 
 MY_FAMILY = '''
 """Walk along a line to a place that is not told."""

@@ -1,0 +1,39 @@
+"""Every script takes every method, with continuous and with discrete actions."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from metarl.presets import METHODS
+
+REMEMBER = {"metanet", "rl2"}
+SIZES = ["--meta-batch-size", 2, "--num-envs", 2, "--env.horizon", 4]
+
+
+@pytest.mark.parametrize("family", ["point", "gridworld"])
+@pytest.mark.parametrize("method", METHODS)
+def test_it_is_trained_evaluated_diagnosed_recorded_and_compared(script, tmp_path, monkeypatch, method, family):
+    monkeypatch.chdir(tmp_path)
+    iterations, steps = int(method != "sb3-ppo-scratch"), [] if method in REMEMBER else ["--num-steps", 1]
+    for name, *arguments in (
+        ("train", f"{method}-{family}", "--run-dir", "run", "--num-iterations", iterations, *SIZES),
+        ("evaluate", "run", "--num-tasks", 2, "--num-envs", 2, *steps),
+        ("diagnose", "run", "--num-tasks", 8, "--num-envs", 2, *steps),
+        ("record", "run", "--num-tasks", 1, "--output", "run/video.gif", *steps),
+        ("compare", "run"),
+    ):
+        result = script(name, *arguments)
+        assert (result.status, result.err) == (0, ""), name
+    evaluation, diagnosis, comparison = (
+        json.loads((tmp_path / file).read_text())
+        for file in ("run/evaluation-test.json", "run/diagnosis.json", "compare.json")
+    )
+    assert np.isfinite(evaluation["per_task"]).all() and len(evaluation["per_task"]) == 2
+    verdicts = {finding["name"]: finding["verdict"] for finding in diagnosis["findings"]}
+    assert len(verdicts) == 8
+    assert (verdicts["exploration"] == "does not apply") == method.startswith("sb3")
+    assert (tmp_path / "run/video.gif").read_bytes().startswith(b"GIF8")
+    assert len(comparison["methods"]) == 1
