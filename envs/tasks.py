@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import json
@@ -187,12 +188,19 @@ def meanings(of: type) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for base in reversed(of.__mro__[:-1]):
-        try:
-            source = textwrap.dedent(inspect.getsource(base))
-        except (OSError, TypeError):
-            continue
-        found.update(re.findall(r"^ +(\w+): .*?# *(?:\[[^]]*\])? *(.*)$", source, re.MULTILINE))
-        for field, text in itertools.pairwise(ast.parse(source).body[0].body):  # type: ignore[attr-defined]
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
+        found.update(_own_meanings(base))
+    return found
+
+
+@functools.cache  # whoever describes many tasks asks again for each
+def _own_meanings(of: type) -> dict[str, str]:
+    """`meanings` of the fields that a class adds to its bases."""
+    try:
+        source = textwrap.dedent(inspect.getsource(of))
+    except (OSError, TypeError):
+        return {}
+    found = dict(re.findall(r"^ +(\w+): .*?# *(?:\[[^]]*\])? *(.*)$", source, re.MULTILINE))
+    for field, text in itertools.pairwise(ast.parse(source).body[0].body):  # type: ignore[attr-defined]
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
     return found

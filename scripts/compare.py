@@ -68,12 +68,6 @@ def main(arguments: list[str]) -> None:
     parts = [part(result, methods, output.parent) for result, methods in zip(results, groups, strict=True)]
     mixed = len({method["unit"] for result in results for method in result["methods"]}) > 1
     notes = [LEGEND, *([EXPERIENCE] * mixed), *dict.fromkeys(note for result in results for note in result["notes"])]
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for sheet in [*([overview] if overview else []), *(sheet for one in parts for sheet in one.sheets)]:
-        console.print(sheet.rich())
-    for note in notes:
-        print(note)
-
     output.parent.mkdir(parents=True, exist_ok=True)
     page, text, numbers, picture = (output.with_suffix(suffix) for suffix in (".html", ".md", ".json", ".png"))
     picture = plot_comparisons(results, picture) if several else plot_comparison(results[0], picture)
@@ -85,6 +79,11 @@ def main(arguments: list[str]) -> None:
         page: html_report(parts, pictures, notes, overview),
     }.items():
         write_atomically(file, partial(Path.write_text, data=written, encoding="utf-8"))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for sheet in [*([overview] if overview else []), *(sheet for one in parts for sheet in one.sheets)]:
+        console.print(sheet.rich())
+    for note in notes:
+        print(note)
     print(f"Wrote {page}, {text}, {picture} and {numbers}")
 
 

@@ -100,16 +100,15 @@ def main(arguments: list[str]) -> None:
     with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:
         bar = progress.add_task(f"{probe.num_tasks} tasks", total=1.0)
         result = diagnose(probe, lambda done: progress.update(bar, completed=done))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, lambda path: path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n"))
     console = Console(highlight=False)
     console.print(f"[{STYLES[result['verdict']]}]{escape(result['sentence'])}[/]")
     played = f"{result['num_envs']} episode{'s' * (result['num_envs'] != 1)} a task and stage"
-    console.print(
-        f"[dim]{escape(result['preset'])} after {result['iteration']} meta-iterations, on {result['num_tasks']} "
-        f"{result['split']} tasks of {result['env']}, {played}[/dim]\n"
-    )
+    tasks = f"{result['num_tasks']} {result['split']} tasks of {result['env']}"
+    done = f"{result['preset']} after {result['iteration']} meta-iterations"
+    console.print(f"[dim]{escape(f'{done}, on {tasks}, {played}')}[/dim]\n")
     console.print(report(result))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(output, lambda path: path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n"))
     print(f"Wrote {output}")
 
 

@@ -106,13 +106,14 @@ def main(arguments: list[str]) -> None:
     counts = {n: args.repetitions * max(args.num_envs) // n for n in args.num_envs}
     found = {str(n): errors(trials[0], trials[0].estimates(n, count, generator)) for n, count in counts.items()}
     limits = [errors(trial, trial.limits()) for trial in trials]
-    title = f"Error in % of the exact length: T = {args.horizon}, P = {policy.num_parameters}, α = {args.inner_lr:g}"
-    show(title, FIRST, [measured(n, part) for n, part in {**found, "∞": limits[0]}.items()])
-    show(f"Exact bias as E → ∞, {args.num_tasks} MDPs and policies", SECOND, [over_tasks(limits)])
     if args.output is not None:
         result = {"options": asdict(args) | {"output": str(args.output)}, "episodes": found, "limits": limits}
         args.output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.output, lambda path: path.write_text(json.dumps(result) + "\n"))
+    title = f"Error in % of the exact length: T = {args.horizon}, P = {policy.num_parameters}, α = {args.inner_lr:g}"
+    show(title, FIRST, [measured(n, part) for n, part in {**found, "∞": limits[0]}.items()])
+    show(f"Exact bias as E → ∞, {args.num_tasks} MDPs and policies", SECOND, [over_tasks(limits)])
+    if args.output is not None:
         print(f"Wrote {args.output}")
 
 

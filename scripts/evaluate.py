@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 from torch import Generator
@@ -98,9 +99,8 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> Table:
     """The adaptation curve and the references."""
-    title = (
-        f"{result['preset']}: return on {result['num_tasks']} {result['split']} tasks, iteration {result['iteration']}"
-    )
+    tasks = f"{result['num_tasks']} {result['split']} tasks"
+    title = escape(f"{result['preset']}: return on {tasks}, iteration {result['iteration']}")
     caption = f"steps: {result['adaptation']['unit']}; IQM: interquartile mean; intervals: bootstrap"
     out = Table(title=title, caption=caption, box=SIMPLE, padding=(0, 1))
     out.add_column("policy")
@@ -120,13 +120,14 @@ def table(result: dict[str, Any]) -> Table:
         out.add_row(name, number(mean), *spread)
     out.add_section()
     for name, r in result["references"].items():
-        out.add_row(name, number(r["mean"]), interval(*r["ci95"]), style="dim")
+        out.add_row(escape(name), number(r["mean"]), interval(*r["ci95"]), style="dim")
     if result.get("num_episodes", 1) > 1:
         out.add_section()
         for name, of in (("whole trial", result), *result["references"].items()):
             t, style = of["trial"], None if of is result else "dim"
             of_trial = (interval(*t["ci95"]), number(t["iqm"]), interval(*t["iqm_ci95"]))
-            out.add_row(name if of is result else f"{name}, whole trial", number(t["mean"]), *of_trial, style=style)
+            name = name if of is result else escape(f"{name}, whole trial")
+            out.add_row(name, number(t["mean"]), *of_trial, style=style)
     return out
 
 
@@ -147,9 +148,9 @@ def main(arguments: list[str]) -> None:
     require(there == split, f"{str(output)!r} holds one on other tasks ({there}), which would be lost; choose "
             "another --output.")  # fmt: skip
     result = evaluate(args)
-    Console().print(table(result))
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, lambda path: path.write_text(json.dumps(result) + "\n"))
+    Console().print(table(result))  # after writing: what was computed is not lost where it cannot be shown
     print(f"Wrote {output} and {plot_curve(result, output.with_suffix('.png'))}")
 
 

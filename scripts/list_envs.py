@@ -65,7 +65,8 @@ def overview(id: str, preset: str | None) -> None:
     rows += [(f"task: {name}", words) for name, words in describe_parameters(env).items()]
     rows += [("observation", str(env.observation_space)), ("action", str(env.action_space))]
     rows += [(f"split: {name}", words) for name, words in env.splits.items()]
-    show(f"[bold]{id}[/]  {family.gym_id}  [dim]as {chosen}[/]", [*rows, ("references", " · ".join(env.references()))])
+    rows += [("references", " · ".join(env.references()))]
+    show(f"[bold]{escape(id)}[/]  {escape(family.gym_id)}  [dim]as {escape(chosen)}[/]", rows)
 
 
 def details(id: str) -> None:
@@ -84,7 +85,9 @@ def main(arguments: list[str]) -> None:
     args = tyro.cli(ListEnvs, prog="list_envs.py", args=arguments)
     require(args.sample >= 0, f"sample must be at least 0, not {args.sample}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
-    require(args.sample > 0 or args.output is None, "Say with --sample how many tasks to draw for --output.")
+    for name in ("split", "seed", "output"):
+        idle = args.sample == 0 and getattr(args, name) != getattr(ListEnvs, name)
+        require(not idle, f"Say with --sample how many tasks to draw for --{name}.")
     if args.family is None:
         alone = args.sample == 0 and args.preset is None
         require(alone, f"Say with --family which one is meant: {', '.join(envs.FAMILIES)}.")

@@ -9,6 +9,7 @@ import torch
 import tyro
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Generator
 
@@ -51,13 +52,13 @@ def main(arguments: list[str]) -> None:
     generator = Generator(device).manual_seed(args.seed)
     preset = args.preset or next(iter(envs.family(args.family).presets))
     title = f"{args.family}/{preset}: {args.num_tasks:,} {args.split} tasks, {args.num_episodes} × {env.horizon} steps"
-    out = Table(title=title, box=SIMPLE)
+    out = Table(title=escape(title), box=SIMPLE)
     for column in ("reference", "mean return", "standard error"):
         out.add_column(column, justify="left" if column == "reference" else "right")
     for name, rewards in reference_rewards(env, task, args.num_envs, generator, args.num_episodes).items():
         returns = rewards.sum((1, 2))
         error = returns.std() / len(returns) ** 0.5 if len(returns) > 1 else torch.tensor(torch.nan)
-        out.add_row(name, f"{returns.mean():.3f}", f"{error:.3f}")
+        out.add_row(escape(name), f"{returns.mean():.3f}", f"{error:.3f}")
     Console().print(out)
 
 

@@ -59,6 +59,11 @@ class Physics(ABC):
     device: torch.device
     dtype: torch.dtype
     frame_skip: int
+    _lanes: dict[Any, Any]  # buffers by number of lanes, made when a step needs them
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles go without the buffers, which the next step fills with its state anyway."""
+        return {**vars(self), "_lanes": {}}
 
     @abstractmethod
     def step(self, state: PhysicsState, control: Tensor, scales: Mapping[str, Tensor] | None = None) -> PhysicsStep:

@@ -418,6 +418,28 @@ class TestArrays:
             other.reset(options={"resample_task": True})
             assert other.task == env.task and np.array_equal(other.render(), env.render())
 
+    @pytest.mark.parametrize("face", ["single", "vector", "sb3"])
+    @pytest.mark.parametrize("family", ["half-cheetah-vel", "walker2d-params"])
+    def test_a_robot_that_has_moved_does_too(self, family, face):
+        """Its engine holds what no pickle takes. The second family has bodies of its own for each lane."""
+        faces = {
+            "single": lambda: TaskEnv(family),
+            "vector": lambda: TaskVectorEnv(family, 2),
+            "sb3": lambda: make_sb3(family, 2, seed=1),
+        }
+        env = faces[face]()
+        env.reset(**({} if face == "sb3" else {"seed": 1}))
+        lanes = (2,) if face == "sb3" else ()
+        actions = np.random.default_rng(0).uniform(-1, 1, (12, *lanes, *env.action_space.shape)).astype(np.float32)
+        for action in actions[:4]:
+            env.step(action)
+        copies = [pickle.loads(pickle.dumps(env)), copy.deepcopy(env)]
+        for action in actions[4:]:
+            expected = env.step(action)
+            for other in copies:
+                for got, wanted in zip(other.step(action)[:3], expected[:3], strict=True):
+                    np.testing.assert_array_equal(got, wanted)
+
 
 class TestRendering:
     def test_it_shows_the_present_episode(self):

@@ -1,6 +1,7 @@
 """Files of tasks: they come back as they were, and what is wrong with one is said. Tasks in words."""
 
 import dataclasses
+import inspect
 import json
 import os
 import pickle
@@ -239,3 +240,12 @@ def test_the_source_tells_the_meaning_of_fields_also_of_inherited_ones():
     assert meanings(More) == {**meanings(Mixed), "friction": "kg/s"}
     assert meanings(PointConfig)["horizon"] == "Steps in an episode."
     assert meanings(dataclasses.make_dataclass("Bare", ["x"])) == {}
+
+
+def test_the_source_is_read_once_for_all_tasks(monkeypatch):
+    read, getsource = [], inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda of: read.append(of) or getsource(of))
+    env = envs.make("gridworld")
+    rows = env.task_to_dicts(env.sample_tasks(20, Generator().manual_seed(0)))
+    assert len({describe_task(env, row) for row in rows}) > 1
+    assert len(read) == len(set(read))

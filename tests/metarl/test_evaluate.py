@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import Generator
 
 import envs
@@ -236,3 +238,24 @@ def test_returns_that_are_not_finite_are_not_written(script, make_run, sentence,
     assert result.status == 1
     assert "On 4 of 4 tasks adaptation met a return that is not finite" in sentence(result.err)
     assert files(run.path) == before
+
+
+def test_brackets_in_names_are_shown_and_cost_no_result(script, trained, tmp_path):
+    """To rich, which draws the table, `[/tasks]` would be markup."""
+    env = envs.make("point")
+    tasks = envs.save_tasks(tmp_path / "[" / "tasks].json", "point", None, env, env.sample_tasks(3, Generator()))
+    result = script("evaluate", trained, "--tasks", tasks)
+    assert (result.status, result.err) == (0, "")
+    assert "[/tasks].json" in "".join(result.out.split())
+    assert (trained / "evaluation-tasks].json").exists()
+
+
+@pytest.mark.parametrize(("name", "written"), [("evaluate", "evaluation-test.json"), ("diagnose", "diagnosis.json")])
+def test_results_are_written_before_they_are_shown(script, trained, monkeypatch, name, written):
+    def lost(self, *shown, **kwargs):  # a progress bar may go on
+        if any(isinstance(x, str | Table) for x in shown):
+            raise OSError("The screen is gone.")
+
+    monkeypatch.setattr(Console, "print", lost)
+    assert script(name, trained, "--num-tasks", 8, "--num-envs", 2).status == 1
+    assert json.loads((trained / written).read_text())["num_tasks"] == 8
