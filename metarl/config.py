@@ -70,7 +70,8 @@ class TrainConfig:
     """Parts of a meta-batch with random streams of their own. Processes share them, so their number must divide this;
     by default as many as torchrun starts when the run is made, or 1."""
     init_sb3: str | None = None
-    """A .zip that Stable-Baselines3 saved: a model whose policy is the start, of a method that adapts by gradients."""
+    """A .zip that Stable-Baselines3 saved: a model whose policy is the start, of a method that adapts by gradients.
+    Its tensors and the text beside them are read; nothing is unpickled."""
     policy: PolicyConfig = field(default_factory=MLPConfig)
     algorithm: AlgorithmConfig = field(default_factory=MAMLConfig)
 

@@ -17,7 +17,7 @@ import tyro
 
 import envs
 from envs.errors import InputError, require
-from metarl.baselines.ppo import check_sb3
+from metarl.baselines.sb3_file import check_spaces, load_sb3
 from metarl.cli import TrainSession, option, run_main
 from metarl.config import TrainConfig
 from metarl.distributed import launched, local_world_size, quiet_unless_main, world_size
@@ -98,9 +98,6 @@ def new_run(name: str, arguments: list[str]) -> Run:
             train_config.policy == config.policy, f"The policy is that of {train_config.init_sb3}; leave out the "
             "options of a policy, such as --hidden-sizes.",
         )  # fmt: skip
-        check_sb3()
-        from metarl.baselines.sb3 import check_spaces, load_sb3
-
         policy = load_sb3(train_config.init_sb3)
         train_config = dataclasses.replace(train_config, policy=policy.config)
     if train_config.shards is None and world_size() > 1:

@@ -10,14 +10,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from envs.core import Env
 from envs.errors import InputError, require
-from metarl.policy import Head, MLPConfig, MLPPolicy, make_policy
+from metarl.baselines.sb3_file import ACTIVATIONS as SB3_ACTIVATIONS
+from metarl.baselines.sb3_file import ModelPolicy, check_architecture, check_raw, check_spaces, line, model_policy
+from metarl.policy import Head, MLPConfig, MLPPolicy
 from metarl.run import Run
 
 try:
@@ -26,25 +27,11 @@ try:
     from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
     from stable_baselines3.common.policies import ActorCriticPolicy
-    from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+    from stable_baselines3.common.torch_layers import MlpExtractor
 except ImportError as error:
     raise ImportError("Stable-Baselines3 is missing here; install metarl-toolkit[sb3].") from error
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
-
-
-class ModelPolicy(MLPPolicy):
-    """An `MLPPolicy` whose fresh parameters are those of a model: `init` returns `start` [P]."""
-
-    def __init__(
-        self, observation_space: spaces.Box, action_space: spaces.Space, config: MLPConfig, start: Tensor
-    ) -> None:
-        super().__init__(observation_space, action_space, config)
-        self.observation_space, self.action_space, self.start = observation_space, action_space, start
-
-    def init(self, generator: Generator) -> Tensor:
-        """The model's parameters, whatever the generator."""
-        return self.start.to(generator.device, copy=True)
 
 
 def make_ppo(env: Any, policy: MLPConfig, **options: Any) -> PPO:
@@ -106,7 +93,7 @@ def policy_to_sb3(policy: MLPPolicy, params: Tensor, env: Any, **options: Any) -
     head, size = Head(env.action_space), math.prod(env.observation_space.shape)
     fits = (size, head.num_outputs, head.num_free) == (policy.sizes[0], policy.head.num_outputs, policy.head.num_free)
     require(fits, f"The policy reads {policy.sizes[0]} numbers and has {policy.head.num_outputs} outputs, which does "
-        f"not fit an environment with {size} numbers and the actions {_line(env.action_space)}.")  # fmt: skip
+        f"not fit an environment with {size} numbers and the actions {line(env.action_space)}.")  # fmt: skip
     model = make_ppo(env, policy.config, **options)
     layers, free = policy.unflatten(params.detach().unsqueeze(0))
     with torch.no_grad():
@@ -134,35 +121,10 @@ def from_sb3(model: Any) -> ModelPolicy:
     _check_kind(policy)
     if isinstance(model, OnPolicyAlgorithm):
         _check_raw(model)
-    linears = _linears(policy)
-    names = {kind: name for name, kind in ACTIVATIONS.items()}
-    log_std = policy.log_std.detach().cpu() if isinstance(policy.action_space, spaces.Box) else torch.zeros(0)
-    config = MLPConfig(
-        tuple(linear.out_features for linear in linears[:-1]),
-        names[policy.activation_fn],
-        float(log_std.mean().exp()) if len(log_std) else 1.0,
-    )
-    observations: Any = policy.observation_space
-    make_policy(observations, policy.action_space, config)  # which refuses other spaces
-    with torch.no_grad():
-        layers = [torch.cat([linear.weight, linear.bias[:, None]], 1).flatten().cpu() for linear in linears]
-    return ModelPolicy(observations, policy.action_space, config, torch.cat([*layers, log_std]))
-
-
-def load_sb3(path: str | Path) -> ModelPolicy:
-    """`from_sb3` of a file that `model.save` wrote. It is a pickle: load only what you trust.
-
-    Raises:
-        InputError: when there is no such file, or it is no model that `from_sb3` takes.
-    """
-    require(Path(path).is_file(), f"There is no file {path}; name a .zip that an SB3 model wrote with save().")
-    try:
-        model = PPO.load(path, device="cpu")
-    except Exception:  # a foreign or damaged file can make the unpickler and the constructor raise almost anything
-        raise InputError(
-            f"{path} is not a model of an on-policy algorithm that SB3 saved, such as PPO or A2C."
-        ) from None
-    return from_sb3(model)
+    activation = SB3_ACTIVATIONS[_path(policy.activation_fn)]
+    layers = [(linear.weight, linear.bias) for linear in _linears(policy)]
+    log_std = policy.log_std if isinstance(policy.action_space, spaces.Box) else None
+    return model_policy(policy.observation_space, policy.action_space, activation, layers, log_std)
 
 
 def _check_kind(policy: Any) -> None:
@@ -171,16 +133,14 @@ def _check_kind(policy: Any) -> None:
     require(
         type(policy) is ActorCriticPolicy, f"Only an MlpPolicy of PPO or A2C can be taken over, and this is {name}."
     )
-    require(not policy.use_sde, "A policy with state-dependent exploration (gSDE) has no counterpart here; train it "
-        "with use_sde=False.")  # fmt: skip
-    extractor = type(policy.pi_features_extractor)
-    require(extractor is FlattenExtractor, f"Only a policy that reads its observations as they are can be taken over, "
-        f"and this one has {extractor.__name__}.")  # fmt: skip
+    check_architecture(policy.use_sde, _path(type(policy.pi_features_extractor)), _path(policy.activation_fn))
     networks = type(policy.mlp_extractor)
     require(networks is MlpExtractor, f"Only SB3's own fully connected layers can be taken over, and these are "
         f"{networks.__name__}.")  # fmt: skip
-    known = policy.activation_fn in ACTIVATIONS.values()
-    require(known, f"Only tanh and ReLU have counterparts here, not {policy.activation_fn.__name__}.")
+
+
+def _path(of: type) -> str:
+    return f"{of.__module__}.{of.__qualname__}"
 
 
 def _check_raw(model: OnPolicyAlgorithm) -> None:
@@ -190,31 +150,7 @@ def _check_raw(model: OnPolicyAlgorithm) -> None:
     """
     wrapper = model.get_vec_normalize_env()
     normalized = model._last_original_obs is not None if wrapper is None else wrapper.norm_obs
-    saved = "may have been" if wrapper is None else "was"  # a saved model does not tell norm_obs
-    require(not normalized, f"The model {saved} trained on what VecNormalize made of the observations, and here they "
-        "come raw; train it without that wrapper.")  # fmt: skip
-
-
-def check_spaces(learned: Any, env: Any, name: str) -> None:
-    """Raise `InputError` unless `env` has observations of the shape and the actions of what was learned on.
-
-    Bounds of observations do not count, since nothing here scales by them.
-    """
-    there, here = learned.observation_space.shape, env.observation_space.shape
-    require(
-        isinstance(env.observation_space, spaces.Box) and there == here, f"{name} reads observations of the shape "
-        f"{there}, and those of the environment are {_line(env.observation_space)}; choose one with equal spaces.",
-    )  # fmt: skip
-    a, b = learned.action_space, env.action_space
-    if isinstance(a, spaces.Box) and isinstance(b, spaces.Box):
-        equal = a.shape == b.shape and np.allclose(a.low, b.low) and np.allclose(a.high, b.high)
-    else:
-        equal = a == b
-    require(equal, f"{name} has the actions {_line(a)}, and the environment {_line(b)}; choose one with equal spaces.")
-
-
-def _line(space: spaces.Space) -> str:
-    return " ".join(str(space).split())
+    check_raw(normalized, "may have been" if wrapper is None else "was")  # a saved model does not tell norm_obs
 
 
 def _linears(policy: ActorCriticPolicy) -> list[nn.Linear]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import pickle
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +27,8 @@ from torch import Generator, nn
 import envs
 from envs import InputError
 from envs.adapters.sb3 import TaskVecEnv, make_sb3
-from metarl.baselines.sb3 import from_sb3, load_sb3, policy_to_sb3, to_sb3
+from metarl.baselines.sb3 import from_sb3, policy_to_sb3, to_sb3
+from metarl.baselines.sb3_file import load_sb3
 from metarl.distributions import DiagGaussian
 from metarl.maml import MAML, MAMLConfig
 from metarl.policy import MLPConfig, StepInput, make_policy
@@ -278,6 +283,15 @@ def test_what_has_no_counterpart_is_refused_in_one_sentence(case, sentence):
     assert words in sentence(error)
 
 
+@pytest.mark.parametrize("case", sorted(UNSUPPORTED.keys() - {"normalized", "not a model"}))
+def test_so_is_its_file(case, tmp_path, sentence):
+    UNSUPPORTED[case][0]().save(tmp_path / "model.zip")
+    with pytest.raises(InputError) as error:
+        load_sb3(tmp_path / "model.zip")
+    words = {"images": "has features_extractor.", "a policy of one's own": "of the module", "a dict": "not Dict."}
+    assert words.get(case, "") in sentence(error)
+
+
 def test_normalized_observations_are_seen_in_a_saved_model_too(tmp_path, sentence):
     PPO("MlpPolicy", VecNormalize(lanes()), **SMALL).learn(16).save(tmp_path / "normalized.zip")
     with pytest.raises(InputError) as error:
@@ -358,6 +372,76 @@ def test_a_run_starts_from_a_saved_model_and_resumes_without_it(script, saved, t
     assert (result.status, result.err) == (0, "")
     params = [Run.open(tmp_path / name).algorithm.params for name in ("whole", "run")]
     assert torch.equal(*params) and not torch.equal(params[0], start)
+
+
+class Trap:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def rewritten(source, target, change):
+    """A copy of a zip with `change(name, content)` in place of each entry's content."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return target
+
+
+def test_code_in_a_saved_model_does_not_run(script, saved, tmp_path):
+    sprung = tmp_path / "sprung"
+    trap = pickle.dumps(Trap(sprung))
+    pickle.loads(trap).close()
+    sprung.unlink()  # it works
+
+    def set_traps(name, content):
+        if name == "data":
+            data = json.loads(content)
+            for entry in data.values():
+                if isinstance(entry, dict) and ":serialized:" in entry:
+                    entry[":serialized:"] = base64.b64encode(trap).decode()
+            data["clip_range"] = {":type:": "<class 'function'>", ":serialized:": base64.b64encode(trap).decode()}
+            return json.dumps(data)
+        return trap if name.endswith(".pth") and name != "policy.pth" else content
+
+    evil = rewritten(saved.folder / "a2c.zip", tmp_path / "evil.zip", set_traps)
+    result = script("train", "maml-point", "--init-sb3", evil, "--run-dir", tmp_path / "run", *TINY)
+    assert (result.status, result.err) == (0, "")
+    assert torch.equal(load_sb3(evil).start, from_sb3(saved.a2c).start)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda name, content, trap: trap if name == "policy.pth" else content,
+        lambda name, content, trap: content[: len(content) // 2] if name == "policy.pth" else content,
+        lambda name, content, trap: content[: len(content) // 2] if name == "data" else content,
+        lambda name, content, trap: b"[" * 100_000 if name == "data" else content,
+        lambda name, content, trap: b"{}" if name == "data" else content,
+        lambda name, content, trap: content.replace(b'"_shape": [', b'"_shape": [1, ') if name == "data" else content,
+    ],
+    ids=["a trap", "cut tensors", "cut text", "nested text", "no fields", "another shape"],
+)
+def test_a_damaged_or_evil_model_is_refused(saved, tmp_path, sentence, change):
+    trap = pickle.dumps(Trap(tmp_path / "sprung"))
+    bad = rewritten(saved.folder / "ppo.zip", tmp_path / "bad.zip", lambda name, content: change(name, content, trap))
+    with pytest.raises(InputError) as error:
+        load_sb3(bad)
+    sentence(error)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_file_and_the_model_in_it_are_one_policy(saved):
+    for name in ("ppo", "a2c"):
+        read, model = load_sb3(saved.folder / f"{name}.zip"), from_sb3(getattr(saved, name))
+        assert torch.equal(read.start, model.start) and read.config == model.config
+        assert (read.observation_space, read.action_space) == (model.observation_space, model.action_space)
+    assert load_sb3(saved.folder / "grid.zip").action_space == spaces.Discrete(5)
 
 
 def test_a_run_that_lost_its_start_says_so(make_run, saved, sentence):
