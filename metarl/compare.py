@@ -10,8 +10,8 @@ import numpy as np
 
 from envs.errors import require
 from metarl.aggregate import probability_of_improvement, statistics_over_runs
+from metarl.appearance import method_of
 from metarl.evaluated import EvaluatedRun, Method
-from metarl.presets import METHODS, SUITES
 
 
 def curve(method: Method) -> dict[str, Any]:
@@ -116,11 +116,6 @@ def _trials(method: Method, methods: Sequence[Method], lengths: Sequence[int]) -
                 better, better_ci95 = probability_of_improvement(own, others)
                 out[str(length)] |= {"improvement": better, "improvement_ci95": better_ci95}
     return out
-
-
-def method_of(preset: str) -> str:
-    """The part of a preset's name that all families share: maml of maml-point. A name of another kind stays whole."""
-    return next((method for method in METHODS for family in SUITES if preset == f"{method}-{family}"), preset)
 
 
 def overview(results: Sequence[dict[str, Any]], step: int | None = None) -> dict[str, list[dict[str, Any] | None]]:

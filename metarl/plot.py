@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from envs.errors import InputError, require
+from metarl.appearance import FAINT, INK, MUTED
 from metarl.files import write_atomically
 
-INK, MUTED, FAINT = "#1f2733", "#6d7683", "#dde1e7"
 ACCENT = "#2f6fde"
 MAX_TASK_CURVES = 60
 METHOD_COLOURS = ("#2f6fde", "#e07b1f", "#119b7c", "#c9314f", "#7a3fb5", "#8a6a35", "#d663a8", "#3aa6cf")
