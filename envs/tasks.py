@@ -23,6 +23,7 @@ from gymnasium import spaces
 
 from envs.core import Env
 from envs.errors import InputError, require, unknown
+from envs.files import write_atomically
 from envs.registry import FAMILIES
 from envs.structs import Struct
 
@@ -79,12 +80,7 @@ def save_tasks(
     rows = ",\n    ".join(json.dumps(row, allow_nan=False) for row in env.task_to_dicts(task))
     text = json.dumps(head, indent=2, default=str).removesuffix("\n}") + f',\n  "tasks": [\n    {rows}\n  ]\n}}\n'
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
     return path
 
 

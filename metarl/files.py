@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from envs.errors import require
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path`, flush it to disk and rename it, so that a kill at any moment leaves a whole file."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from envs.files import write_atomically as write_atomically
 
 
 def check_output(path: Path, fields: Iterable[str]) -> None:

@@ -26,6 +26,7 @@ from torch import Generator
 import envs
 from envs.core import Env
 from envs.errors import InputError, require
+from envs.files import remove_partials
 from metarl import distributed
 from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
 from metarl.distributed import main_only
@@ -213,7 +214,12 @@ class Run:
 
     @main_only
     def trim_metrics(self) -> None:
-        """Drop lines of metrics.jsonl that were written after the checkpoint, so that a resumed run repeats none."""
+        """Drop lines of metrics.jsonl that were written after the checkpoint, so that a resumed run repeats none.
+
+        What a kill left half written goes, too.
+        """
+        for name in ("config.json", "checkpoint.pt", "metrics.jsonl"):
+            remove_partials(self.path / name)
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return

@@ -93,7 +93,7 @@ def test_the_folder_is_made_and_a_file_replaced(tmp_path, env):
 def test_an_interrupted_write_leaves_the_old_file(path, env, monkeypatch):
     before = path.read_bytes()
 
-    def interrupted(self, text):
+    def interrupted(self, text, **kwargs):
         self.write_bytes(text[:10].encode())
         raise KeyboardInterrupt
 

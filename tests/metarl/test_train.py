@@ -162,12 +162,12 @@ def test_what_came_after_the_checkpoint_is_done_again_and_logged_once(make_run):
         run.log(train_iteration(run))
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 5, "return_0": -1.')
-    (run.path / ".checkpoint.pt.partial").write_bytes(b"half")
+    (run.path / ".checkpoint.pt.0123.partial").write_bytes(b"half")
     again = Run.open(run.path)
     assert again.iteration == 2
     assert same(trained_run(again), whole)
     assert metrics(again) == metrics(whole)
-    assert not (run.path / ".checkpoint.pt.partial").exists()
+    assert not list(run.path.glob(".*"))
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(make_run):
