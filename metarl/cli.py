@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import importlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from metarl.graphs import Graphs
 from metarl.maml import MAML
 from metarl.recurrent_ppo import RecurrentPPO
 from metarl.reptile import Reptile
+from metarl.signals import Stopped, raised
 from metarl.train import NonFiniteError
 
 
@@ -167,12 +169,13 @@ def run_main(main: Callable[[list[str]], int | None], parallel: bool = False) ->
     Args:
         parallel: can processes that torchrun starts do this work together? Otherwise it is refused there.
 
-    Exit status: 0 when all went well, 2 for bad input, 1 when the work could not be finished, 130 after Ctrl-C.
+    Exit status: 0 when all went well, 2 for bad input, 1 when the work could not be finished, 128 + N after signal N
+    (130 after Ctrl-C).
     """
     arguments = sys.argv[1:]
     threading.excepthook = _thread_error
     try:
-        with distributed.session() if parallel else nullcontext():
+        with raised(), distributed.session() if parallel else nullcontext():
             if not parallel and distributed.launched() > 1:
                 if os.environ["RANK"] == "0":
                     _fail("Only train.py works in several processes; start this script without torchrun.", 2)
@@ -190,6 +193,8 @@ def run_main(main: Callable[[list[str]], int | None], parallel: bool = False) ->
         _fail(f"{where}{reason}; what was saved before is kept.", 1)
     except KeyboardInterrupt:
         _fail("Interrupted; what was saved before is kept.", 130)
+    except Stopped as stop:
+        _fail(f"Stopped by {signal.Signals(stop.number).name}; what was saved before is kept.", 128 + stop.number)
 
 
 def _thread_error(args: threading.ExceptHookArgs) -> None:
@@ -200,5 +205,6 @@ def _thread_error(args: threading.ExceptHookArgs) -> None:
 
 def _fail(message: str, status: int) -> None:
     if distributed.first_to_tell():
-        print(f"error: {message}", file=sys.stderr)
+        with suppress(OSError):  # a terminal that is gone
+            print(f"error: {message}", file=sys.stderr, flush=True)
     sys.exit(status)

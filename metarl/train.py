@@ -17,6 +17,7 @@ from metarl import distributed
 from metarl.distributed import ParallelError
 from metarl.rollout import Trajectory
 from metarl.run import Run
+from metarl.signals import STOPPING, ignored
 
 
 class NonFiniteError(ArithmeticError):
@@ -24,7 +25,10 @@ class NonFiniteError(ArithmeticError):
 
 
 class StopSignals:
-    """Within this context SIGINT and SIGTERM set `received` instead of ending the process. A second one ends it."""
+    """Within this context SIGINT, SIGTERM and SIGHUP set `received` instead of ending the process. A second does.
+
+    SIGHUP stays ignored where it is, as `nohup` wants it.
+    """
 
     received: int | None = None
 
@@ -38,7 +42,8 @@ class StopSignals:
         return agreed > 0
 
     def __enter__(self) -> StopSignals:
-        self.previous = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [s for s in STOPPING if s in (signal.SIGINT, signal.SIGTERM) or not ignored(s)]
+        self.previous = {s: signal.signal(s, self._handle) for s in numbers}
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -46,7 +51,8 @@ class StopSignals:
         for s, handler in self.previous.items():
             signal.signal(s, handler)
         if distributed.is_main():
-            print("\nStopping after this iteration; once more to stop at once.", file=sys.stderr, flush=True)
+            with suppress(OSError):  # after SIGHUP the terminal is gone
+                print("\nStopping after this iteration; once more to stop at once.", file=sys.stderr, flush=True)
 
     def __exit__(self, *exc: object) -> None:
         for s, handler in self.previous.items():

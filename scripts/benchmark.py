@@ -8,6 +8,9 @@ uncounted arithmetic cost more.
 
 from __future__ import annotations
 
+import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+
+# isort: split
 import difflib
 import json
 import multiprocessing

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+
+# isort: split
 import json
 import sys
 from dataclasses import dataclass, field

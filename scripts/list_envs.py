@@ -7,6 +7,9 @@ python scripts/list_envs.py --family point --sample 5 --split test --output task
 
 from __future__ import annotations
 
+import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+
+# isort: split
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass

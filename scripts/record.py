@@ -5,6 +5,9 @@ Of a policy with a memory: trials, episode after episode, with the memory's atte
 
 from __future__ import annotations
 
+import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+
+# isort: split
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated

@@ -6,6 +6,9 @@ On several processes: `torchrun --nproc-per-node W scripts/train.py ...`; docs/s
 
 from __future__ import annotations
 
+import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+
+# isort: split
 import dataclasses
 import shlex
 import signal

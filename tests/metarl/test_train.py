@@ -9,6 +9,7 @@ import json
 import math
 import os
 import signal
+import sys
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from metarl.maml import MAMLConfig
 from metarl.outer import AdamConfig
 from metarl.reptile import ReptileConfig
 from metarl.run import Run
+from metarl.signals import STOPPING
 from metarl.train import NonFiniteError, StopSignals, train, train_iteration
 
 TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}
@@ -335,13 +337,13 @@ def sends(*signals):
     return act
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_training_after_the_iteration(make_run, two_iterations, number, capsys):
     run = make_run()
-    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(s) for s in STOPPING]
     on_iteration(run, 2, sends(number))
     assert train(run, quiet=True) == number
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(s) for s in STOPPING] == handlers
     assert "Stopping after this iteration" in capsys.readouterr().err
     assert same(Run.open(run.path), two_iterations)
     assert metrics(run) == metrics(two_iterations)
@@ -363,6 +365,29 @@ def test_a_second_signal_ends_it_at_once_and_keeps_the_iterations_before(make_ru
         train(run, quiet=True)
     assert same(Run.open(run.path), two_iterations)
     assert metrics(run) == metrics(two_iterations)
+
+
+def test_nohup_is_respected(make_run):
+    run = make_run(num_iterations=2)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    on_iteration(run, 1, sends(signal.SIGHUP))
+    try:
+        assert train(run, quiet=True) is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert run.iteration == 2
+
+
+def test_a_terminal_that_is_gone_costs_no_iteration(make_run, monkeypatch):
+    def gone(*args, **kwargs):
+        raise OSError(errno.EIO, "Input/output error")
+
+    run = make_run()
+    on_iteration(run, 2, sends(signal.SIGHUP))
+    monkeypatch.setattr(sys.stderr, "write", gone)
+    assert train(run, quiet=True) == signal.SIGHUP
+    assert Run.open(run.path).iteration == 2
 
 
 def test_signals_are_left_alone_outside(capsys):

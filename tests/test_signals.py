@@ -1,0 +1,63 @@
+"""Signals to a script: while it loads, while it works, and those that it inherited as ignored."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+MAINS = [path for path in sorted(SCRIPTS.glob("*.py")) if "run_main(main" in path.read_text()]
+
+
+def start(script: str, torch: str, folder: Path, **options) -> subprocess.CompletedProcess:
+    """Run a script where `import torch` runs the code given."""
+    (folder / "torch").mkdir()
+    (folder / "torch" / "__init__.py").write_text(f"import os, signal, sys, time\n{torch}\n")
+    path = os.pathsep.join([str(folder), str(SCRIPTS.parent)])
+    command = [sys.executable, SCRIPTS / script]
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_torch_loads_ends_in_a_sentence(tmp_path, number, sentence):
+    code = f"os.kill(os.getpid(), {int(number)}); time.sleep(5); sys.exit('it went on')"
+    default = {"preexec_fn": lambda: signal.signal(number, signal.SIG_DFL)}
+    result = start("train.py", code, tmp_path, **default)
+    assert (result.returncode, result.stdout) == (128 + number, "")
+    assert "while loading" in sentence(result.stderr)
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path):
+    code = "os.kill(os.getpid(), signal.SIGHUP); os._exit(7)"
+    ignore = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    assert start("train.py", code, tmp_path, **ignore).returncode == 7
+
+
+@pytest.mark.parametrize("path", MAINS, ids=lambda path: path.name)
+def test_every_script_is_ready_for_signals_before_it_loads_anything(path):
+    imports = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    first = next(node for node in imports if getattr(node, "module", "") != "__future__")
+    assert ast.unparse(first) == "import metarl.starting"
+
+
+def test_before_torch_nothing_heavy_is_loaded():
+    code = "import sys, metarl.starting; print([x for x in ('torch', 'numpy', 'tyro', 'rich') if x in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SCRIPTS.parent)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_middle_of_other_work_ends_in_a_sentence(script, trained, monkeypatch, number, sentence, files):
+    before = files(trained), [signal.getsignal(s) for s in (signal.SIGINT, number)]
+    monkeypatch.setattr("metarl.evaluate.adaptation_rewards", lambda *args: os.kill(os.getpid(), number))
+    result = script("evaluate", trained)
+    assert result.status == 128 + number
+    assert f"Stopped by {number.name}" in sentence(result.err)
+    assert (files(trained), [signal.getsignal(s) for s in (signal.SIGINT, number)]) == before
