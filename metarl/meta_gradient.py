@@ -118,6 +118,11 @@ class TaskGroup:
         """KL divergence [N] from the policy that collected trajectory k."""
         return losses.kl_divergence(self.old_inner[k], distribution, self.inner[k].mask)
 
+    def entropy(self) -> Tensor:
+        """Mean entropy, in nats, of the policies that collected the trajectories, at their steps; summed over tasks."""
+        policies = zip([*self.old_inner, self.old], [*self.inner, self.outer], strict=True)
+        return torch.stack([losses.masked_mean(d.entropy(), t.mask).sum() for d, t in policies]).mean()
+
     def inner_divergence(self, meta: Tensor) -> Tensor:
         """KL divergence of the inner policies at other meta-parameters [M], summed over steps and tasks."""
         steps = enumerate(self.at(meta).steps)

@@ -112,6 +112,10 @@ class Posed:
         """Over tasks, from a sum of each group."""
         return sum_over(terms) / self.num_tasks
 
+    def entropy(self) -> Tensor:
+        """Of the policies that collected the data, a mean over their steps and tasks."""
+        return self.mean(group.entropy() for group in self.groups)
+
 
 class OuterStep:
     """What outer steps have in common: problems by shape, which their recordings work on."""
@@ -141,7 +145,7 @@ class TRPO(OuterStep):
         posed = self.posed(case, graphs)
 
         def search(meta: Tensor, trajectories: list[Trajectory]) -> tuple[Tensor, Tensor]:
-            """The full step [M]; the norm of the gradient and the loss [2]."""
+            """The full step [M]; the norm of the gradient, the loss and the entropy [3]."""
             problem = pose(meta, trajectories)
             groups = posed.pose(problem)
             some = 0 < c.curvature_episodes < problem.num_envs
@@ -155,19 +159,19 @@ class TRPO(OuterStep):
             direction, residual = conjugate_gradient(curvature, gradient, c.cg_iterations)
             scale = torch.sqrt(2 * c.max_kl / (direction @ (gradient - residual)).clamp_min(1e-30))
             loss = posed.mean(g.surrogate(g.old).sum() for g in groups)
-            return scale * direction, torch.stack([gradient.norm(), loss])
+            return scale * direction, torch.stack([gradient.norm(), loss, posed.entropy()])
 
         def evaluate(candidate: Tensor) -> Tensor:
             """Loss and divergence [2]."""
             return posed.mean(g.evaluate(candidate) for g in posed.groups)
 
         full_step, numbers = graphs(("search", case), search, meta, trajectories)
-        grad_norm, loss = numbers.tolist()
+        grad_norm, loss, entropy = numbers.tolist()
         meta, metrics = line_search(
             lambda candidate: graphs(("evaluate", case), evaluate, candidate),
             meta, full_step, loss, c.max_kl, c.line_search_steps, c.line_search_shrink,
         )  # fmt: skip
-        return meta, {"grad_norm": grad_norm, **metrics}
+        return meta, {"grad_norm": grad_norm, **metrics, "entropy": entropy}
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -198,8 +202,8 @@ class Adam(OuterStep):
             pairs = zip(posed.groups, points, strict=True)
             return posed.mean(x.gradient(partial(g.clipped_surrogate, clip=self.clip), weight) for g, x in pairs)
 
-        def first(meta: Tensor, trajectories: list[Trajectory], weight: Tensor | None) -> Tensor:
-            return gradient([group.here for group in posed.pose(pose(meta, trajectories))], weight)
+        def first(meta: Tensor, trajectories: list[Trajectory], weight: Tensor | None) -> tuple[Tensor, Tensor]:
+            return gradient([group.here for group in posed.pose(pose(meta, trajectories))], weight), posed.entropy()
 
         def later(meta: Tensor, weight: Tensor | None) -> Tensor:
             return gradient((group.at(meta) for group in posed.groups), weight)  # one at a time, for its memory
@@ -212,7 +216,7 @@ class Adam(OuterStep):
             return torch.cat([values, posed.mean(group.inner_divergence(meta) for group in posed.groups).unsqueeze(0)])
 
         self.leaf.data = meta.clone()
-        self.leaf.grad = graphs(("first gradient", case), first, meta, trajectories, weight)
+        self.leaf.grad, entropy = graphs(("first gradient", case), first, meta, trajectories, weight)
         norm = self.leaf.grad.norm()
         self.adam.step()
         for _ in range(c.num_outer_steps - 1):
@@ -220,7 +224,7 @@ class Adam(OuterStep):
             self.adam.step()
         meta = self.leaf.detach().clone()
         grad_norm, loss, kl, *rest = [float(norm), *graphs(("evaluate", case), evaluate, meta).tolist()]
-        metrics = {"grad_norm": grad_norm, "loss": loss, "kl": kl}
+        metrics = {"grad_norm": grad_norm, "loss": loss, "kl": kl, "entropy": float(entropy)}
         if penalized:
             (inner,) = rest
             metrics |= {"inner_kl": inner, "inner_kl_coef": coef}

@@ -92,26 +92,35 @@ def adam(lr: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
     return step
 
 
-def learner(policy: Policy, loss: InnerLoss, config: ReptileConfig, factor: float = 1.0) -> Adapter:
-    """An adapter that learns from one round of episodes; `factor` scales the step size."""
+def learner(
+    policy: Policy, loss: InnerLoss, config: ReptileConfig, factor: float = 1.0, entropies: list[Tensor] | None = None
+) -> Adapter:
+    """An adapter that learns from one round of episodes.
+
+    Args:
+        factor: scales the step size.
+        entropies: a list that receives the mean entropy of the policies that played [N], in nats.
+    """
     make = adam if config.inner_optimizer == "adam" else sgd
     optimize = make(config.inner_lr * factor)
 
     def learn(params: Tensor, memory: Any, trajectory: Trajectory) -> tuple[Tensor, Any]:
+        here = linearize(policy, params, trajectory.inputs)
+        played = here.distribution.detach()
+        if entropies is not None:
+            entropies.append(losses.masked_mean(played.entropy(), trajectory.mask))
         if config.inner_loss == "vpg":
-            objective = loss.objective(trajectory)
-            return optimize(params, linearize(policy, params, trajectory.inputs).gradient(objective), memory)
+            return optimize(params, here.gradient(loss.objective(trajectory)), memory)
         advantage, action, mask = loss.advantage(trajectory), trajectory.action, trajectory.mask
-        old_log_prob: Tensor | None = None
-        for _ in range(config.inner_epochs):
-            here = linearize(policy, params, trajectory.inputs)
-            if old_log_prob is None:
-                old_log_prob = here.distribution.detach().log_prob(action)
+        old_log_prob = played.log_prob(action)
 
-            def objective(distribution: Any, old: Tensor = old_log_prob) -> Tensor:
-                clipped = losses.clipped_surrogate(distribution, action, advantage, mask, old, config.clip)
-                return loss.regularize(clipped, distribution, mask)
+        def objective(distribution: Any) -> Tensor:
+            clipped = losses.clipped_surrogate(distribution, action, advantage, mask, old_log_prob, config.clip)
+            return loss.regularize(clipped, distribution, mask)
 
+        for epoch in range(config.inner_epochs):
+            if epoch > 0:
+                here = linearize(policy, params, trajectory.inputs)
             params, memory = optimize(params, here.gradient(objective), memory)
         return params, memory
 
@@ -146,13 +155,15 @@ class Reptile:
         """The start that is evaluated [P]."""
         return self.mean if self.averaged else self.params
 
-    def adapters(self, num_steps: int | None = None, test: bool = False) -> list[Adapter]:
+    def adapters(
+        self, num_steps: int | None = None, test: bool = False, entropies: list[Tensor] | None = None
+    ) -> list[Adapter]:
         """One adapter for each round; in training one fewer than k, since `update` learns from the last round."""
         loss = InnerLoss.of(self.config, "naive", self.value)
         if num_steps is None:
             num_steps = self.config.num_inner_steps - 1
         factors = self.config.test_rates(num_steps) if test else [1.0] * num_steps
-        return [learner(self.policy, loss, self.config, factor) for factor in factors]
+        return [learner(self.policy, loss, self.config, factor, entropies) for factor in factors]
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """A round of episodes for each of the k inner steps, to train on."""
@@ -170,22 +181,23 @@ class Reptile:
         """Move the start, given what `collect` returned. Returns metrics."""
         c = self.config
 
-        def learn(start: Tensor, trajectories: list[Trajectory]) -> Tensor:
-            """The mean way [P] that the tasks took from the start [P]."""
-            params, memory = start.expand(len(trajectories[0]), -1), None
-            for adapt, trajectory in zip(self.adapters(c.num_inner_steps), trajectories, strict=True):
+        def learn(start: Tensor, trajectories: list[Trajectory]) -> tuple[Tensor, Tensor]:
+            """The mean way [P] that the tasks took from the start [P]; the mean entropy of their policies."""
+            params, memory, entropies = start.expand(len(trajectories[0]), -1), None, list[Tensor]()
+            adapters = self.adapters(c.num_inner_steps, entropies=entropies)
+            for adapt, trajectory in zip(adapters, trajectories, strict=True):
                 params, memory = adapt(params, memory, trajectory)
-            return all_mean((params - start).mean(0))
+            return all_mean((params - start).mean(0)), all_mean(torch.cat(entropies).mean())
 
         done = self.updates / max(1, self.num_iterations - 1)
         outer_lr = c.outer_lr + (c.outer_lr_end - c.outer_lr) * min(done, 1.0)
-        move = self.graphs("learn", learn, self.params, trajectories)
+        move, entropy = self.graphs("learn", learn, self.params, trajectories)
         self.params = self.params + outer_lr * move
         self.updates += 1
         if self.updates + c.average_last * self.num_iterations > self.num_iterations:
             self.averaged += 1
             self.mean = self.params if self.averaged == 1 else torch.lerp(self.mean, self.params, 1 / self.averaged)
-        metrics = {"move_norm": float(move.norm()), "outer_lr": outer_lr}
+        metrics = {"move_norm": float(move.norm()), "outer_lr": outer_lr, "entropy": float(entropy)}
         if self.value is not None:
             metrics["value_explained"] = self.value.fit(trajectories, c.value_epochs, self.generator)
         return metrics
