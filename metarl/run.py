@@ -3,7 +3,7 @@
 config.json     what is computed: preset, environment and training configuration
 checkpoint.pt   parameters, random generator, iteration; replaced atomically
 metrics.jsonl   a line per meta-iteration
-events.*        the same for TensorBoard
+events.*        the same for TensorBoard, and the settings
 
 Where several processes train a run together, all of them hold it and the main one writes.
 """

@@ -8,13 +8,13 @@ import sys
 import time
 from contextlib import nullcontext, suppress
 from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
 
 from metarl import distributed
 from metarl.distributed import ParallelError
+from metarl.events import event_log
 from metarl.rollout import Trajectory
 from metarl.run import Run
 from metarl.signals import STOPPING, ignored
@@ -144,17 +144,16 @@ def train(run: Run, quiet: bool = False) -> int | None:
     if run.iteration >= total:
         return None
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from torch.utils.tensorboard import SummaryWriter
 
     run.share()
     run.trim_metrics()
     main = distributed.is_main()
     quiet = quiet or not main
-    events: Any = SummaryWriter(str(run.path), purge_step=run.iteration + 1) if main else nullcontext()
+    events = event_log(run) if main else nullcontext(lambda metrics: None)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         StopSignals() as stop,
-        events as writer,
+        events as log_event,
         Progress(*columns, disable=quiet or not sys.stdout.isatty()) as progress,
     ):
         bar = progress.add_task("meta-training", total=total, completed=run.iteration)
@@ -164,8 +163,7 @@ def train(run: Run, quiet: bool = False) -> int | None:
                 with run.undone_on_error():
                     metrics = train_iteration(run)
                     run.log(metrics)
-                for name, value in metrics.items() if main else ():
-                    writer.add_scalar(name, value, run.iteration)
+                log_event(metrics)
                 if run.iteration % run.config.checkpoint_every == 0:
                     run.save()
                 progress.update(bar, completed=run.iteration, description=_summary(run, metrics))

@@ -96,10 +96,10 @@ def test_the_scalars_reach_tensorboard(make_run):
     trained_run(run)
     trained_run(Run.open(run.path, num_iterations=5))
     events = EventAccumulator(str(run.path)).Reload()
-    for name in ("return_0", "return_1", "kl", "seconds"):
+    for name in ("train/return_0", "train/return_1", "train/kl", "time/seconds"):
         assert [event.step for event in events.Scalars(name)] == [1, 2, 3, 4, 5]
     expected = [line["return_1"] for line in metrics(run)]
-    assert [event.value for event in events.Scalars("return_1")] == pytest.approx(expected)
+    assert [event.value for event in events.Scalars("train/return_1")] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("checkpoint_every", [1, 2, 10])
