@@ -42,10 +42,10 @@ LOOKS = {
     "metanet": Look("MetaNet", "#ad333d", "X"),
     "rl2": Look("RL²", "#7a47a3", "p"),
     "sb3-ppo": Look("PPO, all tasks", "#f53dad", "<"),
-    "sb3-ppo-informed": Look("PPO, told the task", "#66335c", "*"),
+    "sb3-ppo-informed": Look("PPO, told the task", "#66335c", "d"),
     "sb3-ppo-scratch": Look("PPO from scratch", "#b88f00", ">"),
 }
-SPARE = (Look("", "#29705c", "d"), Look("", "#1f667a", "H"), Look("", "#6b6b00", "8"))
+SPARE = (Look("", "#29705c", "*"), Look("", "#1f667a", "H"), Look("", "#6b6b00", "8"))
 """Of methods that are not among these."""
 ON_DARK = {
     "#29298f": "#8fa3e0", "#7a2900": "#ffcc8f", "#ad333d": "#ff527a", "#7a47a3": "#d6adff", "#66335c": "#f5d0ee",
@@ -87,6 +87,11 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
         seen[method if method in LOOKS else ""] += 1
         out[name] = replace(look, label=f"{own} ({name})" if labels.count(own) > 1 else own)
     return out
+
+
+def labels(names: Sequence[str]) -> dict[str, str]:
+    """The label of each method in a study, as in `looks`."""
+    return {name: look.label for name, look in looks(names).items()}
 
 
 def shade(colour: str, k: int) -> str:

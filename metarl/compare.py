@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.errors import require
 from metarl.aggregate import probability_of_improvement, statistics_over_runs
-from metarl.appearance import method_of
+from metarl.appearance import labels, method_of
 from metarl.evaluated import EvaluatedRun, Method
 
 
@@ -193,21 +193,22 @@ def _average(entries: Sequence[dict[str, Any]], keys: Sequence[str] = ("mean", "
 def _notes(methods: Sequence[Method], env: str) -> list[str]:
     notes = []
     counts = [len(method.runs) for method in methods]
-    single = [method.name for method in methods if len(method.runs) == 1]
+    named = labels([method.name for method in methods])
+    single = [named[method.name] for method in methods if len(method.runs) == 1]
     if single:
         notes.append(
             f"One seed only ({'; '.join(single)}): these intervals are over tasks and say nothing of other seeds."
         )
     if any(1 < count < 5 for count in counts):
         notes.append("Over fewer than five seeds a bootstrap interval is narrower than it says: read it as a range.")
-    steps = {method.name: method.runs[0].evaluation["env_steps"] for method in methods}
+    steps = {named[method.name]: method.runs[0].evaluation["env_steps"] for method in methods}
     least, most = min(steps, key=steps.__getitem__), max(steps, key=steps.__getitem__)
     if steps[most] > 1.1 * steps[least]:
         notes.append(
             f"Unequal budgets on {env}: from {steps[least]:,} environment steps of training ({least}) to "
             f"{steps[most]:,} ({most})."
         )
-    episodes = {method.runs[0].evaluation["num_envs"]: method.name for method in reversed(methods)}
+    episodes = {method.runs[0].evaluation["num_envs"]: named[method.name] for method in reversed(methods)}
     if len(episodes) > 1:
         said = ", ".join(f"{count} of {name}" for count, name in sorted(episodes.items()))
         notes.append(

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from envs.errors import InputError, require
-from metarl.appearance import FAINT, INK, MUTED
+from metarl.appearance import DASHES, FAINT, INK, MUTED, label, looks, mix
 from metarl.files import write_atomically
 
 ACCENT = "#2f6fde"
 MAX_TASK_CURVES = 60
-METHOD_COLOURS = ("#2f6fde", "#e07b1f", "#119b7c", "#c9314f", "#7a3fb5", "#8a6a35", "#d663a8", "#3aa6cf")
-METHOD_MARKS = "os^Dv*Ph"
 
 
 def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
@@ -27,8 +26,8 @@ def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
     is named at the edge with its value.
 
     Args:
-        evaluation: with the keys `env`, `preset`, `algorithm`, `split`, `num_tasks`, `iteration`, `seed`, and those
-            that `metarl.evaluate.summarize` returns.
+        evaluation: with the keys `env`, `preset`, `split`, `num_tasks`, `iteration`, `seed`, and those that
+            `metarl.evaluate.summarize` returns.
         path: ends in .png; its folder is made.
 
     Returns:
@@ -45,7 +44,7 @@ def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
     axes = figure.add_axes((0.1, 0.13, 0.66, 0.7))
     draw_curve(axes, evaluation)
     e = evaluation
-    figure.text(0.1, 0.93, f"{e['env']} · {e['preset']} · {e['algorithm']}", fontsize=13, weight="bold", color=INK)
+    figure.text(0.1, 0.93, f"{e['env']} · {label(e['preset'])}", fontsize=13, weight="bold", color=INK)
     note = f"{e['num_tasks']} {e['split']} tasks · iteration {e['iteration']} · seed {e['seed']}"
     figure.text(0.1, 0.875, note, fontsize=9.5, color=MUTED)
     return save_png(figure, path)
@@ -75,6 +74,7 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
     if curve["unit"] == "episodes":
         draw_trial(axes, evaluation)
         return
+    colour = looks([evaluation["preset"]])[evaluation["preset"]].colour
     mean, iqm, (low, high) = np.asarray(curve["mean"]), np.asarray(curve["iqm"]), np.asarray(curve["ci95"]).T
     steps = np.arange(len(mean))
     tasks = np.asarray(evaluation["per_task"], dtype=float).reshape(-1, len(mean))
@@ -87,9 +87,9 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
     label += f" ({outside} beyond the axis)" if outside else ""
     for k, row in enumerate(shown):
         axes.plot(steps, row, color="#cbd2db", lw=0.8, zorder=1.5, label=None if k else label)
-    axes.fill_between(steps, low, high, color=ACCENT, alpha=0.22, lw=0, zorder=1.8, label="95% interval of the IQM")
+    axes.fill_between(steps, low, high, color=colour, alpha=0.22, lw=0, zorder=1.8, label="95% interval of the IQM")
     axes.plot(steps, mean, color=INK, lw=1.2, ls=(0, (4, 3)), label="mean")
-    axes.plot(steps, iqm, "o-", color=ACCENT, lw=2.4, ms=6, mec="white", mew=1, label="interquartile mean (IQM)")
+    axes.plot(steps, iqm, "o-", color=colour, lw=2.4, ms=6, mec="white", mew=1, label="interquartile mean (IQM)")
     for reference in references.values():
         axes.axhline(reference["mean"], color=MUTED, lw=1, ls=":")
         if "ci95" in reference:
@@ -97,7 +97,8 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
     place_names(axes, {name: reference["mean"] for name, reference in references.items()})
 
     style_axes(axes, limits, len(steps), curve["unit"])
-    axes.legend(fontsize=8, framealpha=0.9, edgecolor="none", labelcolor=INK)
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 2}
+    axes.legend(fontsize=8, edgecolor="none", labelcolor=INK, **below)
 
 
 def draw_trial(axes: Any, evaluation: Mapping[str, Any]) -> None:
@@ -116,20 +117,20 @@ def draw_trial(axes: Any, evaluation: Mapping[str, Any]) -> None:
     inside = [mean, band.ravel(), np.asarray(of.get("iqm", mean))]
     axes.set_ylim(*curve_limits(band, inside, [y for curve in curves.values() for y in curve], reach=3))
 
-    names: list[tuple[float, float, str, str]] = []
+    names: list[Named] = []
     for k, (name, y) in enumerate(curves.items()):
-        colour, x = METHOD_COLOURS[1 + k % (len(METHOD_COLOURS) - 1)], 1 + np.arange(len(y))
+        colour, x = mix(MUTED, INK, 0.6 * (k % 2)), 1 + np.arange(len(y))
         if not by_step:
             ends = np.transpose(e["references"][name]["trial"]["curve_ci95"])
             axes.fill_between(x, *ends, color=colour, alpha=0.1, lw=0, zorder=1.5)
-        axes.plot(x, y, color=colour, lw=1.1, ls="-" if by_step else (0, (4, 3)), label=f"_{name}")
-        names.append((y[-1], x[-1], name, colour))
-    x = 1 + np.arange(len(mean))
-    axes.fill_between(x, *band.T, color=ACCENT, alpha=0.22, lw=0, zorder=1.8, label="95% interval of the mean")
-    axes.plot(x, mean, "-" if by_step else "o-", color=ACCENT, lw=2.4, ms=6, mec="white", mew=1, label="mean")
+        axes.plot(x, y, color=colour, lw=1.1, ls=DASHES[1 + k % 3], label=f"_{name}")
+        names.append(Named(y[-1], x[-1], name, colour))
+    own, x = looks([e["preset"]])[e["preset"]], 1 + np.arange(len(mean))
+    axes.fill_between(x, *band.T, color=own.colour, alpha=0.22, lw=0, zorder=1.8, label="95% interval of the mean")
+    axes.plot(x, mean, "-" if by_step else "o-", color=own.colour, lw=2.4, ms=6, mec="white", mew=1, label="mean")
     if not by_step:
         axes.plot(x, of["iqm"], color=INK, lw=1.2, ls=":", label="interquartile mean")
-    names.append((mean[-1], x[-1], e["preset"], ACCENT))
+    names.append(Named(mean[-1], x[-1], own.label, own.colour, "_" if by_step else "o"))
 
     style_axes(axes, axes.get_ylim(), 0, "step of the trial" if by_step else "episode of the trial")
     axes.set_xlim(x[0] - 0.15, x[-1] + 0.15)
@@ -141,7 +142,7 @@ def draw_trial(axes: Any, evaluation: Mapping[str, Any]) -> None:
         axes.set_ylabel("return of the episode", color=MUTED)
         if len(x) > episodes:
             axes.axvline(episodes + 0.5, color=FAINT, lw=1.2)
-    numbers = {name: r["trial"]["mean"] for name, r in [*e["references"].items(), (e["preset"], e)]}
+    numbers = {name: r["trial"]["mean"] for name, r in [*e["references"].items(), (own.label, e)]}
     connect_names(axes, names, numbers if by_step else {})
     if by_step:
         axes.text(1.05, 1.04, "return of the trial", transform=axes.transAxes, fontsize=8.5, color=INK)
@@ -193,34 +194,46 @@ def number(x: float, digits: int) -> str:
     return f"{x:.{digits}f}".replace("-", "−")
 
 
-def connect_names(
-    axes: Any, names: list[tuple[float, float, str, str]], numbers: Mapping[str, float] | None = None
-) -> None:
-    """Names to the right of the axes, each joined to the point (step, value) that it names.
+@dataclass(frozen=True)
+class Named:
+    """A point of a chart that is named beside it; a mark is repeated before the name."""
+
+    value: float
+    step: float
+    name: str
+    colour: str
+    mark: str = ""
+
+
+def connect_names(axes: Any, names: Sequence[Named], numbers: Mapping[str, float] | None = None) -> None:
+    """Names to the right of the axes, each joined to its point.
 
     They stand as near to their values as they can without overlap. A value outside the axes gets an arrow.
 
     Args:
-        names: (value, step, name, colour).
         numbers: by name, what to print in place of the value.
     """
     from scipy.optimize import isotonic_regression
 
     bottom, top = axes.get_ylim()
-    names = sorted(names, key=lambda item: item[0])
-    shares = (np.array([value for value, *_ in names]) - bottom) / (top - bottom)
+    names = sorted(names, key=lambda one: one.value)
+    shares = (np.array([one.value for one in names]) - bottom) / (top - bottom)
     rank = np.arange(len(names))
     gap = min(0.055, 1 / max(1, len(names) - 1))  # of the axes' height
     free = isotonic_regression(np.clip(shares, 0, 1) - gap * rank).x  # least squares under the gaps
     places = np.clip(free, 0, 1 - gap * rank[-1]) + gap * rank
-    for (value, step, name, colour), share, place in zip(names, shares, places, strict=True):
+    for one, share, place in zip(names, shares, places, strict=True):
         arrow = "" if 0 <= share <= 1 else " ↓ below the axis" if share < 0 else " ↑ above the axis"
-        printed = (numbers or {}).get(name, value)
-        text = f"{name} {number(printed, 1 if abs(printed) >= 10 else 2)}{arrow}"
+        printed = (numbers or {}).get(one.name, one.value)
+        text = f"{one.name} {number(printed, 1 if abs(printed) >= 10 else 2)}{arrow}"
+        style: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False, "color": one.colour}
+        ink = INK if one.mark else one.colour
+        place_of_text = (1.075 if one.mark else 1.05, place)
         axes.text(
-            1.05, place, text, transform=axes.transAxes, va="center", fontsize=8.5, color=colour, parse_math=False
+            *place_of_text, text, transform=axes.transAxes, va="center", fontsize=8.5, color=ink, parse_math=False
         )
+        if one.mark:
+            axes.plot([1.057], [place], one.mark, label="_name", ms=5.5, mew=1.5 if one.mark == "_" else 0, **style)
         if not arrow:
-            ends = [axes.transAxes.inverted().transform(axes.transData.transform((step, value)))[0], 1.043]
-            line = {"transform": axes.transAxes, "color": colour, "lw": 0.7, "alpha": 0.6, "clip_on": False}
-            axes.plot(ends, [share, place], label="_name", zorder=1, **line)
+            ends = [axes.transAxes.inverted().transform(axes.transData.transform((one.step, one.value)))[0], 1.043]
+            axes.plot(ends, [share, place], label="_name", zorder=1, lw=0.7, alpha=0.6, **style)

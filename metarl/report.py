@@ -11,17 +11,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from envs.errors import require
+from metarl.appearance import labels
 from metarl.evaluated import Method, leaves
 from metarl.reproduce import commands, record_command
 from metarl.sheets import Sheet, counted, markdown_text, sheets
+from metarl.svg import svg, theme
+
+EMBED_LIMIT = 50
+"""Megabytes of video that a page may hold."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """A link to a video of a run."""
+    """A video of a run."""
 
     caption: str
     href: str  # relative to the report, percent-encoded
+    source: str  # the same, or the video itself as a data URI
+
+    @property
+    def embedded(self) -> bool:
+        return self.source != self.href
 
 
 @dataclass(frozen=True)
@@ -38,19 +49,20 @@ class Part:
     commands: list[str]
 
 
-def part(result: Mapping[str, Any], methods: Sequence[Method], folder: Path) -> Part:
-    """All that a report in `folder` says of a comparison and the methods behind it."""
+def part(result: Mapping[str, Any], methods: Sequence[Method], folder: Path, embed: bool = False) -> Part:
+    """All that a report in `folder` says of a comparison and the methods behind it; `embed`: with its videos inside."""
     runs = [run for method in methods for run in method.runs]
+    named = labels([method.name for method in methods])
     return Part(
         env=result["env"],
-        methods=[method["method"] for method in result["methods"]],
+        methods=list(labels([method["method"] for method in result["methods"]]).values()),
         tasks=f"{result['num_tasks']:,} {result['split']} tasks, drawn with seed {result['seed']}.",
         sheets=sheets(result),
         videos=[
-            Video(f"{method.name}, seed {run.seed}: {file.name}", _link(file, folder))
+            _video(f"{named[method.name]}, seed {run.seed}: {file.name}", file, folder, embed)
             for method in methods
             for run in method.runs
-            for file in sorted(run.path.glob("*.mp4"))
+            for file in _videos(run.path)
         ],
         record=record_command(runs[0]),
         differences=differences(methods),
@@ -66,13 +78,43 @@ def differences(methods: Sequence[Method]) -> Sheet:
         values = [json.dumps(config[key]) if key in config else "–" for config in configs]
         if len(set(values)) > 1:
             rows.append([key, *(value.strip('"') for value in values)])
-    return Sheet("Configuration, where it differs", ["field", *(method.name for method in methods)], rows)
+    return Sheet(
+        "Configuration, where it differs", ["field", *labels([method.name for method in methods]).values()], rows
+    )
+
+
+def check_embedding(runs: Sequence[Path]) -> None:
+    """Raise `InputError` where the videos in the run folders are too large for one page."""
+    files = [file for run in runs for file in _videos(run)]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    require(
+        size <= EMBED_LIMIT, f"--embed would put {counted(len(files), 'video')} of {size:.0f} MB into one page, and "
+        f"{EMBED_LIMIT} MB are the most; leave --embed out, which links them, or move some out of the run folders.",
+    )  # fmt: skip
+
+
+def charts(results: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[Method]]) -> list[list[str]]:
+    """Of each comparison and the methods behind it: adaptation curves and, where a run has a log, learning curves."""
+    from metarl.comparison_plot import panel_figures, study_names
+    from metarl.learning_curves import draw_learning
+
+    out = []
+    for figure, result, methods in zip(panel_figures(results), results, groups, strict=True):
+        own = [svg(figure, "Return in the course of adaptation, for every method")]
+        names = [method["method"] for method in result["methods"]]
+        learning = draw_learning(methods, names, study_names(results))
+        out.append([*own, svg(learning, "Return in the course of training, for every method")] if learning else own)
+    return out
 
 
 def html_report(
-    parts: Sequence[Part], pictures: Sequence[bytes], notes: Sequence[str], overview: Sheet | None = None
+    parts: Sequence[Part], drawn: Sequence[Sequence[str]], notes: Sequence[str], overview: Sheet | None = None
 ) -> str:
-    """One page that holds all but the videos, with the PNG of each part. Every text is escaped."""
+    """One page that holds all but the videos that are not embedded. Every text is escaped.
+
+    Args:
+        drawn: what `charts` returns.
+    """
     from metarl.report_page import render
 
     names = list(dict.fromkeys(name for part in parts for name in part.methods))
@@ -80,8 +122,8 @@ def html_report(
     return render(
         title=f"{counted(len(names), 'method')} on {where}",
         lead=f"Compared on the same tasks: {', '.join(names)}.",
-        alt="Return in the course of adaptation, for every method",
-        pictures=[base64.b64encode(picture).decode() for picture in pictures],
+        charts=drawn,
+        theme=theme(chart for of_part in drawn for chart in of_part),
         overview=overview,
         parts=parts,
         notes=notes,
@@ -103,6 +145,16 @@ def markdown_report(parts: Sequence[Part], picture: Path, notes: Sequence[str], 
         lines = [text for line in one.commands for text in line.splitlines()]
         blocks.append("**Commands that make these runs**\n\n" + "".join(f"    {line}\n" for line in lines))
     return "\n".join(blocks)
+
+
+def _videos(run: Path) -> list[Path]:
+    return sorted(run.glob("*.mp4"))
+
+
+def _video(caption: str, file: Path, folder: Path, embed: bool) -> Video:
+    href = _link(file, folder)
+    inside = f"data:video/mp4;base64,{base64.b64encode(file.read_bytes()).decode()}" if embed else href
+    return Video(caption, href, inside)
 
 
 def _link(file: Path, folder: Path) -> str:

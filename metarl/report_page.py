@@ -21,8 +21,8 @@ p { margin: .4rem 0; max-width: 52rem; }
 .lead, small, figcaption, .notes { color: var(--muted); }
 .notes { max-width: 52rem; padding-left: 1.2rem; }
 figure { margin: 1.5rem 0; }
-figure.chart { background: #fff; border: 1px solid var(--faint); border-radius: 10px; padding: .75rem; }
-figure.chart img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
+figure.chart { border: 1px solid var(--faint); border-radius: 10px; padding: .75rem; }
+figure.chart svg { display: block; width: 100%; max-width: 64rem; height: auto; margin: 0 auto; }
 figure.table > figcaption { color: var(--ink); font-weight: 600; margin-bottom: .4rem; }
 .scroll { overflow-x: auto; border: 1px solid var(--faint); border-radius: 10px; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
@@ -34,7 +34,7 @@ tbody tr + tr > * { border-top: 1px solid var(--faint); }
 tbody tr.dim > * { color: var(--muted); font-weight: 400; }
 td small { display: block; font-size: .75rem; line-height: 1.35; }
 .words td { white-space: normal; overflow-wrap: anywhere; }
-.videos { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; }
+.videos { display: grid; gap: 1.5rem; }
 .videos figure { margin: 0; }
 video { width: 100%; border-radius: 10px; background: var(--card); }
 details { margin: .75rem 0; }
@@ -70,7 +70,7 @@ PAGE = """
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
-<style>{{ style | safe }}</style>
+<style>{{ style | safe }}{{ theme | safe }}</style>
 </head>
 <body><main>
 <h1>{{ title }}</h1>
@@ -80,15 +80,18 @@ PAGE = """
 <section>
 <h2>{{ part.env }}</h2>
 <p class="lead">{{ part.tasks }}</p>
-<figure class="chart"><img alt="{{ alt }}" src="data:image/png;base64,{{ pictures[loop.index0] }}"></figure>
+{% for chart in charts[loop.index0] %}
+<figure class="chart">{{ chart | safe }}</figure>
+{% endfor %}
 {% for sheet in part.sheets %}{{ table(sheet) }}
 {% endfor %}
 <h3>Videos</h3>
 {% if part.videos %}
 <div class="videos">
 {% for video in part.videos %}
-<figure><video controls preload="metadata" src="{{ video.href }}"></video>
-<figcaption><a href="{{ video.href }}">{{ video.caption }}</a></figcaption></figure>
+<figure><video controls preload="metadata" src="{{ video.source }}"></video>
+<figcaption>{% if video.embedded %}{{ video.caption }}{% else %}<a href="{{ video.href }}">{{ video.caption }}</a>
+{%- endif %}</figcaption></figure>
 {% endfor %}
 </div>
 {% else %}
@@ -114,6 +117,6 @@ PAGE = """
 
 
 def render(**content: Any) -> str:
-    """The page. Every text in `content` is escaped; only the style above is not."""
+    """The page. Every text in `content` is escaped; only charts, their theme and the style above are not."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return environment.from_string(PAGE).render(style=STYLE, **content) + "\n"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from metarl.appearance import labels
 from metarl.compare import overview
 from metarl.plot import number
 
@@ -61,12 +62,12 @@ def overview_sheet(results: Sequence[Mapping[str, Any]], step: int | None) -> Sh
     table = overview([dict(result) for result in results], step)
     entries = [entry for row in table.values() for entry in row if entry is not None]
     differ = len({entry["stage"] for entry in entries if entry["stage"]}) > 1
-    rows = [[name, *(_overview_cell(entry, differ) for entry in row)] for name, row in table.items()]
-    num_methods = len({method["method"] for result in results for method in result["methods"]})
+    named = labels([method["method"] for result in results for method in result["methods"]])
+    rows = [[named.get(name, name), *(_overview_cell(entry, differ) for entry in row)] for name, row in table.items()]
     units = {method["unit"] for result in results for method in result["methods"]}
     whens = [_when(step, unit) for unit in sorted(units, reverse=True)]
     title = f"IQM of the return {', or '.join(whens)}"
-    return Sheet(title, ["method", *(result["env"] for result in results)], rows, len(rows) - num_methods)
+    return Sheet(title, ["method", *(result["env"] for result in results)], rows, len(rows) - len(named))
 
 
 def _when(step: int | None, unit: str) -> str:
@@ -105,6 +106,8 @@ def cells(numbers: Mapping[str, Any], key: str, notes: Sequence[str] = ()) -> li
 
 def sheets(result: Mapping[str, Any]) -> list[Sheet]:
     """The IQM and what each method took; the mean; the return of trials; the probability of improvement."""
+    named = labels([method["name"] for method in result["methods"]])
+    result = {**result, "methods": [{**method, "name": named[method["name"]]} for method in result["methods"]]}
     if len({method["unit"] for method in result["methods"]}) > 1:
         return mixed_sheets(result)
     methods, references = result["methods"], result["references"]

@@ -18,10 +18,10 @@ from rich.console import Console
 from envs.errors import require
 from metarl.cli import run_main
 from metarl.compare import compare
-from metarl.comparison_plot import panel_pngs, plot_comparison, plot_comparisons
+from metarl.comparison_plot import plot_comparisons
 from metarl.evaluated import by_environment, group, read_run
 from metarl.files import check_output, write_atomically
-from metarl.report import html_report, markdown_report, part
+from metarl.report import charts, check_embedding, html_report, markdown_report, part
 from metarl.sheets import overview_sheet
 
 LEGEND = (
@@ -52,6 +52,8 @@ class Compare:
     """Which evaluation to compare: evaluation-SPLIT.json of each folder."""
     output: Path = Path("compare.md")
     """The Markdown or the HTML file; the other one, JSON and PNG go beside it."""
+    embed: bool = False
+    """Put the videos of the run folders into the HTML file, which is then one file to send; else it links them."""
     imports: str = ""
     """Python modules to import first, joined by commas, such as one that registers your own environment family."""
 
@@ -62,24 +64,25 @@ def main(arguments: list[str]) -> None:
     require(known, f"The output's name must end in .md or .html, and {str(output)!r} does not.")
     check_output(output.with_suffix(".json"), ["comparisons", "methods"])
     runs = [read_run(path, args.split) for path in args.run_dirs]
+    if args.embed:
+        check_embedding(args.run_dirs)
     groups = [group(alike) for alike in by_environment(runs) or [[]]]
     results = [compare(methods) for methods in groups]
     several = len(results) > 1
     require(several or args.step is None, "--step is for runs on several environments, and these are on one.")
     require(args.step is None or args.step >= 0, f"--step must be at least 0, not {args.step}.")
     overview = overview_sheet(results, args.step) if several else None
-    parts = [part(result, methods, output.parent) for result, methods in zip(results, groups, strict=True)]
+    parts = [part(result, methods, output.parent, args.embed) for result, methods in zip(results, groups, strict=True)]
     mixed = len({method["unit"] for result in results for method in result["methods"]}) > 1
     notes = [LEGEND, *([EXPERIENCE] * mixed), *dict.fromkeys(note for result in results for note in result["notes"])]
     output.parent.mkdir(parents=True, exist_ok=True)
     page, text, numbers, picture = (output.with_suffix(suffix) for suffix in (".html", ".md", ".json", ".png"))
-    picture = plot_comparisons(results, picture) if several else plot_comparison(results[0], picture)
-    pictures = panel_pngs(results) if several else [picture.read_bytes()]
+    plot_comparisons(results, picture)
     content = {"comparisons": results} if several else results[0]
     for file, written in {
         numbers: json.dumps(content, indent=1) + "\n",
         text: markdown_report(parts, picture, notes, overview),
-        page: html_report(parts, pictures, notes, overview),
+        page: html_report(parts, charts(results, groups), notes, overview),
     }.items():
         write_atomically(file, partial(Path.write_text, data=written, encoding="utf-8"))
     console = Console(width=None if sys.stdout.isatty() else 160)

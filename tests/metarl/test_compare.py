@@ -11,10 +11,11 @@ from PIL import Image
 
 from envs.errors import InputError
 from metarl.aggregate import interval_over_runs, probability_of_improvement
+from metarl.appearance import LOOKS, labels
 from metarl.compare import compare, overview
 from metarl.comparison_plot import draw_comparison, plot_comparison, plot_comparisons
 from metarl.evaluated import by_environment, group, read_run
-from metarl.plot import connect_names
+from metarl.plot import Named, connect_names
 
 
 def compared(*paths):
@@ -64,7 +65,7 @@ def test_a_single_seed_has_the_intervals_of_its_evaluation_and_says_so(write_run
     (method,) = result["methods"]
     assert all(method[key] == own[key] for key in ("iqm", "ci95", "mean", "mean_ci95"))
     assert method["resampled"] == "tasks" and "improvement" not in method
-    assert "One seed only (maml-point)" in result["notes"][0]
+    assert "One seed only (MAML)" in result["notes"][0]
 
 
 def test_the_order_of_runs_changes_nothing_but_the_order_of_methods(write_run):
@@ -144,8 +145,9 @@ def test_a_method_has_one_colour_in_all_panels(write_run, tmp_path):
     for one, result in zip(axes, results, strict=True):
         methods = [{**method, "name": method["method"]} for method in result["methods"]]
         draw_comparison(one, {**result, "methods": methods}, ["reptile", "maml"])
-    maml, there = (next(line for line in one.lines if line.get_label() == "maml") for one in axes)
-    assert maml.get_color() == there.get_color() != axes[1].lines[1].get_color()
+    maml, there = (next(line for line in one.lines if line.get_label() == "MAML") for one in axes)
+    assert maml.get_color() == there.get_color() == (LOOKS["maml"].colour, 0.6)
+    assert maml.get_markerfacecolor() == LOOKS["maml"].colour
     picture = plot_comparisons(results, tmp_path / "several.png")
     with Image.open(picture) as image:
         assert image.width > 2 * image.height
@@ -222,14 +224,16 @@ def test_a_damaged_evaluation_is_said(write_run, sentence):
 def test_the_lines_are_the_numbers_and_every_method_and_reference_is_named(write_run):
     names = [f"{name}-point" for name in ("maml", "promp", "reptile", "fomaml", "rl2", "snail", "pearl", "varibad")]
     result = compared(*(write_run(name, scores=[[-20.0, -3.0 - k / 50]] * 2) for k, name in enumerate(names)))
+    shown = labels(names)
+    assert shown["rl2-point"] == "RL²"
     axes = Figure().add_subplot()
     draw_comparison(axes, result)
     lines = {line.get_label(): line for line in axes.lines}
     for method in result["methods"]:
-        np.testing.assert_allclose(lines[method["name"]].get_ydata(), method["iqm"])
-    assert len({lines[name].get_color() for name in names}) == 8
+        np.testing.assert_allclose(lines[shown[method["name"]]].get_ydata(), method["iqm"])
+    assert len({lines[name].get_markerfacecolor() for name in shown.values()}) == 8
     texts = sorted(axes.texts, key=lambda text: text.get_position()[1])
-    assert {text.get_text().rsplit(" ", 1)[0] for text in texts} == {*names, "random"}
+    assert {text.get_text().rsplit(" ", 1)[0] for text in texts} == {*shown.values(), "random"}
     assert "−" in texts[0].get_text()
     heights = [text.get_position()[1] for text in texts]
     assert np.diff(heights).min() > 0.05 and heights[0] >= 0 and heights[-1] <= 1
@@ -238,7 +242,7 @@ def test_the_lines_are_the_numbers_and_every_method_and_reference_is_named(write
 def test_a_far_value_is_named_at_the_edge():
     axes = Figure().add_subplot()
     axes.set_ylim(0, 1)
-    connect_names(axes, [(0.5, 1.0, "near", "red"), (-900.0, 1.0, "far", "blue")])
+    connect_names(axes, [Named(0.5, 1.0, "near", "red"), Named(-900.0, 1.0, "far", "blue")])
     assert {text.get_text() for text in axes.texts} == {"near 0.50", "far −900.0 ↓ below the axis"}
     assert len(axes.lines) == 1
 

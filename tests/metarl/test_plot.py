@@ -110,7 +110,7 @@ def test_episodes_are_counted_from_one_and_references_are_curves():
     for name, reference in result["references"].items():
         np.testing.assert_allclose(lines[f"_{name}"].get_ydata(), reference["trial"]["curve"])
     last = {name: r["trial"]["curve"][-1] for name, r in result["references"].items()}
-    last["metanet-x"] = result["adaptation"]["mean"][-1]
+    last["MetaNet"] = result["adaptation"]["mean"][-1]
     texts = {text.get_text().replace("−", "-") for text in axes.texts}
     assert texts == {f"{name} {value:.{1 + (abs(value) < 10)}f}" for name, value in last.items()}
 
@@ -132,7 +132,7 @@ def test_a_trial_of_one_episode_is_drawn_by_steps_and_named_by_its_return():
         np.testing.assert_allclose(lines[f"_{name}"].get_ydata(), reference["trial"]["curve"])
     of = {
         **{name: r["trial"]["mean"] for name, r in result["references"].items()},
-        "metanet-x": result["trial"]["mean"],
+        "MetaNet": result["trial"]["mean"],
     }
     texts = {text.get_text().replace("−", "-") for text in axes.texts}
     assert texts == {"return of the trial", *(f"{n} {v:.{1 + (abs(v) < 10)}f}" for n, v in of.items())}

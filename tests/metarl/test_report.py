@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from html.parser import HTMLParser
 
@@ -11,12 +12,15 @@ import numpy as np
 import pytest
 
 import envs
+from envs.errors import InputError
+from metarl.appearance import LOOKS, on_dark
 from metarl.compare import compare
 from metarl.comparison_plot import plot_comparison
 from metarl.config import from_dict
 from metarl.evaluated import group, read_run
+from metarl.learning_curves import draw_learning, learning_curve
 from metarl.presets import preset
-from metarl.report import html_report, markdown_report, part
+from metarl.report import EMBED_LIMIT, charts, check_embedding, html_report, markdown_report, part
 from metarl.reproduce import evaluate_command, train_command
 from metarl.run import Run
 
@@ -55,13 +59,13 @@ class Page(HTMLParser):
 def reports(tmp_path):
     """`reports(run folders)`: the page as read, the HTML and the Markdown, as a report in tmp_path/study says them."""
 
-    def make(*paths):
+    def make(*paths, embed=False):
         methods = group([read_run(path) for path in paths])
         result = compare(methods)
         folder = tmp_path / "study"
         picture = plot_comparison(result, folder / "c.png")
-        parts = [part(result, methods, folder)]
-        html = html_report(parts, [picture.read_bytes()], result["notes"])
+        parts = [part(result, methods, folder, embed)]
+        html = html_report(parts, charts([result], [methods]), result["notes"])
         return Page(html), html, markdown_report(parts, picture, result["notes"])
 
     return make
@@ -72,9 +76,8 @@ def test_the_page_holds_figure_tables_notes_and_differences(write_run, reports):
     page, html, markdown = reports(*runs)
     assert html.startswith("<!doctype html>") and "color-scheme: light dark" in html
     assert not page.all("script") and not page.all("link") and "http" not in html
-    assert all(attributes["src"].startswith("data:image/png;base64,") for attributes in page.all("img"))
     for text in (page.text, markdown):
-        for name in ("maml-point, inner_lr 0.1", "maml-point, inner_lr 0.5", "metanet-point", "random"):
+        for name in ("MAML, inner_lr 0.1", "MAML, inner_lr 0.5", "MetaNet", "random"):
             assert name in text
         assert "algorithm.inner_lr" in text and "num_iterations" not in text.split("Commands that make")[0]
         assert "Unequal budgets" in text and "after 4 episodes" in text
@@ -95,7 +98,7 @@ def test_videos_are_linked_by_a_path_that_leads_from_the_report(write_run, repor
     links = ["../a%20run%231/a%20%26%20b.mp4", "../maml-point-1/c.mp4"]
     assert [video["src"] for video in page.all("video")] == links
     assert all("controls" in video for video in page.all("video"))
-    assert "maml-point, seed 0: a & b.mp4" in page.text and "a &amp; b.mp4" in html
+    assert "MAML, seed 0: a & b.mp4" in page.text and "a &amp; b.mp4" in html
     assert all(f"]({link})" in markdown for link in links)
     assert (tmp_path / "study" / "../maml-point-1/c.mp4").exists()
 
@@ -107,11 +110,83 @@ def test_nothing_from_files_is_markup(write_run, reports):
     config["train"]["algorithm"]["note"] = "</pre><img src=x onerror=alert(1)>"
     (run / "config.json").write_text(json.dumps(config))
     page, _, markdown = reports(run, write_run(name="<b>"))
-    assert not page.all("script") and not page.all("b") and len(page.all("img")) == 1
+    assert not page.all("script") and not page.all("b") and not page.all("img")
     assert page.text.count(evil) >= 4 and "</pre><img src=x" in page.text
     table = [line for line in markdown.splitlines() if line.startswith("|")]
     assert not any("<script" in line or "<img" in line for line in table)
     assert len({line.replace("\\|", "").count("|") for line in table[:5]}) == 1
+
+
+# --- Charts and videos -------------------------------------------------------------------------------------------
+
+
+def write_log(run, returns, iteration_steps=50):
+    rows = [{"iteration": k + 1, "return_0": -9.0, "return_1": y, "env_steps": iteration_steps * (k + 1)}
+            for k, y in enumerate(returns)]  # fmt: skip
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"iteration": 9, "re')
+
+
+def test_learning_curves_are_the_logged_returns_after_adaptation(write_run):
+    first, second = write_run(env_steps=150), write_run(seed=1, env_steps=150)
+    write_log(first, [-3.0, -2.0, -1.0, 50.0])  # the last one came after the evaluation
+    write_log(second, [-5.0, -4.0, -3.0])
+    np.testing.assert_allclose(learning_curve(first, 150), [[50, 100, 150], [-3, -2, -1]])
+    (method,) = group([read_run(first), read_run(second)])
+    (axes,) = draw_learning([method], ["maml"], ["maml"]).axes
+    lines = [line.get_xydata().tolist() for line in axes.lines if line.get_label() in ("MAML", "_seed")]
+    assert lines == [[[50, y], [100, y + 1], [150, y + 2]] for y in (-3, -5, -4)]
+    assert {line.get_color() for line in axes.lines if line.get_label() in ("MAML", "_seed")} == {LOOKS["maml"].colour}
+
+
+def test_a_long_log_is_thinned_and_keeps_its_mean(write_run):
+    run = write_run()
+    write_log(run, list(range(1000)), 1)
+    curve = learning_curve(run, 1000)
+    assert curve.shape[1] <= 300 and curve[0, -1] == 1000 and curve[1].mean() == pytest.approx(499.5)
+
+
+def test_the_report_has_learning_curves_of_the_runs_that_have_a_log(write_run, reports):
+    runs = [write_run(), write_run("rl2-point", name="b")]
+    page, html, _ = reports(*runs)
+    assert len(page.all("svg")) == 1 and "Learning curves" not in page.text
+    write_log(runs[1], [-3.0, -2.0])
+    page, html, _ = reports(*runs)
+    assert len(page.all("svg")) == 2
+    assert "RL² −2.00" in html.split("<svg")[-1]
+
+
+def test_charts_follow_the_scheme_of_the_page(write_run, reports):
+    _, html, _ = reports(write_run(), write_run("rl2-point", name="b"))
+    chart = html[html.index("<svg") : html.rindex("</svg>")]
+    used = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", chart)) - {"none"}
+    assert used and all(colour.startswith("var(--") for colour in used)
+    light, dark = re.findall(r":root { (--[0-9a-f]{6}: .*?)}", html)
+    for theme in (light, dark):
+        assert {f"var({name})" for name in re.findall(r"--[0-9a-f]{6}", theme)} >= used
+    own = LOOKS["rl2"].colour
+    assert f"--{own[1:]}: {own};" in light and f"--{own[1:]}: {on_dark(own)};" in dark
+
+
+def test_embedded_videos_leave_no_reference_to_another_file(write_run, reports):
+    run = write_run()
+    (run / "a.mp4").write_bytes(b"film")
+    page, html, _ = reports(run, embed=True)
+    assert [video["src"] for video in page.all("video")] == ["data:video/mp4;base64,ZmlsbQ=="]
+    assert "http" not in html and "@import" not in html and "url(" not in html.replace("url(#", "")
+    for name in ("href", "src", "srcset", "poster", "data"):
+        links = [attributes[name] for _, attributes in page.tags if name in attributes]
+        assert all(link.startswith(("#", "data:")) for link in links)
+
+
+def test_more_video_than_a_page_should_hold_is_refused(write_run, sentence):
+    run = write_run()
+    with (run / "a.mp4").open("wb") as file:
+        file.truncate(EMBED_LIMIT * 10**6)
+    check_embedding([run])
+    (run / "b.mp4").write_bytes(b"x" * 600_000)
+    with pytest.raises(InputError) as error:
+        check_embedding([run])
+    assert "--embed" in sentence(error) and "2 videos of 51 MB" in sentence(error)
 
 
 # --- Commands ----------------------------------------------------------------------------------------------------
