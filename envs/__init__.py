@@ -7,6 +7,9 @@
 Importing this package registers the Gymnasium ids. It never imports `metarl`.
 """
 
+from envs import threads  # noqa: F401  first: torch reads what it sets
+
+# isort: split
 from envs import bandit, gridworld, point, tabular
 from envs.core import SPLITS, Env, Reference, StepResult, Transition, task_generator
 from envs.errors import InputError

@@ -3,10 +3,12 @@
 Importing this package looks whether `envs` is ours, since many projects have a folder of that name.
 """
 
-from importlib.util import find_spec
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, module_from_spec
 
 
-def _check_envs() -> None:
+def _check_envs() -> ModuleSpec:
     """Raise `ImportError` when `import envs` would find another package; that one's code is not run."""
     spec = find_spec("envs")
     if spec is None:
@@ -19,6 +21,15 @@ def _check_envs() -> None:
             "rename that one or run from another folder.",
             name="envs",
         )
+    return spec
 
 
-_check_envs()
+def _bound_waiting(envs: ModuleSpec) -> None:
+    """Import `envs.threads` without `envs`, which would load torch: what it sets must be there before."""
+    spec = PathFinder.find_spec("envs.threads", envs.submodule_search_locations)
+    if spec and spec.loader and spec.name not in sys.modules:
+        sys.modules[spec.name] = module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[spec.name])
+
+
+_bound_waiting(_check_envs())

@@ -21,6 +21,7 @@ from envs.core import Env
 from envs.errors import InputError, require
 from metarl import distributed
 from metarl.config import Algorithm
+from metarl.cores import share_cores
 from metarl.distributed import ParallelError
 from metarl.graphs import Graphs
 from metarl.maml import MAML
@@ -37,14 +38,18 @@ class Session:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes CUDA where there is one."""
     num_threads: int = 0
-    """CPU threads for large tensors; 0 takes all cores, of which several processes on a machine get equal parts."""
+    """CPU threads for large tensors; 0 takes the cores that other programs leave free at the start, and several
+    processes of one run get equal parts of all."""
     engine: str | None = None
     """Physics engine of a locomotion family: mujoco (C, on the CPU), warp (CUDA, and slowly the CPU), or auto."""
     imports: str = ""
     """Python modules to import first, joined by commas, such as one that registers your own environment family."""
 
-    def apply(self) -> str:
+    def apply(self, recorded: int | None = None) -> str:
         """Set the number of threads and how memory is kept; returns the device.
+
+        Args:
+            recorded: threads that the run to go on with began on.
 
         Raises `InputError` when there are more processes on this machine than CUDA devices that they should use.
         """
@@ -55,6 +60,8 @@ class Session:
             cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
             torch.set_num_threads(self.num_threads or max(1, cores // processes))
         device = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        if device == "cpu" and processes == 1 and not self.num_threads:
+            share_cores(recorded)
         if device == "cpu" or distributed.launched() == 1 or not torch.cuda.is_available():
             return device
         require(

@@ -77,6 +77,7 @@ class Run:
         """Make the folder and write config.json. Raises `InputError` when it holds a run already or cannot be made."""
         if (self.path / "config.json").exists():
             other = read_config(self.path)
+            other.pop("threads", None)  # another session's
             difference = first_difference(other, json.loads(json.dumps(self.description)))
             what = f"a run with another configuration ({difference})" if difference else "this run"
             raise InputError(
@@ -97,7 +98,8 @@ class Run:
     @main_only
     def write_config(self) -> None:
         """Write config.json atomically."""
-        text = json.dumps(self.description, indent=2) + "\n"
+        threads = {"threads": torch.get_num_threads()} if distributed.world_size() == 1 else {}
+        text = json.dumps({**self.description, **threads}, indent=2) + "\n"
         write_atomically(self.path / "config.json", lambda path: path.write_text(text))
 
     @classmethod
@@ -264,6 +266,12 @@ def read_config(path: Path) -> dict[str, Any]:
         raise InputError(f"{file} is damaged: it is not JSON.") from None
     require(isinstance(description, dict), f"{file} is damaged: it is not a JSON object.")
     return description
+
+
+def recorded_threads(path: Path) -> int | None:
+    """Threads that PyTorch had when a run was made or last gone on with; None where config.json does not say."""
+    number = read_config(path).get("threads")
+    return number if isinstance(number, int) and number >= 1 else None
 
 
 def _in_words(error: Exception) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from metarl import distributed
+from metarl.cores import Watch, warn_too_late
 from metarl.distributed import ParallelError
 from metarl.events import event_log
 from metarl.rollout import Trajectory
@@ -145,11 +146,13 @@ def train(run: Run, quiet: bool = False) -> int | None:
         return None
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    warn_too_late()
     run.share()
     run.trim_metrics()
     main = distributed.is_main()
     quiet = quiet or not main
     events = event_log(run) if main else nullcontext(lambda metrics: None)
+    watch = Watch() if run.device.type == "cpu" and distributed.world_size() == 1 else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         StopSignals() as stop,
@@ -164,6 +167,8 @@ def train(run: Run, quiet: bool = False) -> int | None:
                     metrics = train_iteration(run)
                     run.log(metrics)
                 log_event(metrics)
+                if watch and (slow := watch.note(run.iteration, metrics, f"--resume {run.path}")) and not quiet:
+                    print(f"\nnote: {slow}", file=sys.stderr, flush=True)
                 if run.iteration % run.config.checkpoint_every == 0:
                     run.save()
                 progress.update(bar, completed=run.iteration, description=_summary(run, metrics))

@@ -14,8 +14,12 @@ import metarl.starting  # noqa: F401  before torch, which takes seconds to load
 import difflib
 import json
 import multiprocessing
+import os
 import platform
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -47,6 +51,7 @@ COLUMNS = {
     "of bytes/s": ("share_of_bytes", 2),
     "bytes/lane": ("bytes_per_lane", 0),
     "peak MB": ("peak_memory_mb", 0),
+    "threads": ("threads", 0),
 }
 
 
@@ -58,6 +63,8 @@ class Benchmark:
     """Cases to run, or presets of train.py; none means all cases."""
     repeats: int = 7
     """Timed repetitions, after two that are not counted; medians are reported."""
+    neighbours: int = 0
+    """Busy processes to run beside the cases, and to end with them."""
     output: Path | None = None
     """A JSON file for the figures."""
     session: TrainSession = field(default_factory=TrainSession)
@@ -68,6 +75,7 @@ def run_case(name: str, session: TrainSession, repeats: int) -> dict[str, Any]:
     function, options = CASES.get(name, (method, {"preset_name": name}))
     device = session.apply()
     figures = function(session, repeats, **options)
+    figures.setdefault("threads", torch.get_num_threads())
     figures.setdefault("peak_memory_mb", peak_memory_mb())
     if device == "cuda":
         figures["peak_device_memory_mb"] = torch.cuda.max_memory_allocated() / 1e6
@@ -98,6 +106,21 @@ def in_fresh_process(function: Callable[..., T], *arguments: Any) -> T:
         return pool.apply(function, arguments)
 
 
+@contextmanager
+def busy_processes(count: int) -> Iterator[list[subprocess.Popen]]:
+    """Within this context as many processes keep a core busy each. They end with this one, even if it is killed."""
+    code = f"import os\nwhile os.getppid() == {os.getpid()}:\n    sum(range(10**6))"
+    busy: list[subprocess.Popen] = []
+    try:
+        busy.extend(subprocess.Popen([sys.executable, "-c", code]) for _ in range(count))
+        yield busy
+    finally:
+        for process in busy:
+            process.kill()
+        for process in busy:
+            process.wait()
+
+
 def main(arguments: list[str]) -> None:
     cases = f"Cases: {', '.join(CASES)}. Presets of train.py serve, too."
     args = tyro.cli(Benchmark, prog="benchmark.py", description=f"{__doc__}\n{cases}", args=arguments,
@@ -105,19 +128,26 @@ def main(arguments: list[str]) -> None:
     for name in args.names or CASES:
         check_case(name, args.session)
     require(args.repeats >= 1, f"repeats must be at least 1, not {args.repeats}.")
+    most_neighbours = 8 * (os.cpu_count() or 1)
+    require(
+        0 <= args.neighbours <= most_neighbours, f"neighbours must be from 0 to {most_neighbours} on this machine, "
+        f"not {args.neighbours}.",
+    )  # fmt: skip
     device = envs.check_device(args.session.apply())
     require(not args.session.graphs or device.type == "cuda", "--graphs records CUDA graphs; leave it out on the CPU.")
     most = in_fresh_process(machine_limits, args.session)
+    beside = f", beside {args.neighbours} busy processes" if args.neighbours else ""
     out = Table(
         title=f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads, {args.session.apply()}; at most {most.flops / 1e9:,.0f} GFLOP/s in a "
-        f"matrix product and {most.bytes / 1e9:,.1f} GB/s in a sum of vectors"
+        f"{device}{beside}; at most {most.flops / 1e9:,.0f} GFLOP/s in a matrix product and "
+        f"{most.bytes / 1e9:,.1f} GB/s in a sum of vectors"
     )
     results, refused = [], None
     for name in args.names or CASES:
         Console(stderr=True).print(f"{name} …", style="dim")
         try:
-            r = in_fresh_process(run_case, name, args.session, args.repeats)
+            with busy_processes(args.neighbours):
+                r = in_fresh_process(run_case, name, args.session, args.repeats)
         except InputError as error:
             refused = error  # told after what was measured before it
             break
@@ -135,7 +165,7 @@ def main(arguments: list[str]) -> None:
     Console().print(out)
     if args.output:
         report = {
-            "torch": torch.__version__, "device": args.session.apply(), "threads": torch.get_num_threads(),
+            "torch": torch.__version__, "device": str(device), "neighbours": args.neighbours,
             "limits_per_second": vars(most),
         }  # fmt: skip
         write_atomically(args.output, lambda path: path.write_text(json.dumps({**report, "results": results}) + "\n"))

@@ -178,6 +178,7 @@ def processes(session: TrainSession, repeats: int, preset_name: str, count: int,
         "optimization_seconds": b,
         "total_seconds": a + b,
         "env_steps_per_second": lines[-1]["env_steps"] / len(lines) / (a + b),
+        "threads": 1,
         "peak_memory_mb": peak_memory_mb(resource.RUSAGE_CHILDREN),
     }
 

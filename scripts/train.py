@@ -25,7 +25,7 @@ from metarl.cli import TrainSession, option, run_main
 from metarl.config import TrainConfig
 from metarl.distributed import launched, local_world_size, quiet_unless_main, world_size
 from metarl.presets import METHODS, PRESETS, SUITES, preset
-from metarl.run import Run
+from metarl.run import Run, recorded_threads
 from metarl.train import train
 
 Flat = tyro.conf.OmitArgPrefixes
@@ -44,7 +44,8 @@ class Resume:
 
 def resumed_run(arguments: list[str]) -> Run:
     args = tyro.cli(Resume, prog="train.py", args=arguments, config=(Flat,))
-    run = Run.open(args.resume, args.session.apply(), args.num_iterations, args.session.choose_engine)
+    device = args.session.apply(recorded_threads(args.resume))
+    run = Run.open(args.resume, device, args.num_iterations, args.session.choose_engine)
     args.session.speed_up(run.algorithm, run.env)
     if run.iteration < run.config.num_iterations:
         run.write_config()  # with the new number of iterations

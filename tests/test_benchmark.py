@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+
+from envs.errors import InputError
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -73,3 +78,62 @@ def test_options_that_mean_nothing_are_one_sentence(arguments, sentence):
     command = [sys.executable, str(SCRIPTS / "benchmark.py"), *arguments, "--device=cpu"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and sentence in done.stderr
+
+
+def alive(pid: int) -> bool:
+    """Does the process run? One that ended and was not waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import benchmark
+
+    return benchmark
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_neighbours_end_with_the_case_whatever_happens(monkeypatch):
+    with pytest.raises(ZeroDivisionError), benchmark(monkeypatch).busy_processes(2) as busy:
+        assert len(busy) == 2 and all(alive(process.pid) for process in busy)
+        raise ZeroDivisionError
+    assert not any(alive(process.pid) for process in busy)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_neighbours_end_when_the_benchmark_is_killed(monkeypatch):
+    source = inspect.getsource(benchmark(monkeypatch).busy_processes)
+    code = "import os, subprocess, sys, time\nfrom collections.abc import Iterator\n"
+    code += f"from contextlib import contextmanager\n{source}\nwith busy_processes(1) as busy:\n"
+    code += "    print(busy[0].pid, flush=True)\n    time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        pid = int(killed.stdout.readline())
+        assert alive(pid)
+        killed.kill()
+    deadline = time.monotonic() + 20
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def test_cases_run_beside_the_neighbours_asked_for(monkeypatch, tmp_path, capfd, limits):
+    script, asked = benchmark(monkeypatch), []
+
+    def case(function, *arguments):
+        if function is script.machine_limits:
+            return limits.Work(1, 1)
+        return {"name": arguments[0], "env_steps_per_second": 1.0, "threads": 1}
+
+    monkeypatch.setattr(script, "in_fresh_process", case)
+    monkeypatch.setattr(script, "busy_processes", lambda count: asked.append(count) or nullcontext())
+    out = tmp_path / "out.json"
+    script.main(["point@1", "point@64", "--neighbours", "3", "--output", str(out), "--device", "cpu"])
+    assert asked == [3, 3] and json.loads(out.read_text())["neighbours"] == 3
+    assert "3 busy processes" in " ".join(capfd.readouterr().out.split())
+    for wrong in ("-1", "1000000000"):
+        with pytest.raises(InputError, match="neighbours must be from 0 to"):
+            script.main(["point@1", "--neighbours", wrong, "--device", "cpu"])

@@ -1,4 +1,4 @@
-"""MuJoCo's C engine over many lanes at once: `mujoco.batch`, as many threads as PyTorch has, float64."""
+"""MuJoCo's C engine over many lanes at once: `mujoco.batch`, as many threads as PyTorch has by default, float64."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from envs import threads
 from envs.errors import InputError
 from envs.physics.base import Binding, Physics, PhysicsState, PhysicsStep
 
@@ -25,7 +26,8 @@ class CpuPhysics(Physics):
 
     def __init__(self, model: Any, frame_skip: int, contact_forces: bool = False) -> None:
         self.model, self.frame_skip, self.contact_forces = model, frame_skip, contact_forces
-        self.device, self.dtype, self.num_threads = torch.device("cpu"), torch.float64, torch.get_num_threads()
+        self.device, self.dtype = torch.device("cpu"), torch.float64
+        self.num_threads = threads.for_physics or torch.get_num_threads()
         self._lanes: dict[int, _Lanes] = {}
 
     def step(self, state: PhysicsState, control: Tensor, scales: Mapping[str, Tensor] | None = None) -> PhysicsStep:
