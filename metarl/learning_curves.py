@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from metarl.appearance import FAINT, INK, MUTED, looks
+from metarl.comparison_plot import carry_on
 from metarl.evaluated import Method
 from metarl.plot import Named, connect_names
 
@@ -62,14 +63,18 @@ def draw_learning(methods: Sequence[Method], names: Sequence[str], order: Sequen
             ends.append((look, mean[:, -1]))
     if not ends:
         return None
-    axes.set_xlim(0, max(end[0] for _, end in ends) * 1.01)
+    right = max(end[0] for _, end in ends)
+    axes.set_xlim(0, right * 1.01)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("environment steps of training", color=MUTED)
     axes.set_ylabel("return in training", color=MUTED)
     axes.tick_params(colors=MUTED, length=0)
     axes.grid(axis="y", color=FAINT, lw=0.7)
     axes.spines[:].set_visible(False)
-    connect_names(axes, [Named(end[1], end[0], look.label, look.colour, "_") for look, end in ends])
+    for look, (steps, value) in ends:
+        if steps < right:
+            carry_on(axes, steps, value, right, look.colour)
+    connect_names(axes, [Named(end[1], right, look.label, look.colour, "_") for look, end in ends])
     figure.text(0.1, 0.94, "Learning curves", fontsize=13, weight="bold", color=INK)
     note = "after the last step or in the last episode · thick: mean over seeds, thin: single seeds · smoothed"
     figure.text(0.1, 0.885, note, fontsize=9.5, color=MUTED)
