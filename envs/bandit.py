@@ -23,6 +23,7 @@ from envs.errors import require
 from envs.structs import Struct
 
 MOST_PULLS = 30_000  # counts are int16
+MOST_ARMS = 10_000
 LARGEST_MEAN = 20.0  # of the task schema: far beyond every law here
 
 
@@ -53,6 +54,7 @@ class BanditConfig:
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
             require(whole and value >= least, f"{name} must be a whole number of at least {least}, not {value!r}.")
+        require(self.num_arms <= MOST_ARMS, f"num_arms must be at most {MOST_ARMS:,}, not {self.num_arms:,}.")
         require(self.horizon <= MOST_PULLS, f"horizon must be at most {MOST_PULLS:,} pulls, not {self.horizon:,}.")
         require(
             self.rewards == "gaussian" or self.prior == "uniform",

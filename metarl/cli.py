@@ -27,6 +27,7 @@ from metarl.graphs import Graphs
 from metarl.maml import MAML
 from metarl.recurrent_ppo import RecurrentPPO
 from metarl.reptile import Reptile
+from metarl.room import too_large
 from metarl.signals import Stopped, raised
 from metarl.train import NonFiniteError
 
@@ -51,9 +52,12 @@ class Session:
         Args:
             recorded: threads that the run to go on with began on.
 
-        Raises `InputError` when there are more processes on this machine than CUDA devices that they should use.
+        Raises `InputError` for more threads than a machine can serve, and when there are more processes on this machine
+        than CUDA devices that they should use.
         """
+        most = max(64, os.cpu_count() or 1)
         require(self.num_threads >= 0, f"num_threads must be at least 0, not {self.num_threads}.")
+        require(self.num_threads <= most, f"num_threads must be at most {most}, not {self.num_threads:,}.")
         keep_freed_memory()
         processes, here = distributed.local_world_size(), distributed.local_rank()
         if self.num_threads or processes > 1:
@@ -202,6 +206,11 @@ def run_main(main: Callable[[list[str]], int | None], parallel: bool = False) ->
         _fail("Interrupted; what was saved before is kept.", 130)
     except Stopped as stop:
         _fail(f"Stopped by {signal.Signals(stop.number).name}; what was saved before is kept.", 128 + stop.number)
+    except Exception as error:
+        words = too_large(error)
+        if words is None:
+            raise
+        _fail(f"{words}; what was saved before is kept.", 1)
 
 
 def _thread_error(args: threading.ExceptHookArgs) -> None:

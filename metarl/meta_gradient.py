@@ -31,9 +31,11 @@ class Rates:
 
     def __init__(self, kind: str, inner_lr: float, policy: Policy) -> None:
         self.kind, self.inner_lr, self.num_parameters = kind, inner_lr, policy.num_parameters
-        sizes = {"fixed": [], "tensor": policy.tensor_sizes, "parameter": [1] * policy.num_parameters}[kind]
-        self.sizes = torch.tensor(sizes, dtype=torch.int64)
-        self.index = torch.arange(len(sizes)).repeat_interleave(self.sizes)  # of the rate of each parameter
+        if kind == "parameter":
+            self.sizes = torch.ones(policy.num_parameters, dtype=torch.int64)
+        else:
+            self.sizes = torch.tensor({"fixed": [], "tensor": policy.tensor_sizes}[kind], dtype=torch.int64)
+        self.index = torch.arange(len(self.sizes)).repeat_interleave(self.sizes)  # of the rate of each parameter
 
     def init(self, params: Tensor) -> Tensor:
         """Meta-parameters [M] from the policy's [P]."""

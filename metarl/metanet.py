@@ -28,7 +28,7 @@ from envs.core import Env
 from envs.errors import require, unknown
 from envs.structs import Struct
 from metarl.memory import Entries, Memory
-from metarl.policy import StepInput
+from metarl.policy import StepInput, check_size
 from metarl.trial import Outputs, TrialNetwork
 
 MOST_STEPS = 4000
@@ -79,9 +79,8 @@ class MetaNetConfig:
             if getattr(self, name) not in allowed:
                 raise unknown(name, getattr(self, name), allowed)
         for name in ("hidden_size", "num_heads", "key_size", "code_size", "action_units", "num_slots", "ring_size"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
-        heads = self.action_heads or 0
-        require(heads >= 0, f"action_heads must be at least 0, not {heads}.")
+            check_size(name, getattr(self, name))
+        check_size("action_heads", self.action_heads or 0, least=0)
         require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
 
 

@@ -80,6 +80,16 @@ class Head:
         return DiagGaussian(outputs, free.view(len(free), *[1] * (outputs.dim() - 2), -1))
 
 
+MOST_UNITS = 16_384
+"""Units of a layer: far beyond what helps, and the weights between two layers of it take 1 GB."""
+
+
+def check_size(name: str, value: int, least: int = 1) -> None:
+    """Raise `InputError` for a number of units that no network has."""
+    require(value >= least, f"{name} must be at least {least}, not {value}.")
+    require(value <= MOST_UNITS, f"{name} must be at most {MOST_UNITS:,}, not {value:,}.")
+
+
 @dataclass(frozen=True)
 class MLPConfig:
     """A fully connected policy."""
@@ -93,6 +103,7 @@ class MLPConfig:
 
     def __post_init__(self) -> None:
         require(all(h >= 1 for h in self.hidden_sizes), f"hidden_sizes must be positive, not {self.hidden_sizes}.")
+        check_size("hidden_sizes", max(self.hidden_sizes, default=1))
         require(self.activation in ("tanh", "relu"), f"activation must be 'tanh' or 'relu', not {self.activation!r}.")
         require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
 

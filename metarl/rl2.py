@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from envs.core import Env
 from envs.errors import require
 from envs.structs import Struct
-from metarl.policy import StepInput
+from metarl.policy import StepInput, check_size
 from metarl.trial import Outputs, TrialNetwork
 
 
@@ -25,7 +25,7 @@ class GRUConfig:
     """Initial standard deviation of continuous actions."""
 
     def __post_init__(self) -> None:
-        require(self.hidden_size >= 1, f"hidden_size must be at least 1, not {self.hidden_size}.")
+        check_size("hidden_size", self.hidden_size)
         require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
 
 

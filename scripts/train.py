@@ -12,6 +12,8 @@ import metarl.starting  # noqa: F401  before torch, which takes seconds to load
 import dataclasses
 import shlex
 import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +25,9 @@ from envs.errors import InputError, require
 from metarl.baselines.sb3_file import check_spaces, load_sb3
 from metarl.cli import TrainSession, option, run_main
 from metarl.config import TrainConfig
-from metarl.distributed import launched, local_world_size, quiet_unless_main, world_size
+from metarl.distributed import is_main, launched, local_world_size, quiet_unless_main, world_size
 from metarl.presets import METHODS, PRESETS, SUITES, preset
+from metarl.room import check_room, too_large
 from metarl.run import Run, recorded_threads
 from metarl.train import train
 
@@ -47,6 +50,7 @@ def resumed_run(arguments: list[str]) -> Run:
     device = args.session.apply(recorded_threads(args.resume))
     run = Run.open(args.resume, device, args.num_iterations, args.session.choose_engine)
     args.session.speed_up(run.algorithm, run.env)
+    check_room(run.config, run.env, run.algorithm)
     if run.iteration < run.config.num_iterations:
         run.write_config()  # with the new number of iterations
         print(f"Resuming {run.path} after iteration {run.iteration} of {run.config.num_iterations}.")
@@ -73,7 +77,7 @@ def check_options(name: str, arguments: list[str]) -> None:
 
 
 def new_run(name: str, arguments: list[str]) -> Run:
-    """Parse the fields of a preset, of its environment and of the session, and create the run folder."""
+    """Parse the fields of a preset, of its environment and of the session. The run has no folder yet."""
     config = preset(name)
     check_options(name, arguments)
     env = option(arguments, "--env") or config.env
@@ -110,13 +114,32 @@ def new_run(name: str, arguments: list[str]) -> Run:
     if policy is not None:
         check_spaces(policy, run.env, f"The model {train_config.init_sb3}")
     args.session.speed_up(run.algorithm, run.env)
-    run.create()
-    if policy is not None or train_config.num_iterations == 0:
-        run.save()
+    check_room(run.config, run.env, run.algorithm)
     return run
 
 
+@contextmanager
+def folder(run: Run) -> Iterator[None]:
+    """Makes the folder of a new run. Where training then turns out to be impossible, what it made is removed."""
+    before = set(run.path.iterdir()) if run.path.is_dir() else None
+    run.create()
+    try:
+        if run.config.init_sb3 is not None or run.config.num_iterations == 0:
+            run.save()
+        yield
+    except Exception as error:
+        impossible = isinstance(error, InputError) or too_large(error) is not None
+        if impossible and run.iteration == 0 and is_main():
+            with suppress(OSError):
+                for path in set(run.path.iterdir()) - (before or set()):
+                    path.unlink()
+                if before is None:
+                    run.path.rmdir()
+        raise
+
+
 def main(arguments: list[str]) -> int:
+    made: AbstractContextManager[None] = nullcontext()
     if any(argument.split("=")[0] == "--resume" for argument in arguments):
         with quiet_unless_main():
             run = resumed_run(arguments)
@@ -127,6 +150,7 @@ def main(arguments: list[str]) -> int:
     elif arguments and not arguments[0].startswith("-"):
         with quiet_unless_main():
             run = new_run(arguments[0], arguments[1:])
+        made = folder(run)
     elif "--help" in arguments or "-h" in arguments:
         run = new_run(PRESETS[0], ["--help"])
     else:
@@ -134,7 +158,8 @@ def main(arguments: list[str]) -> int:
     where = shlex.quote(str(run.path))
     if imports := option(arguments, "--imports"):
         where += f" --imports {shlex.quote(imports)}"
-    stopped_by = train(run)
+    with made:
+        stopped_by = train(run)
     done = f"{run.iteration} of {run.config.num_iterations} iterations"
     print(f"{run.path}: {done}, {run.env_steps:,} environment steps, {run.seconds:.0f} s of training.")
     if stopped_by is not None:
