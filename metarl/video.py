@@ -7,7 +7,7 @@ write_video(compose(env, recording, "point · finn2017", every=every, fps=fps), 
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -21,6 +21,7 @@ import torch
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.tasks import describe_task
+from metarl.files import write_atomically
 from metarl.frames import Page, Panel, Sheet
 from metarl.recording import Recording
 
@@ -124,7 +125,8 @@ def check_video_path(path: str | Path) -> Path:
 def write_video(frames: Iterable[np.ndarray], path: str | Path, fps: int) -> Path:
     """Encode frames, one at a time, as H.264 (.mp4) or GIF (.gif).
 
-    The file appears under its name when it is complete; after an error or an interruption there is none.
+    The file appears under its name when it is complete; after an error or an interruption there is none. Until then it
+    grows in a temporary folder of the system's.
 
     Args:
         frames: uint8 [H, W, 3], all equal in size; an odd H or W loses its last row or column.
@@ -150,23 +152,24 @@ def write_video(frames: Iterable[np.ndarray], path: str | Path, fps: int) -> Pat
     if path.suffix == ".gif":
         palette = "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=none"
         options = {"codec": "gif", "ffmpeg_params": ["-vf", palette]}
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    writer = FFMPEG_VideoWriter(str(part), (width, height), fps, **options)
-    process = writer.proc
-    try:
-        for frame in chain([first], frames):
-            writer.write_frame(frame[:height, :width])
-        writer.close()
-        if process.returncode != 0:
-            raise OSError(f"ffmpeg failed with exit status {process.returncode} while writing {path}.")
-        part.replace(path)
-    except OSError as error:
-        raise OSError(f"The encoder stopped while writing {path} (is the disk full?).") from error
-    finally:
-        if process.poll() is None:
-            process.kill()
-            with suppress(OSError):
-                process.stdin.close()
-            process.wait()
-        part.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="metarl-") as folder:  # a kill leaves nothing beside the video
+        part = Path(folder) / path.name
+        writer = FFMPEG_VideoWriter(str(part), (width, height), fps, **options)
+        process = writer.proc
+        try:
+            for frame in chain([first], frames):
+                writer.write_frame(frame[:height, :width])
+            writer.close()
+            if process.returncode != 0:
+                raise OSError(f"ffmpeg failed with exit status {process.returncode} while writing {path}.")
+            write_atomically(path, lambda temporary: shutil.copyfile(part, temporary))
+        except OSError as error:
+            full = f"is the disk of {path.parent} or {tempfile.gettempdir()} full?"
+            raise OSError(f"The encoder stopped while writing {path} ({full}).") from error
+        finally:
+            if process.poll() is None:
+                process.kill()
+                with suppress(OSError):
+                    process.stdin.close()
+                process.wait()
     return path

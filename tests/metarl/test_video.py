@@ -166,6 +166,19 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, err
     assert os.listdir(tmp_path) == ["x.mp4"] and path.read_bytes() == b"before"
 
 
+def test_a_video_in_the_making_is_in_no_folder_of_the_users(tmp_path):
+    """So that a kill leaves nothing there."""
+    seen = []
+
+    def frames():
+        for frame in noise(3):
+            yield frame
+            seen.append(os.listdir(tmp_path))
+
+    write_video(frames(), tmp_path / "x.mp4", fps=4)
+    assert seen == [[]] * 3 and os.listdir(tmp_path) == ["x.mp4"]
+
+
 def test_what_cannot_be_written_is_said(tmp_path):
     for name in ("x.avi", "x", "x.MP3"):
         with pytest.raises(InputError, match=r"must end in \.mp4 or \.gif"):
