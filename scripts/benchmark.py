@@ -29,6 +29,7 @@ import tyro
 from benchmark_cases import CASES, maml, memory, method, peak_memory_mb, policy_steps
 from benchmark_limits import Work, limits
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import envs
@@ -144,7 +145,7 @@ def main(arguments: list[str]) -> None:
     )
     results, refused = [], None
     for name in args.names or CASES:
-        Console(stderr=True).print(f"{name} …", style="dim")
+        Console(stderr=True).print(f"{escape(name)} …", style="dim")
         try:
             with busy_processes(args.neighbours):
                 r = in_fresh_process(run_case, name, args.session, args.repeats)
@@ -161,14 +162,15 @@ def main(arguments: list[str]) -> None:
     for column in ("case", *shown):
         out.add_column(column, justify="left" if column == "case" else "right", no_wrap=True)
     for r in results:
-        out.add_row(r["name"], *(f"{r[key]:,.{digits}f}" if key in r else "" for key, digits in shown.values()))
-    Console().print(out)
+        out.add_row(escape(r["name"]), *(f"{r[key]:,.{digits}f}" if key in r else "" for key, digits in shown.values()))
     if args.output:
         report = {
             "torch": torch.__version__, "device": str(device), "neighbours": args.neighbours,
             "limits_per_second": vars(most),
         }  # fmt: skip
         write_atomically(args.output, lambda path: path.write_text(json.dumps({**report, "results": results}) + "\n"))
+    Console().print(out)
+    if args.output:
         print(f"Wrote {args.output}")
     if refused is not None:
         raise refused
