@@ -242,8 +242,16 @@ def draw_intervals(axes: Any, comparison: Mapping[str, Any], order: Sequence[str
         low, high = (number(bound, digits) for bound in interval)
         text = f"{number(value, digits)}  ({low} … {high})"
         if left <= value <= right:
-            axes.plot(interval, [k, k], color=colour, lw=5, alpha=0.3, solid_capstyle="butt")
-            axes.plot([value], [k], marker=mark, color=colour, ms=8, mec="white" if mark != "|" else colour, mew=1.5)
+            axes.plot(interval, [k, k], color=colour, lw=4, alpha=0.45, solid_capstyle="butt")
+            axes.plot(
+                [value],
+                [k],
+                marker=mark,
+                color=colour,
+                ms=6,
+                mec="white" if mark != "|" else colour,
+                mew=0.6 if mark != "|" else 1.5,
+            )
         else:
             text += " ← below the axis" if value < left else " → above the axis"
         axes.text(

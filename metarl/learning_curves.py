@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl.appearance import FAINT, INK, MUTED, looks
+from metarl.appearance import FAINT, INK, MUTED, Look, looks
 from metarl.comparison_plot import carry_on
 from metarl.evaluated import Method
 from metarl.plot import Named, connect_names
@@ -45,40 +45,57 @@ def draw_learning(methods: Sequence[Method], names: Sequence[str], order: Sequen
         names: of the methods, in the study whose names are `order`; see `metarl.appearance.looks`.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=(7.6, 4.2))
     axes = figure.add_axes((0.1, 0.13, 0.62, 0.72))
-    ends: list[tuple[Any, np.ndarray]] = []
+    ends: list[tuple[Look, np.ndarray]] = []
+    missing = []
     for method, name in zip(methods, names, strict=True):
-        curves = [learning_curve(run.path, run.evaluation["env_steps"]) for run in method.runs]
-        curves = [curve for curve in curves if curve.size]
         look = looks(order)[name]
+        curves = [learning_curve(run.path, run.evaluation["env_steps"]) for run in method.runs]
+        curves = [_smooth(curve) for curve in curves if curve.size]
         for curve in curves if len(curves) > 1 else ():
-            smooth = _smooth(curve)
-            axes.plot(*smooth, color=look.colour, lw=0.8, alpha=0.4, label="_seed")
+            axes.plot(*curve, color=look.colour, lw=0.8, alpha=0.4, label="_seed")
         if curves:
-            mean = _smooth(_mean_over_seeds(curves))
+            mean = _mean_over_seeds(curves)
             axes.plot(*mean, color=look.colour, lw=2, ls=look.dashes, label=look.label)
             ends.append((look, mean[:, -1]))
+        else:
+            missing.append(look.label)
     if not ends:
         return None
+    cut = _style(axes)
     right = max(end[0] for _, end in ends)
-    axes.set_xlim(0, right * 1.01)
+    for look, (steps, value) in ends:
+        if steps < right:
+            carry_on(axes, steps, value, right, look.colour)
+    connect_names(axes, [Named(end[1], right, look.label, look.colour, "_") for look, end in ends])
+    facts = ["smoothed", *["cut off at the axis"] * cut, *[f"no log: {', '.join(missing)}"] * bool(missing)]
+    lines = "after the last step or in the last episode · thick: mean over seeds, thin: single seeds"
+    for place, note in ((0.94, lines), (0.89, " · ".join(facts))):
+        figure.text(0.1, place, note, fontsize=9.5, color=MUTED, parse_math=False)
+    figure.text(0.1, 1.0, "Learning curves", fontsize=13, weight="bold", color=INK)
+    return figure
+
+
+def _style(axes: Any) -> bool:
+    """Axes for the bulk of the curves; whether something lies beyond, as returns of the first iterations often do."""
+    from matplotlib.ticker import EngFormatter
+
+    values = np.concatenate([np.asarray(line.get_ydata()) for line in axes.lines])
+    low, high = np.percentile(values, [10, 90])
+    reach = 0.7 * (high - low)
+    bottom, top = max(values.min(), low - reach), min(values.max(), high + reach)
+    space = 0.05 * (top - bottom) or 1.0
+    axes.set_ylim(bottom - space, top + space)
+    axes.set_xlim(0, 1.01 * max(line.get_xdata()[-1] for line in axes.lines))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("environment steps of training", color=MUTED)
     axes.set_ylabel("return in training", color=MUTED)
     axes.tick_params(colors=MUTED, length=0)
     axes.grid(axis="y", color=FAINT, lw=0.7)
     axes.spines[:].set_visible(False)
-    for look, (steps, value) in ends:
-        if steps < right:
-            carry_on(axes, steps, value, right, look.colour)
-    connect_names(axes, [Named(end[1], right, look.label, look.colour, "_") for look, end in ends])
-    figure.text(0.1, 0.94, "Learning curves", fontsize=13, weight="bold", color=INK)
-    note = "after the last step or in the last episode · thick: mean over seeds, thin: single seeds · smoothed"
-    figure.text(0.1, 0.885, note, fontsize=9.5, color=MUTED)
-    return figure
+    return bool(values.min() < bottom - space or values.max() > top + space)
 
 
 def _mean_over_seeds(curves: Sequence[np.ndarray]) -> np.ndarray:

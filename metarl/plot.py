@@ -74,7 +74,7 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
     if curve["unit"] == "episodes":
         draw_trial(axes, evaluation)
         return
-    colour = looks([evaluation["preset"]])[evaluation["preset"]].colour
+    look = looks([evaluation["preset"]])[evaluation["preset"]]
     mean, iqm, (low, high) = np.asarray(curve["mean"]), np.asarray(curve["iqm"]), np.asarray(curve["ci95"]).T
     steps = np.arange(len(mean))
     tasks = np.asarray(evaluation["per_task"], dtype=float).reshape(-1, len(mean))
@@ -87,9 +87,11 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
     label += f" ({outside} beyond the axis)" if outside else ""
     for k, row in enumerate(shown):
         axes.plot(steps, row, color="#cbd2db", lw=0.8, zorder=1.5, label=None if k else label)
-    axes.fill_between(steps, low, high, color=colour, alpha=0.22, lw=0, zorder=1.8, label="95% interval of the IQM")
+    thick: dict[str, Any] = {"marker": look.mark, "color": look.colour, "lw": 2.4, "ms": 6, "mec": "white", "mew": 1}
+    band = {"color": look.colour, "alpha": 0.22, "lw": 0, "zorder": 1.8}
+    axes.fill_between(steps, low, high, label="95% interval of the IQM", **band)
     axes.plot(steps, mean, color=INK, lw=1.2, ls=(0, (4, 3)), label="mean")
-    axes.plot(steps, iqm, "o-", color=colour, lw=2.4, ms=6, mec="white", mew=1, label="interquartile mean (IQM)")
+    axes.plot(steps, iqm, label="interquartile mean (IQM)", **thick)
     for reference in references.values():
         axes.axhline(reference["mean"], color=MUTED, lw=1, ls=":")
         if "ci95" in reference:
@@ -127,10 +129,11 @@ def draw_trial(axes: Any, evaluation: Mapping[str, Any]) -> None:
         names.append(Named(y[-1], x[-1], name, colour))
     own, x = looks([e["preset"]])[e["preset"]], 1 + np.arange(len(mean))
     axes.fill_between(x, *band.T, color=own.colour, alpha=0.22, lw=0, zorder=1.8, label="95% interval of the mean")
-    axes.plot(x, mean, "-" if by_step else "o-", color=own.colour, lw=2.4, ms=6, mec="white", mew=1, label="mean")
+    thick: dict[str, Any] = {"color": own.colour, "lw": 2.4, "ms": 6, "mec": "white", "mew": 1}
+    axes.plot(x, mean, marker="" if by_step else own.mark, label="mean", **thick)
     if not by_step:
         axes.plot(x, of["iqm"], color=INK, lw=1.2, ls=":", label="interquartile mean")
-    names.append(Named(mean[-1], x[-1], own.label, own.colour, "_" if by_step else "o"))
+    names.append(Named(mean[-1], x[-1], own.label, own.colour, "_" if by_step else own.mark))
 
     style_axes(axes, axes.get_ylim(), 0, "step of the trial" if by_step else "episode of the trial")
     axes.set_xlim(x[0] - 0.15, x[-1] + 0.15)

@@ -138,6 +138,15 @@ def test_learning_curves_are_the_logged_returns_after_adaptation(write_run):
     assert {line.get_color() for line in axes.lines if line.get_label() in ("MAML", "_seed")} == {LOOKS["maml"].colour}
 
 
+def test_the_first_returns_do_not_squeeze_the_rest(write_run):
+    run = write_run(env_steps=10_000)
+    write_log(run, [-9000.0, *np.linspace(-3.0, -2.0, 99)])
+    figure = draw_learning(group([read_run(run)]), ["maml"], ["maml"])
+    low, high = figure.axes[0].get_ylim()
+    assert low > -5 and high < 0
+    assert any("cut off at the axis" in text.get_text() for text in figure.texts)
+
+
 def test_a_long_log_is_thinned_and_keeps_its_mean(write_run):
     run = write_run()
     write_log(run, list(range(1000)), 1)
@@ -152,6 +161,7 @@ def test_the_report_has_learning_curves_of_the_runs_that_have_a_log(write_run, r
     write_log(runs[1], [-3.0, -2.0])
     page, html, _ = reports(*runs)
     assert len(page.all("svg")) == 2
+    assert "no log: MAML" in html.split("<svg")[-1]
     assert "RL² −2.00" in html.split("<svg")[-1]
 
 
