@@ -120,6 +120,15 @@ class Env(ABC, Generic[TaskT, StateT]):
             earlier: earlier episodes on the same task, drawn as trails.
         """
 
+    def render_beside(
+        self, row: Sequence[StateT], task: TaskT, episode: StateT, earlier: Sequence[StateT], size: int
+    ) -> np.ndarray:
+        """As `render`, for one picture of a row that shows the whole episodes `row`, up to any of their steps.
+
+        A family whose pictures have axes overrides it so that those of a row are alike. By default nothing changes.
+        """
+        return self.render(task, episode, earlier, size)
+
     @abstractmethod
     def references(self) -> dict[str, Reference]:
         """Reference policies by name, against which a learned curve is read. Always holds `random`."""

@@ -31,6 +31,11 @@ class Proxy(Env[TaskT, StateT]):
     def render(self, task: TaskT, episode: StateT, earlier: Sequence[StateT] = (), size: int = 480) -> np.ndarray:
         return self.env.render(task, episode, earlier, size)
 
+    def render_beside(
+        self, row: Sequence[StateT], task: TaskT, episode: StateT, earlier: Sequence[StateT], size: int
+    ) -> np.ndarray:
+        return self.env.render_beside(row, task, episode, earlier, size)
+
     def references(self) -> dict[str, Reference]:
         return self.env.references()
 

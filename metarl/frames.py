@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -83,17 +84,18 @@ class Page:
         width, height = self.right + self.chart.width + self.margin, self.top + size + self.margin
         self.image = Image.new("RGB", (width + width % 2, height + height % 2), "white")
         draw = ImageDraw.Draw(self.image)
-        room = (self.right + self.chart.width - self.margin - (250 if sheet.trial else 130)) // 9  # before the clock
-        draw.text((self.margin, 42), sheet.title, INK, font(21, bold=True), "ls")
-        draw.text((self.margin, 70), textwrap.shorten(sheet.subtitle, room, placeholder=" …"), MUTED, font(16), "ls")
+        room = self.right + self.chart.width - 8 - self.margin
+        clock = font(16).getlength(self._clock(sheet.starts[-1] + sheet.duration)) + self.gap
+        draw.text((self.margin, 42), fitted(sheet.title, font(21, bold=True), room), INK, font(21, bold=True), "ls")
+        draw.text((self.margin, 70), fitted(sheet.subtitle, font(16), room - clock), MUTED, font(16), "ls")
         for x in self.left:
             draw.rectangle((x, self.top, x + size - 1, self.top + size - 1), PAPER)
         if sheet.attention is not None:
-            self._caption(draw, self.map_left, "attention over the past", "rows: present, columns: past")
+            self._caption(draw, self.map_left, "attention over the past", "row: now, column: past", size)
             self._strips(draw)
         of = "trials" if sheet.trial else "episodes"
         lanes = f"mean of {sheet.num_envs} {of}" if sheet.num_envs > 1 else f"of this {of.removesuffix('s')}"
-        self._caption(draw, self.right + self.chart.inset, "return so far", lanes)
+        self._caption(draw, self.right + self.chart.inset, "return so far", lanes, room)
 
     def draw(self, t: int, panels: Sequence[Panel | None]) -> np.ndarray:
         """The frame at step t; None for a panel whose first stage has not begun."""
@@ -102,20 +104,20 @@ class Page:
         for x, panel in zip(self.left, panels, strict=True):
             if panel is None:
                 continue
-            self._caption(draw, x, self.sheet.names[panel.stage], f"return {number(panel.total, self.digits)}")
+            note = f"return {number(panel.total, self.digits)}"
+            self._caption(draw, x, self.sheet.names[panel.stage], note, self.size)
             draw.rectangle((x, self.top - 4, x + self.size - 1, self.top - 1), self.colours[panel.stage])
             image.paste(Image.fromarray(panel.image), (x, self.top))
-            short = panel.mark if self.size >= 260 else " ".join(panel.mark.split()[:2])
-            draw.text((x + self.size, self.top - 12), short, INK, font(14), "rs")
+            left = self.size - font(14).getlength(note) - 8
+            marks = (panel.mark, " ".join(panel.mark.split()[:2]), "■")  # the longest that fits beside the return
+            mark = next((words for words in marks if font(14).getlength(words) <= left), "")
+            draw.text((x + self.size, self.top - 12), mark, INK, font(14), "rs")
         if self.sheet.attention is not None:
             attention = draw_attention(self.sheet.attention, t, self.size, self.sheet.duration)
             image.paste(Image.fromarray(attention), (self.map_left, self.top))
         pixels, heads = self.chart.draw(t)
         image.paste(Image.fromarray(pixels), (self.right, self.top))
-        halo: dict[str, Any] = {"stroke_width": 2, "stroke_fill": "white"}
-        for dx, dy, value in heads:
-            at = self.right + dx, self.top + dy - 9
-            draw.text(at, number(value, self.digits), INK, font(12), "ms", **halo)
+        self._label(draw, heads)
         draw.text((self.right + self.chart.width - 8, 70), self._clock(t), MUTED, font(16), "rs")
         return np.asarray(image)
 
@@ -125,9 +127,27 @@ class Page:
         step = f"step {t - now * duration} of {duration}"
         return f"episode {now + 1} of {episodes}  ·  {step}" if self.sheet.trial else step
 
-    def _caption(self, draw: ImageDraw.ImageDraw, x: float, name: str, note: str) -> None:
-        draw.text((x, self.top - 32), name, INK, font(15, bold=True), "ls")
-        draw.text((x, self.top - 12), note, MUTED, font(14), "ls")
+    def _caption(self, draw: ImageDraw.ImageDraw, x: float, name: str, note: str, room: float) -> None:
+        draw.text((x, self.top - 32), fitted(name, font(15, bold=True), room), INK, font(15, bold=True), "ls")
+        draw.text((x, self.top - 12), fitted(note, font(14), room), MUTED, font(14), "ls")
+
+    def _label(self, draw: ImageDraw.ImageDraw, heads: Sequence[tuple[float, float, float]]) -> None:
+        """Numbers above or below the chart's dots. One without room is left out; the last and the first come first."""
+        low, high = self.top - 8, self.top + self.chart.height - self.chart.under
+        places = [(self.right + x, self.top + y) for x, y, _ in heads]
+        taken: list[tuple[float, ...]] = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
+        last = len(heads) - 1
+        for k in dict.fromkeys((last, 0, *range(last, 0, -1))):
+            (x, y), words = places[k], number(heads[k][2], self.digits)
+            half = font(12).getlength(words) / 2 + 2
+            x = min(max(x, self.right + self.chart.inset + half), self.right + self.chart.width - half)
+            for at, anchor in (((x, y - 9), "ms"), ((x, y + 9), "mt")):
+                box = draw.textbbox(at, words, font(12), anchor)
+                free = all(box[0] > b[2] or box[2] < b[0] or box[1] > b[3] or box[3] < b[1] for b in taken)
+                if free and low <= box[1] and box[3] <= high:
+                    draw.text(at, words, INK, font(12), anchor, stroke_width=2, stroke_fill="white")
+                    taken.append((box[0] - 4, box[1] - 2, box[2] + 4, box[3] + 2))
+                    break
 
     def _strips(self, draw: ImageDraw.ImageDraw) -> None:
         """The colours of the trial's episodes along the map's upper and left edge."""
@@ -177,33 +197,53 @@ def font(pixels: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans{'-Bold' if bold else ''}.ttf", pixels)
 
 
+def short(value: float) -> str:
+    """A number on an axis in few characters: millions as M, thousands as k from 10k on, millionths as µ."""
+    ranges = ((1e6, 1e6, "M"), (1e4, 1e3, "k"), (1e-3, 1, ""), (1e-12, 1e-6, "µ"), (0, 1, ""))
+    unit, sign = next((unit, sign) for least, unit, sign in ranges if abs(value) >= least)
+    return f"{value / unit:g}{sign}".replace("-", "−")
+
+
+def fitted(text: str, face: ImageFont.FreeTypeFont, room: float) -> str:
+    """The text, or as many of its words as fit into `room` pixels with an ellipsis after them."""
+    if face.getlength(text) <= room:
+        return text
+    count = bisect_right(range(len(text)), room, key=lambda n: face.getlength(f"{text[:n]} …"))
+    kept = text[: max(count - 1, 0)]
+    return f"{kept.rpartition(' ')[0] or kept} …"
+
+
 class GrowingChart:
     """Two plots with one vertical axis: the mean return so far over time, and its present value by stage.
 
     A single stage has the first alone.
     """
 
-    inset = 56  # pixels left of the axes, for the numbers
+    inset, under, after = 60, 46, 20  # pixels left of the axes, under them and to the right, for numbers and names
 
     def __init__(self, sheet: Sheet, colours: list[str], width: int, height: int) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         self.curves, self.starts, self.width, self.height = sheet.curves, sheet.starts, width, height
         count = len(self.curves)
         self.figure = Figure(figsize=(width / 100, height / 100), dpi=100)
         self.canvas = FigureCanvasAgg(self.figure)
-        room = width - self.inset - 8
+        room = width - self.inset - self.after
         low, high = float(self.curves.min()), float(self.curves.max())
         space = (high - low) or 1.0
         parts = ((0.0, 0.5), (0.6, 0.4)) if count > 1 else ((0.0, 1.0),)
         all_axes = [
             self.figure.add_axes(
-                ((self.inset + x * room) / width, 46 / height, w * room / width, 1 - 50 / height),
+                ((self.inset + x * room) / width, self.under / height, w * room / width, 1 - (self.under + 8) / height),
                 ylim=(low - 0.06 * space, high + 0.12 * space),
             )
             for x, w in parts
         ]
+        for axis in (all_axes[0].xaxis, all_axes[0].yaxis):
+            axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
+        all_axes[0].yaxis.set_major_formatter(lambda value, _: short(value))
         for axes, label in zip(all_axes, ("step", sheet.axis), strict=False):
             axes.set_xlabel(label, fontsize=10, color=MUTED)
             axes.tick_params(labelsize=9, colors=MUTED, length=0)
@@ -216,9 +256,10 @@ class GrowingChart:
         self.dots = [self.over_time.plot([], [], "o", color=c, ms=6, **style)[0] for c in colours]
         if self.by_stage is not None:
             self.by_stage.set_xlim(-0.5, count - 0.5)
-            shown = range(0, count, 1 + count // 9)
+            widest = max(font(13).getlength(tick) for tick in sheet.ticks) + 5
+            shown = range(0, count, math.ceil(widest * count / (parts[-1][1] * room)))
             self.by_stage.set_xticks(shown, [sheet.ticks[k] for k in shown])
-            self.by_stage.tick_params(labelleft=False, labelsize=9 if count <= 5 else 8)
+            self.by_stage.tick_params(labelleft=False)
             self.join = self.by_stage.plot([], [], color=FAINT, lw=2, **style)[0]
             self.ends = [self.by_stage.plot([], [], "o", color=c, ms=8, **style)[0] for c in colours]
         self.canvas.draw()

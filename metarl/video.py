@@ -11,12 +11,14 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from envs.core import Env
 from envs.errors import InputError, require
@@ -45,7 +47,7 @@ def compose(
 
     Args:
         title: first line of the header, such as the environment, its preset and the algorithm.
-        split: which split the tasks are of.
+        split: which split the tasks are of; empty for others.
         size: side of a panel in pixels; by default such that a frame is about 1800 wide.
         every: environment steps per frame.
         fps: frames per second; the last frame of a task stays for 1.5 s.
@@ -58,7 +60,7 @@ def compose(
     size = size or max(200, min(400, 1800 // (len(r.panels) + 2 + (r.attention is not None))))
     subtitles = [describe_task(env, task) for task in env.task_to_dicts(r.task)]
     for n, subtitle in enumerate(subtitles):
-        where = f"{TASK_NAMES.get(split, split)} {n + 1} of {len(subtitles)}  ·  {subtitle}"
+        where = f"{TASK_NAMES.get(split, split or 'task')} {n + 1} of {len(subtitles)}  ·  {subtitle}"
         sheet = make_sheet(r, n, title, where)
         page = Page(sheet, size)
         panels: list[Panel | None] = [None] * len(r.panels)
@@ -101,25 +103,37 @@ def draw_panel(
     if old is not None and (old.stage, old.age) == (k, age):
         image = old.image
     else:
-        image = env.render(r.task[n], episode.states[: age + 1], [other.states for other in past], size)
+        row = [whole.states for whole in r.episodes[n]]
+        image = env.render_beside(row, r.task[n], episode.states[: age + 1], [other.states for other in past], size)
     ended = t - sheet.starts[k] >= length and length < env.horizon
     mark = f"■ ended at step {length}" if ended else ""
     return Panel(k, age, image, float(episode.rewards[:age].sum()), mark)
 
 
-def check_video_path(path: str | Path) -> Path:
-    """The path of a video that can be written; makes its folder. Raises `InputError`."""
+def check_video_path(path: str | Path, what: str = "video") -> Path:
+    """The path of a video, or of a still `frame`, that can be written; makes its folder. Raises `InputError`."""
     path = Path(path)
-    require(path.suffix in SUFFIXES, f"A video's name must end in {' or '.join(SUFFIXES)}, and {str(path)!r} does not.")
-    require(not path.is_dir(), f"The video cannot be written to {str(path)!r}, which is a folder.")
+    suffixes = SUFFIXES if what == "video" else (".png",)
+    require(
+        path.suffix in suffixes, f"A {what}'s name must end in {' or '.join(suffixes)}, and {str(path)!r} does not."
+    )
+    require(not path.is_dir(), f"The {what} cannot be written to {str(path)!r}, which is a folder.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"The video cannot be written to the folder {str(path.parent)!r}: {reason}.") from None
+        raise InputError(f"The {what} cannot be written to the folder {str(path.parent)!r}: {reason}.") from None
     return path
+
+
+def keep_frame(frames: Iterable[np.ndarray], index: int, path: Path) -> Iterator[np.ndarray]:
+    """The frames as they come; the one at `index` is also written to a PNG file, in full colour."""
+    for k, frame in enumerate(frames):
+        if k == index:
+            write_atomically(path, partial(Image.fromarray(frame).save, format="png"))
+        yield frame
 
 
 def write_video(frames: Iterable[np.ndarray], path: str | Path, fps: int) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import metarl.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,7 @@ from metarl.cli import Session, run_main
 from metarl.recording import pace, record_adaptation
 from metarl.recurrent_ppo import RecurrentPPO
 from metarl.run import Run, gradient_steps
-from metarl.video import check_video_path, compose, write_video
+from metarl.video import check_video_path, compose, keep_frame, write_video
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,12 @@ class Record:
 
     run_dir: Annotated[Path, tyro.conf.Positional]
     """The run folder that train.py wrote."""
-    num_tasks: int = 3
-    """Tasks, one after another."""
+    num_tasks: int | None = None
+    """Tasks, one after another; by default 3."""
     split: str = "test"
     """train, test (held-out tasks of the training law) or ood (outside its range)."""
+    tasks: Path | None = None
+    """A file of tasks that list_envs.py saved, instead of tasks drawn by split and seed."""
     num_steps: int | None = None
     """Gradient steps, by default 3: panels after the first. A policy with a memory takes none."""
     refine_steps: int = 0
@@ -45,20 +48,28 @@ class Record:
     """Seed of the tasks and episodes."""
     output: Path | None = None
     """An .mp4 or .gif file; by default videos/NAME.mp4 with the name of the run folder."""
+    frame: Path | None = None
+    """A .png file for the end of the first task, as a picture that links to the video; by default there is none."""
     session: Session = field(default_factory=Session)
 
 
 def main(arguments: list[str]) -> None:
     args = tyro.cli(Record, prog="record.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
-    require(args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
+    drawn = args.num_tasks is not None or args.split != "test"
+    require(args.tasks is None or not drawn, "--tasks plays the tasks of a file, so leave --num-tasks and --split out.")
+    require(args.num_tasks is None or args.num_tasks >= 1, f"num_tasks must be at least 1, not {args.num_tasks}.")
     require(args.num_steps is None or args.num_steps >= 0, f"num_steps must be at least 0, not {args.num_steps}.")
     require(args.refine_steps >= 0, f"refine_steps must be at least 0, not {args.refine_steps}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     run = Run.open(args.run_dir, args.session.apply(), change_env=args.session.choose_engine)
     run.require_checkpoint()
     generator = Generator(run.device).manual_seed(args.seed)
-    task_generator = envs.task_generator(args.seed, args.split, run.device)
-    task = run.env.sample_tasks(args.num_tasks, task_generator, args.split)
+    if args.tasks is not None:
+        task = envs.load_tasks(args.tasks, run.env)
+    else:
+        task_generator = envs.task_generator(args.seed, args.split, run.device)
+        task = run.env.sample_tasks(args.num_tasks or 3, task_generator, args.split)
+    frame = args.frame and check_video_path(args.frame, "frame")
     output = check_video_path(args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4")
     algorithm = run.algorithm
     num_steps = gradient_steps(run, args.num_steps, args.refine_steps)
@@ -70,8 +81,10 @@ def main(arguments: list[str]) -> None:
         recording = record_adaptation(play, task, algorithm.unit)
     every, fps = pace(recording)
     title = f"{run.config.env} · {run.config.env_preset} · {type(algorithm).__name__}"
-    frames = compose(run.env, recording, title, args.split, every=every, fps=fps)
-    print(f"Wrote {write_video(frames, output, fps)}")
+    frames = compose(run.env, recording, title, "" if args.tasks else args.split, every=every, fps=fps)
+    if frame:
+        frames = keep_frame(frames, math.ceil(recording.num_episodes * recording.durations[0] / every), frame)
+    print(f"Wrote {write_video(frames, output, fps)}" + (f" and {frame}" if frame else ""))
 
 
 if __name__ == "__main__":

@@ -317,6 +317,10 @@ BAD_INPUT = {
     "record negative seed": (["record", "trained", "--seed", -1], "seed must lie in 0 .. 2^63 - 1, not -1."),
     "record a nonsense split": (["record", "trained", "--split", "nonsense"],
         "Unknown split 'nonsense'. Known: ood, test"),
+    "record a split of a file": (["record", "trained", "--tasks", "t.json", "--split", "ood"],
+        "--tasks plays the tasks of a file, so leave --num-tasks and --split out."),
+    "record no file of tasks": (["record", "trained", "--tasks", "t.json"], "The tasks cannot be read from 't.json'"),
+    "record a frame as jpg": (["record", "trained", "--frame", "x.jpg"], "A frame's name must end in .png"),
     "record to avi": (["record", "trained", "--output", "x.avi"], "must end in .mp4 or .gif, and 'x.avi' does not."),
 }  # fmt: skip
 
@@ -452,7 +456,19 @@ def test_the_help_of_the_others_names_every_option(script, name):
     assert "run folder that train.py wrote" in plain(result.out)
 
 
-# --- An environment of one's own ---------------------------------------------------------------------------------
+# --- Recording, and an environment of one's own ------------------------------------------------------------------
+
+
+def test_tasks_of_a_file_give_a_video_and_a_frame(script, trained, tmp_path):
+    output = tmp_path / "new" / "x.gif"
+    tasks, frame = tmp_path / "tasks.json", tmp_path / "new" / "frame.png"
+    task = envs.make("point").task_from_dicts([{"goal": [0.1, 0.2]}])
+    envs.save_tasks(tasks, "point", None, envs.make("point"), task)
+    result = script("record", trained, "--tasks", tasks, "--num-steps", 1, "--output", output, "--frame", frame)
+    assert (result.status, result.err) == (0, "")
+    assert plain(f"Wrote {output} and {frame}") in plain(result.out)
+    assert output.read_bytes().startswith(b"GIF8") and frame.read_bytes().startswith(b"\x89PNG")
+
 
 MY_FAMILY = '''
 """Walk along a line to a place that is not told."""

@@ -26,11 +26,18 @@ OVER = 2  # the chart is drawn twice as large and reduced, for smooth lines
 RECENT = 5  # states over which the number "now" is averaged: velocities of single steps are no reading
 
 
-def draw(robot: Robot, task: Struct, episode: PhysicsState, earlier: Sequence[PhysicsState], size: int) -> np.ndarray:
-    """One lane as a `uint8 [size, size, 3]` image; the arguments are those of `Env.render`.
+def draw(
+    robot: Robot,
+    task: Struct,
+    episode: PhysicsState,
+    earlier: Sequence[PhysicsState],
+    size: int,
+    row: Sequence[PhysicsState] = (),
+) -> np.ndarray:
+    """One lane as a `uint8 [size, size, 3]` image; the arguments are those of `Env.render_beside`.
 
     Above, the scene, with a camera that follows the robot over squares of 1 m. Below, the task's chart: this episode
-    in blue, earlier ones in grey, the target as a dashed line. Between 13 and 16 pixels for letters at 300.
+    in blue, earlier ones in grey, the target as a dashed line; its axis holds all episodes of the row.
 
     Raises:
         InputError: when there is no OpenGL here.
@@ -41,8 +48,9 @@ def draw(robot: Robot, task: Struct, episode: PhysicsState, earlier: Sequence[Ph
     image = Image.new("RGB", (size, size), PAPER)
     chart, marks = robot.chart(task, episode), robot.marks(task)
     image.paste(film(scene, robot.planar, paths, marks), (0, 0))
-    past = [robot.chart(task, e).values for e in earlier]
-    image.paste(plot(chart, past, robot.horizon, robot.physics.dt, size, size - high), (0, high))
+    past, whole = ([robot.chart(task, e).values for e in episodes] for episodes in (earlier, row))
+    axis = limits([chart.values, *past, *whole], chart.target)
+    image.paste(plot(chart, past, axis, robot.horizon, robot.physics.dt, size, size - high), (0, high))
     pen = ImageDraw.Draw(image)
     if robot.planar:
         number_metres(pen, scene, size)
@@ -51,8 +59,10 @@ def draw(robot: Robot, task: Struct, episode: PhysicsState, earlier: Sequence[Ph
     halo: dict[str, Any] = {"stroke_width": max(1, round(size / 240)), "stroke_fill": PAPER}
     asked = goal(chart, marks, unit, robot.planar)
     pen.text((edge, edge), asked and f"goal {asked}", GOAL, letters, "lt", **halo)
-    now = f"{signed(float(np.mean(chart.values[-RECENT:])))} {unit}"
-    pen.text((size - edge, edge), f"now {now}", NOW, letters, "rt", **halo)
+    now = signed(float(np.mean(chart.values[-RECENT:])))
+    widest = pen.textlength(f"goal {asked}  now −00.00 {unit}", letters)  # beside each other, or one below the other
+    top = edge if widest <= size - 2 * edge else edge + round(1.5 * letters.size)
+    pen.text((size - edge, top), f"now {now} {unit}", NOW, letters, "rt", **halo)
     return np.asarray(image)
 
 
@@ -108,16 +118,25 @@ def number_metres(pen: ImageDraw.ImageDraw, scene: Stage, size: int) -> None:
     metres = np.arange(math.floor(x) - 4, math.ceil(x) + 5)
     front = np.stack([metres, np.full(len(metres), -0.62), np.zeros(len(metres))], -1)
     for metre, (left, top, _) in zip(metres, scene.project(front), strict=True):
-        if 0.04 * size < left < 0.96 * size:
-            pen.text((left, top), f"{metre} m".replace("-", "−"), MUTED, font(12, size), "mm")
+        words = f"{metre} m".replace("-", "−")
+        if abs(left - size / 2) < (size - pen.textlength(words, font(12, size))) / 2 - 1:
+            pen.text((left, top), words, MUTED, font(12, size), "mm")
 
 
-def plot(chart: Chart, past: Sequence[np.ndarray], horizon: int, dt: float, width: int, height: int) -> Image.Image:
-    """The chart, `width` x `height` pixels; time runs over the whole horizon."""
+def plot(
+    chart: Chart,
+    past: Sequence[np.ndarray],
+    axis: tuple[float, float, float],
+    horizon: int,
+    dt: float,
+    width: int,
+    height: int,
+) -> Image.Image:
+    """The chart, `width` x `height` pixels; `axis` is what `limits` gives, and time runs over the whole horizon."""
     big, u = (width * OVER, height * OVER), OVER * (width / 480) ** 0.6
     image = Image.new("RGB", big, PAPER)
     pen, small = ImageDraw.Draw(image), font(12, width, OVER)
-    low, high, step = limits([chart.values, *past], chart.target)
+    low, high, step = axis
     left, right, top, bottom = 34 * u, big[0] - 14 * u, 24 * u, big[1] - 10 * u
 
     def at(t: np.ndarray, value: np.ndarray) -> list[tuple[float, float]]:

@@ -180,9 +180,19 @@ class Robot(Env[TaskT, PhysicsState]):
     def render(
         self, task: TaskT, episode: PhysicsState, earlier: Sequence[PhysicsState] = (), size: int = 480
     ) -> np.ndarray:
+        return self.render_beside((), task, episode, earlier, size)
+
+    def render_beside(
+        self,
+        row: Sequence[PhysicsState],
+        task: TaskT,
+        episode: PhysicsState,
+        earlier: Sequence[PhysicsState],
+        size: int,
+    ) -> np.ndarray:
         from envs.locomotion.render import draw
 
-        return draw(self, task, episode, earlier, size)
+        return draw(self, task, episode, earlier, size, row)
 
     def equal_halves(self, n: int, generator: Generator) -> Tensor:
         """0 and 1 in equal numbers [N], in random order; a random one is in excess when `n` is odd.

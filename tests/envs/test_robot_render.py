@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from words import collisions, words_drawn
 
 import envs
 from envs import InputError
@@ -123,6 +124,18 @@ def test_the_numbers_say_goal_and_value(env):
     assert near(top[0][:, :150], ORANGE).any() and near(top[0][:, 150:], BLUE).any()
     assert (top[0][:, :150] != top[1][:, :150]).any() and (top[0][:, 150:] == top[1][:, 150:]).all()
     assert (top[0][:, 150:] != top[2][:, 150:]).any()
+
+
+@pytest.mark.parametrize("size", [96, 200, 300])
+def test_the_words_of_a_picture_stand_apart(env, size):
+    with words_drawn() as drawn:
+        env.render(task(env, -1.25), episode(env, -98.0, -98.7, -99.4, -100.1), size=size)
+    pictures: dict[int, tuple] = {}
+    for words, box, extent, image in drawn:
+        pictures.setdefault(id(image), (extent, []))[1].append((words, box))
+    assert len(pictures) == 2  # scene and chart
+    for extent, found in pictures.values():
+        assert collisions(found, extent) == []
 
 
 def test_a_direction_is_an_arrow_and_a_word():

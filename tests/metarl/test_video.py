@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageSequence
 
 import envs
 from envs import InputError
+from envs.locomotion import headless
+from envs.physics.base import PhysicsState
 from metarl.adapt import InnerLoss, sgd_adapt
 from metarl.policy import MLPConfig, make_policy
-from metarl.recording import Recording, pace, record_adaptation
+from metarl.recording import Episode, Recording, pace, record_adaptation
 from metarl.rollout import collect
-from metarl.video import check_video_path, compose, write_video
+from metarl.video import check_video_path, compose, keep_frame, write_video
 
 NUM_TASKS, NUM_STEPS, NUM_ENVS, HORIZON = 2, 2, 3, 6
 
@@ -201,6 +205,73 @@ def test_a_whole_video(tmp_path, env, recording):
     path = write_video(compose(env, recording, "point", every=every, fps=fps), tmp_path / "x.mp4", fps)
     with VideoFileClip(str(path)) as clip:
         assert clip.duration == pytest.approx(NUM_TASKS * (HORIZON + 1 + round(1.5 * fps)) / fps, abs=0.01)
+
+
+def decode(path: Path, fps: int) -> list[np.ndarray]:
+    """The frames of a file as a player shows them."""
+    if path.suffix == ".gif":
+        with Image.open(path) as image:
+            return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
+    from moviepy import VideoFileClip
+
+    with VideoFileClip(str(path)) as clip:
+        return [clip.get_frame((k + 0.5) / fps) for k in range(round(clip.duration * fps))]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_a_file_starts_at_the_first_step_and_holds_the_last(tmp_path, env, recording, suffix):
+    def differing(a, b):  # share of pixels, beyond what encoding does to them
+        return (np.abs(a.astype(int) - b).max(-1) > 60).mean()
+
+    frames = list(compose(env, recording, "point", every=2, fps=6))
+    path = write_video(frames, tmp_path / f"x{suffix}", 6)
+    per_task = len(frames) // NUM_TASKS
+    shown = decode(path, 6)
+    assert len(shown) == len(frames)
+    for start in range(0, len(frames), per_task):
+        step_0, end = frames[start], frames[start + per_task - 1]
+        assert differing(step_0, end) > 0.005
+        assert differing(shown[start], step_0) < 0.0005
+        assert all(differing(frame, end) < 0.0005 for frame in shown[start + per_task - 7 : start + per_task])  # 1 s
+
+
+def test_a_kept_frame_is_in_full_colour(tmp_path, env, recording):
+    frames = list(compose(env, recording, "point", size=200, fps=4))
+    handed_on = list(keep_frame(iter(frames), HORIZON, tmp_path / "frame.png"))
+    assert len(handed_on) == len(frames) and all(a is b for a, b in zip(handed_on, frames, strict=True))
+    with Image.open(tmp_path / "frame.png") as image:
+        assert image.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(image), frames[HORIZON])
+
+
+def test_pictures_of_the_repository_have_all_their_colours():
+    """A palette of few colours turns the stages' greens and violets into one blue."""
+    for path in (Path(__file__).parents[2] / "videos").glob("*.png"):
+        with Image.open(path) as image:
+            assert image.mode in ("RGB", "RGBA"), path
+
+
+def test_robots_in_a_row_have_one_axis_which_stays():
+    try:
+        headless.make_current()
+    except InputError as error:
+        pytest.skip(str(error))
+    env = envs.make("half-cheetah-vel", horizon=10)
+    task = env.task_from_dicts([{"goal_velocity": 1.0}])
+
+    def run(speed: float) -> Episode:
+        qpos = env.start.repeat(11, 1)
+        qpos[:, 0] += speed * env.physics.dt * torch.arange(11)
+        return Episode(PhysicsState(qpos, torch.zeros_like(qpos), torch.zeros_like(qpos)), torch.zeros(10))
+
+    recording = Recording(task, [[run(0.5), run(6.0), run(-3.0)]], torch.zeros(3, 1, 10), [10], 1)
+    heights = set()
+    for frame in compose(env, recording, size=300, every=5, fps=2):
+        for k in range(3):
+            left = 24 + k * 316
+            goal = np.abs(frame[132 + 210 : 132 + 300, left : left + 300].astype(int) - (226, 88, 47)).max(-1) < 30
+            heights.add(float(np.flatnonzero(goal.any(1)).mean()))
+    assert len(heights) == 1, "the line of the goal lies at one height in all panels and at all times"
 
 
 def test_the_view_stays_while_the_point_moves_and_leaves():
