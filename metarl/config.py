@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args, get_type_hints
 
@@ -136,8 +137,15 @@ def to_dict(config: Any) -> dict[str, Any]:
     return out
 
 
-def from_dict(default: Any, values: dict[str, Any]) -> Any:
-    """A configuration with the fields that JSON holds, each of the type it has in `default`. Raises `TypeError`."""
+def from_dict(default: Any, values: dict[str, Any], whole: bool = False) -> Any:
+    """A configuration with the fields that JSON holds, each of the type it has in `default`.
+
+    Args:
+        whole: require all fields, as where a run is read: a default need not be what it was made with.
+
+    Raises:
+        TypeError: when one is of another type, unknown, or missing.
+    """
     changes: dict[str, Any] = {}
     fields = {f.name: f for f in dataclasses.fields(default)}
     for name, value in values.items():
@@ -147,16 +155,28 @@ def from_dict(default: Any, values: dict[str, Any]) -> Any:
         kind = (int, float) if fields[name].type in (float, "float") else type(old)
         if dataclasses.is_dataclass(old) and isinstance(value, dict):
             inner = {k: v for k, v in value.items() if k != "kind"}
-            value = from_dict(_default_of_kind(default, name, value.get("kind")), inner)
-            kind = object
+            made = from_dict(_default_of_kind(default, name, value.get("kind")), inner, whole)
+            if whole:
+                _require_fields(name, {"kind"} - value.keys())
+            value, kind = made, object
         elif isinstance(value, list):
             value = tuple(value)
         optional = any(word in str(fields[name].type) for word in ("None", "Optional", "Any"))
         right = optional if value is None else old is None or isinstance(value, kind)
+        if isinstance(value, bool) and isinstance(old, int | float):
+            right = isinstance(old, bool)
         if not right:
-            raise TypeError(f"{name} cannot be {value!r} where {old!r} is right")
+            raise TypeError(f"{name} cannot be {reprlib.repr(value)} where {old!r} is right")
         changes[name] = value
+    if whole:
+        _require_fields(type(default).__name__, fields.keys() - values.keys())
     return dataclasses.replace(default, **changes)
+
+
+def _require_fields(name: str, missing: set[str]) -> None:
+    if missing:
+        names = ", ".join(map(repr, sorted(missing)))
+        raise TypeError(f"{name} lacks {names}; put in what the run was made with")
 
 
 def _default_of_kind(config: Any, name: str, kind: Any) -> Any:

@@ -100,7 +100,7 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
         _check_types({"preset": preset, "seed": seed, "shards": shards}, {"preset": str, "seed": int, "shards": int})
         scores = np.array(evaluation["per_task"], float)
         return EvaluatedRun(path, preset, seed, shards, train, env_config, evaluation, scores)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         reason = f"the field {error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise InputError(f"{file} or the config.json beside it is damaged or of another version: {reason}.") from None
 

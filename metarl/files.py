@@ -1,14 +1,54 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and a lock on a folder."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from envs.errors import require
+from filelock import FileLock, Timeout
+
+from envs.errors import InputError, require
 from envs.files import write_atomically as write_atomically
+
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def locked(folder: Path, taken: str) -> Iterator[None]:
+    """Within this context no other process gets the lock of a folder. It may be entered again within itself.
+
+    The system ends the lock with the process, also after a kill; the file `.lock` that stays then is no obstacle.
+
+    Args:
+        taken: what to say where another process holds it.
+
+    Raises:
+        InputError: `taken`.
+        OSError: when the folder cannot be written.
+    """
+    path = folder / ".lock"
+    lock = FileLock(path, timeout=0, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(taken) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        print(f"note: {folder} cannot be locked ({error.strerror}); train it in one process alone.", file=sys.stderr)
+        yield
+        return
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:  # the file goes while it is locked: who opened it before sees that it is gone
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 def check_output(path: Path, fields: Iterable[str]) -> None:

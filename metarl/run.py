@@ -1,9 +1,10 @@
 """Run: a folder that holds one training run.
 
 config.json     what is computed: preset, environment and training configuration
-checkpoint.pt   parameters, random generator, iteration; replaced atomically
+checkpoint.pt   parameters, random generator, iteration; from before the first iteration on; replaced atomically
 metrics.jsonl   a line per meta-iteration
 events.*        the same for TensorBoard, and the settings
+.lock           while the run is trained
 
 Where several processes train a run together, all of them hold it and the main one writes.
 """
@@ -12,26 +13,28 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import io
 import json
-import warnings
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 import envs
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.files import remove_partials
-from metarl import distributed
+from metarl import checkpoint, distributed, metrics_log
 from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
 from metarl.distributed import main_only
-from metarl.files import write_atomically
+from metarl.files import locked, write_atomically
 from metarl.policy import MLPPolicy
+
+GENERATOR_SHAPES = (list(Generator().get_state().shape), [16])
+"""Of the state of a generator on the CPU and on a CUDA device."""
 
 
 class Run:
@@ -66,6 +69,7 @@ class Run:
         self.generator, self.shard_generator = Generator(self.device).manual_seed(config.seed), Generator(self.device)
         self.algorithm = make_algorithm(config, self.env, self.generator, policy)
         self.iteration, self.env_steps, self.seconds = 0, 0, 0.0
+        self._saved: tuple[int, ...] | None = None  # the checkpoint's mark when it was read or written
 
     @property
     def description(self) -> dict[str, Any]:
@@ -75,6 +79,19 @@ class Run:
     @main_only
     def create(self) -> None:
         """Make the folder and write config.json. Raises `InputError` when it holds a run already or cannot be made."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.locked():
+                self._check_vacant()
+                self.write_config()
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(
+                f"The run folder {self.path} cannot be made: {reason}; choose another --run-dir."
+            ) from None
+
+    def _check_vacant(self) -> None:
+        """Raise `InputError` when the folder holds a run already, or a part of one."""
         if (self.path / "config.json").exists():
             other = read_config(self.path)
             other.pop("threads", None)  # another session's
@@ -86,21 +103,42 @@ class Run:
         for name in ("checkpoint.pt", "metrics.jsonl"):
             taken = (self.path / name).exists()
             require(not taken, f"{self.path} holds a {name} without its config.json; choose another --run-dir.")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.write_config()
-        except OSError as error:
-            reason = error.strerror or error
-            raise InputError(
-                f"The run folder {self.path} cannot be made: {reason}; choose another --run-dir."
-            ) from None
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Within this context no other process can train the run; reading it is free. It may be entered again.
+
+        Where several processes train together, the main one holds the lock for all.
+
+        Raises:
+            InputError: when another process holds it.
+        """
+        taken = f"{self.path} is being trained by another process; wait until that has ended, or stop it first."
+        return locked(self.path, taken) if distributed.is_main() else nullcontext()
+
+    @main_only
+    def begin(self) -> None:
+        """Make the folder ready to be trained: the log as far as the checkpoint, the configuration, a checkpoint.
+
+        Raises:
+            InputError: when another process has trained the run since this one opened it.
+        """
+        require(self._saved == self._mark(), f"{self.path} was trained by another process since it was opened here; "
+            "open it again.")  # fmt: skip
+        for name in ("config.json", "checkpoint.pt", "metrics.jsonl"):
+            remove_partials(self.path / name)
+        self.trim_metrics()
+        self.write_config()  # with the new number of iterations
+        if self._saved is None:
+            self.save()  # so that a log without a checkpoint means that one was lost
 
     @main_only
     def write_config(self) -> None:
-        """Write config.json atomically."""
+        """Write config.json atomically, unless it says the same already."""
         threads = {"threads": torch.get_num_threads()} if distributed.world_size() == 1 else {}
         text = json.dumps({**self.description, **threads}, indent=2) + "\n"
-        write_atomically(self.path / "config.json", lambda path: path.write_text(text))
+        file = self.path / "config.json"
+        if not file.exists() or file.read_text() != text:
+            write_atomically(file, lambda path: path.write_text(text))
 
     @classmethod
     def open(
@@ -117,19 +155,21 @@ class Run:
             num_iterations: replaces the configured number, to train for longer.
 
         Raises:
-            InputError: when the folder is no run, or its checkpoint is truncated or of another run.
+            InputError: when the folder is no run, or its checkpoint is damaged, gone or of another run.
         """
         path = Path(path)
         description = read_config(path)
         try:
-            config = from_dict(TrainConfig(), description["train"])
+            config = from_dict(TrainConfig(), description["train"], whole=True)
             require(
                 config.env in envs.FAMILIES,
                 f"{path} is a run on the environment {config.env!r}, which is not registered; "
                 "name the module that registers it with --imports.",
             )
-            env_config = from_dict(envs.make_config(config.env, config.env_preset), description["env"]["config"])
+            default = envs.make_config(config.env, config.env_preset)
+            env_config = from_dict(default, description["env"]["config"], whole=True)
             preset = description["preset"]
+            require(isinstance(preset, str), f"{path}/config.json is damaged: the preset is {preset!r}.")
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}/config.json is damaged or of another version: {_in_words(error)}.") from None
         if num_iterations is not None:
@@ -138,6 +178,11 @@ class Run:
         if (path / "checkpoint.pt").exists():
             run._load_checkpoint()
         else:
+            last = max(metrics_log.read(path / "metrics.jsonl"), default=0)
+            require(
+                last == 0, f"{path} has lost its checkpoint.pt; its metrics.jsonl goes to iteration {last}; restore "
+                "the checkpoint from a copy, or remove metrics.jsonl to start over.",
+            )  # fmt: skip
             require(
                 config.init_sb3 is None, f"{path} was stopped before it had taken {config.init_sb3} over; start anew "
                 "in another --run-dir.",
@@ -148,7 +193,7 @@ class Run:
         """Raise `InputError` where there is no checkpoint, for then the parameters are fresh ones."""
         require(
             (self.path / "checkpoint.pt").exists(), f"{self.path} holds no checkpoint.pt: it was stopped before its "
-            f"first, or the file is lost; `python scripts/train.py --resume {self.path}` trains it.",
+            f"first iteration; `python scripts/train.py --resume {self.path}` trains it.",
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
@@ -182,63 +227,66 @@ class Run:
 
     @main_only
     def save(self) -> None:
-        """Write checkpoint.pt atomically."""
-        content = self._to_bytes()  # to a full disk, torch.save would raise RuntimeError
+        """Write checkpoint.pt atomically, after the log of its iterations is on the disk."""
+        content = checkpoint.pack(self.state_dict())  # to a full disk, torch.save would raise RuntimeError
+        metrics_log.flush(self.path / "metrics.jsonl")
         write_atomically(self.path / "checkpoint.pt", lambda path: path.write_bytes(content))
+        self._saved = self._mark()
 
     def share(self) -> None:
         """Give every process the state of the main one."""
         if distributed.world_size() > 1:
-            self.load_state_dict(self._from_bytes(distributed.from_main(self._to_bytes())))
+            content = distributed.from_main(checkpoint.pack(self.state_dict()))
+            self.load_state_dict(checkpoint.unpack(content, self.device)[0])
 
-    def _to_bytes(self) -> bytes:
-        buffer = io.BytesIO()
-        torch.save(self.state_dict(), buffer)
-        return buffer.getvalue()
-
-    def _from_bytes(self, content: bytes) -> Any:
-        with warnings.catch_warnings(action="ignore"):
-            return torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
+    def _mark(self) -> tuple[int, ...] | None:
+        """What tells a checkpoint from one that replaced it; None where there is none."""
+        try:
+            stat = (self.path / "checkpoint.pt").stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
     def _load_checkpoint(self) -> None:
         path = self.path / "checkpoint.pt"
-        content = path.read_bytes()
+        self._saved = self._mark()  # before it is read: where it is replaced in between, `begin` refuses
         try:
-            state = self._from_bytes(content)
-        except Exception:  # a damaged file can make the restricted unpickler raise almost anything
-            raise InputError(f"{path} is truncated or not a checkpoint of this toolkit.") from None
+            state, sealed = checkpoint.unpack(path.read_bytes(), self.device)
+        except checkpoint.DamagedError as error:
+            raise InputError(f"{path} {error}; restore it from a copy, or train anew in another --run-dir.") from None
         foreign = f"{path} is not a checkpoint of the run in config.json beside it"
         require(isinstance(state, dict), f"{foreign}: it holds a {type(state).__name__}.")
         try:
+            checkpoint.check_values(state, self.state_dict())
+            _check_counts(state)
             self.load_state_dict(state)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(f"{foreign}: {_in_words(error)}.") from None
+        if not sealed:
+            print(
+                f"note: {path} is of an older version, without a digest; the checksums of its parts are right.",
+                file=sys.stderr,
+            )
 
     @main_only
     def trim_metrics(self) -> None:
         """Drop lines of metrics.jsonl that were written after the checkpoint, so that a resumed run repeats none.
 
-        What a kill left half written goes, too.
+        Says on standard error which lines are missing.
         """
-        for name in ("config.json", "checkpoint.pt", "metrics.jsonl"):
-            remove_partials(self.path / name)
         path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_bytes().splitlines(keepends=True):
-            try:
-                if json.loads(line)["iteration"] <= self.iteration:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError):
-                continue  # the line that a kill cut short
-        write_atomically(path, lambda p: p.write_bytes(b"".join(kept)))
+        missing = metrics_log.trim(path, self.iteration)
+        if missing:
+            print(
+                f"note: {path} lacks iterations that the checkpoint covers, and keeps this gap: "
+                f"{metrics_log.in_words(missing)}.",
+                file=sys.stderr,
+            )
 
     @main_only
     def log(self, metrics: dict[str, float]) -> None:
         """Append a line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(metrics) + "\n")
+        metrics_log.append(self.path / "metrics.jsonl", metrics)
 
 
 def gradient_steps(run: Run, num_steps: int | None, refine_steps: int) -> int:
@@ -262,8 +310,8 @@ def read_config(path: Path) -> dict[str, Any]:
     require(file.is_file(), f"{path} is not a run folder: it holds no config.json.")
     try:
         description = json.loads(file.read_text())
-    except ValueError:
-        raise InputError(f"{file} is damaged: it is not JSON.") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{file} is damaged: it is not JSON, or too deeply nested.") from None
     require(isinstance(description, dict), f"{file} is damaged: it is not a JSON object.")
     return description
 
@@ -272,6 +320,18 @@ def recorded_threads(path: Path) -> int | None:
     """Threads that PyTorch had when a run was made or last gone on with; None where config.json does not say."""
     number = read_config(path).get("threads")
     return number if isinstance(number, int) and number >= 1 else None
+
+
+def _check_counts(state: dict[str, Any]) -> None:
+    """Raise `ValueError` or `TypeError` unless the numbers and the generator's state of a checkpoint can be right."""
+    for name, kind in (("iteration", int), ("env_steps", int), ("seconds", float)):
+        if type(state[name]) is not kind or state[name] < 0:
+            raise ValueError(f"its {name} is {state[name]!r}")
+    generator = state["generator"]
+    if not isinstance(generator, Tensor) or generator.dtype != torch.uint8:
+        raise TypeError("its generator is none")
+    if list(generator.shape) not in GENERATOR_SHAPES:
+        raise ValueError(f"the state of its generator has the shape {list(generator.shape)}")
 
 
 def _in_words(error: Exception) -> str:

@@ -134,22 +134,29 @@ def _check_finite(run: Run, values: dict[str, float]) -> None:
 def train(run: Run, quiet: bool = False) -> int | None:
     """Train until the configured number of iterations. The run's folder must exist (`Run.create` or `Run.open`).
 
+    It is locked meanwhile.
+
     Returns:
         None when it finished, else the number of the signal that stopped it after it saved.
 
     Raises:
+        InputError: when another process trains the run, or has trained it since it was opened here.
         NonFiniteError: after saving the state before the iteration. So does any other error.
         ParallelError: in the processes that are left when one was lost. Where the main one is left it saves, too.
     """
-    total = run.config.num_iterations
-    if run.iteration >= total:
+    if run.iteration >= run.config.num_iterations:
         return None
+    with run.locked():
+        run.begin()
+        run.share()
+        return _train(run, quiet)
+
+
+def _train(run: Run, quiet: bool) -> int | None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     warn_too_late()
-    run.share()
-    run.trim_metrics()
-    main = distributed.is_main()
+    total, main = run.config.num_iterations, distributed.is_main()
     quiet = quiet or not main
     events = event_log(run) if main else nullcontext(lambda metrics: None)
     watch = Watch() if run.device.type == "cpu" and distributed.world_size() == 1 else None

@@ -51,9 +51,6 @@ def resumed_run(arguments: list[str]) -> Run:
     run = Run.open(args.resume, device, args.num_iterations, args.session.choose_engine)
     args.session.speed_up(run.algorithm, run.env)
     check_room(run.config, run.env, run.algorithm)
-    if run.iteration < run.config.num_iterations:
-        run.write_config()  # with the new number of iterations
-        print(f"Resuming {run.path} after iteration {run.iteration} of {run.config.num_iterations}.")
     return run
 
 
@@ -123,24 +120,26 @@ def folder(run: Run) -> Iterator[None]:
     """Makes the folder of a new run. Where training then turns out to be impossible, what it made is removed."""
     before = set(run.path.iterdir()) if run.path.is_dir() else None
     run.create()
-    try:
-        if run.config.init_sb3 is not None or run.config.num_iterations == 0:
-            run.save()
-        yield
-    except Exception as error:
-        impossible = isinstance(error, InputError) or too_large(error) is not None
-        if impossible and run.iteration == 0 and is_main():
-            with suppress(OSError):
-                for path in set(run.path.iterdir()) - (before or set()):
-                    path.unlink()
-                if before is None:
-                    run.path.rmdir()
-        raise
+    with run.locked():  # what is removed must not be another process's
+        try:
+            if run.config.init_sb3 is not None or run.config.num_iterations == 0:
+                run.save()
+            yield
+        except Exception as error:
+            impossible = isinstance(error, InputError) or too_large(error) is not None
+            if impossible and run.iteration == 0 and is_main():
+                with suppress(OSError):
+                    for path in set(run.path.iterdir()) - (before or set()):
+                        path.unlink()
+                    if before is None:
+                        run.path.rmdir()
+            raise
 
 
 def main(arguments: list[str]) -> int:
     made: AbstractContextManager[None] = nullcontext()
-    if any(argument.split("=")[0] == "--resume" for argument in arguments):
+    resuming = any(argument.split("=")[0] == "--resume" for argument in arguments)
+    if resuming:
         with quiet_unless_main():
             run = resumed_run(arguments)
         if run.iteration >= run.config.num_iterations:
@@ -158,7 +157,10 @@ def main(arguments: list[str]) -> int:
     where = shlex.quote(str(run.path))
     if imports := option(arguments, "--imports"):
         where += f" --imports {shlex.quote(imports)}"
-    with made:
+    with made, run.locked():
+        if resuming:
+            done = f"Resuming {run.path} after iteration {run.iteration} of {run.config.num_iterations}."
+            print(done if run.iteration else f"{run.path} has no finished iteration yet; it starts from the beginning.")
         stopped_by = train(run)
     done = f"{run.iteration} of {run.config.num_iterations} iterations"
     print(f"{run.path}: {done}, {run.env_steps:,} environment steps, {run.seconds:.0f} s of training.")

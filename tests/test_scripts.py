@@ -11,6 +11,7 @@ import random
 import re
 import resource
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,11 +165,12 @@ def test_a_kill_while_a_file_is_written_leaves_the_one_before(tmp_path, owner, n
     path = tmp_path / "run"
     arguments = ["maml-point", "--run-dir", path, "--num-iterations", 4, "--checkpoint-every", 1, *TINY]
 
-    def kill_at_the_fourth() -> None:  # after config.json and two checkpoints
+    def kill_at_the_fourth() -> None:  # after the checkpoints before and after the first iteration, and the second
         function, calls = getattr(owner, name), itertools.count(1)
 
         def wrapped(*args):
-            if next(calls) == 4:
+            file = os.readlink(f"/proc/self/fd/{args[0]}") if owner is os else str(args[0])
+            if "checkpoint.pt" in file and next(calls) == 4:
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*args)
 
@@ -181,6 +183,37 @@ def test_a_kill_while_a_file_is_written_leaves_the_one_before(tmp_path, owner, n
     assert Run.open(path).iteration == 4
     assert not list(path.glob(".*"))
     assert len(outcome(path)[1]) == 4
+
+
+@pytest.mark.parametrize("pair", ["two starts", "a start and a --resume", "two --resume"])
+def test_the_second_process_of_a_run_gets_one_sentence(tmp_path, whole, sentence, pair):
+    path = tmp_path / "run"
+    start = ["maml-point", "--run-dir", path, "--num-iterations", ITERATIONS, *TINY]
+    resume = ["--resume", path]
+
+    def kill_at_once() -> None:
+        Run.begin = lambda run: os.kill(os.getpid(), signal.SIGKILL)
+
+    if pair == "two --resume":
+        fresh = Copy("train", *start, first=kill_at_once)
+        assert fresh.finish()[0] == -signal.SIGKILL
+    held, go = multiprocessing.get_context("fork").Event(), multiprocessing.get_context("fork").Event()
+
+    def hold() -> None:
+        begin = Run.begin
+        Run.begin = lambda run: (begin(run), held.set(), go.wait(60))
+
+    first = Copy("train", *(resume if pair == "two --resume" else start), first=hold)
+    assert held.wait(60)
+    before = {file: file.read_bytes() for file in path.iterdir()}
+    status, out, err = Copy("train", *(start if pair == "two starts" else resume)).finish()
+    assert (status, out) == (2, "")
+    assert "is being trained by another process" in sentence(err)
+    assert {file: file.read_bytes() for file in path.iterdir()} == before
+    assert Run.open(path).iteration == 0, "others may read it"
+    go.set()
+    assert first.finish()[::2] == (0, "")
+    assert outcome(path) == whole
 
 
 def test_a_finished_run_says_so_and_is_not_touched(script, trained, files):
@@ -289,6 +322,12 @@ BAD_INPUT = {
     "resume to less": (["train", "--resume", "trained", "--num-iterations", -1], "num_iterations must be at least 0"),
     "resume a truncated checkpoint": (["train", "--resume", "cut"],
         "cut/checkpoint.pt is truncated or not a checkpoint"),
+    "resume a run that lost its checkpoint": (["train", "--resume", "lost", "--num-iterations", 8],
+        "lost has lost its checkpoint.pt; its metrics.jsonl goes to iteration 3;"),
+    "resume a run that lacks a field": (["train", "--resume", "lacking"],
+        "lacking/config.json is damaged or of another version: TrainConfig lacks 'meta_batch_size';"),
+    "resume a deeply nested configuration": (["train", "--resume", "nested"], "nested/config.json is damaged: "),
+    "evaluate a damaged checkpoint": (["evaluate", "flipped"], "flipped/checkpoint.pt is damaged: its content is not"),
     "evaluate what": (["evaluate"], "Required options", "run"),
     "evaluate nothing": (["evaluate", "none"], "There is no run folder none."),
     "evaluate a file": (["evaluate", "file"], "There is no run folder file."),
@@ -342,6 +381,15 @@ def test_bad_input_ends_in_one_clear_message_and_nothing_is_lost(case, script, t
     for folder, old, new in (("fresh", "", ""), ("odd", '"algorithm": {', '"algorithm": null, "x": {')):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.json").write_text((trained / "config.json").read_text().replace(old, new))
+    for folder in ("lost", "lacking", "nested", "flipped"):
+        shutil.copytree(trained, tmp_path / folder)
+    (tmp_path / "lost/checkpoint.pt").unlink()
+    config = (trained / "config.json").read_text()
+    (tmp_path / "lacking/config.json").write_text(config.replace('"meta_batch_size": 2,', ""))
+    (tmp_path / "nested/config.json").write_text('{"a": ' * 100_000)
+    content = bytearray((trained / "checkpoint.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "flipped/checkpoint.pt").write_bytes(content)
     before = files(tmp_path)
     (name, *arguments), *words = BAD_INPUT[case]
     result = script(name, *arguments)

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pickle
+import random
 import resource
 import shutil
 import warnings
@@ -20,6 +21,7 @@ from envs import InputError
 from envs.tasks import load_tasks, save_tasks
 from metarl.files import write_atomically
 from metarl.run import Run
+from metarl.train import train
 
 
 def same_state(a: Run, b: Run) -> bool:
@@ -146,6 +148,24 @@ def edit(**train):
     return lambda text: json.dumps({**json.loads(text), "train": {**json.loads(text)["train"], **train}})
 
 
+def without(*names, of=None):
+    def cut(text):
+        description = json.loads(text)
+        fields = description["train"][of] if of else description["train"]
+        for name in names:
+            del fields[name]
+        return json.dumps(description)
+
+    return cut
+
+
+def nested(depth: int) -> list:
+    out: list = []
+    for _ in range(depth):
+        out = [out]
+    return out
+
+
 DAMAGE = {
     "empty": (lambda text: "", "is damaged: it is not JSON"),
     "cut short": (lambda text: text[: len(text) // 2], "is damaged: it is not JSON"),
@@ -170,6 +190,15 @@ DAMAGE = {
         "damaged or of another version: MAMLConfig has no field 'first_order'"),
     "wrong type": (edit(num_envs="many"), "num_envs cannot be 'many' where 20 is right"),
     "a fraction of a task": (edit(meta_batch_size=2.5), "meta_batch_size cannot be 2.5 where 20 is right"),
+    "a truth for a number": (edit(meta_batch_size=True), "meta_batch_size cannot be True where 20 is right"),
+    "deeply nested": (lambda text: "[" * 100_000, "is damaged: it is not JSON, or too deeply nested"),
+    "deeply nested field": (edit(policy=nested(200)), "policy cannot be"),
+    "missing fields": (without("meta_batch_size", "num_envs"), "TrainConfig lacks 'meta_batch_size', 'num_envs';"),
+    "missing nested field": (without("inner_lr", of="algorithm"), "MAMLConfig lacks 'inner_lr';"),
+    "missing kind": (without("kind", of="policy"), "policy lacks 'kind';"),
+    "missing environment field": (lambda text: text.replace('"horizon": 5', '"goal_scale": 1.0'),
+        "PointConfig lacks 'horizon';"),
+    "a preset that is none": (lambda text: text.replace('"maml-point"', "3"), "the preset is 3"),
     "impossible": (edit(meta_batch_size=0), "meta_batch_size must be at least 1"),
     "null": (edit(num_envs=None), "damaged"),
     "unknown preset": (edit(env_preset="finn2016"), "Did you mean 'finn2017'"),
@@ -230,6 +259,35 @@ def test_a_truncated_checkpoint_is_refused(make_run, sentence):
     assert Run.open(run.path).iteration == 0
 
 
+def test_a_checkpoint_with_a_changed_bit_is_refused(make_run, sentence):
+    """Zip archives have checksums, and torch.load looks at none of them."""
+    run = changed(make_run())
+    run.save()
+    file, chance = run.path / "checkpoint.pt", random.Random(0)
+    whole = file.read_bytes()
+    places = [chance.randrange(len(whole)) for _ in range(60)]
+    for place in [0, whole.index(b"data.pkl"), *places, -100, -70, -1]:
+        content = bytearray(whole)
+        content[place] ^= 1 << chance.randrange(8) if place % 2 else chance.randrange(1, 256)
+        file.write_bytes(content)
+        refused(run, sentence)
+    file.write_bytes(whole)
+    assert same_state(Run.open(run.path), run)
+    assert torch.load(file, weights_only=True)["iteration"] == run.iteration, "as anybody would read it"
+
+
+def test_a_checkpoint_of_an_older_version_is_checked_as_far_as_it_can_be(make_run, sentence, capfd):
+    run = changed(make_run())
+    file = run.path / "checkpoint.pt"
+    torch.save(run.state_dict(), file)
+    assert same_state(Run.open(run.path), run)
+    assert "older version" in sentence(capfd.readouterr().err)
+    content = bytearray(file.read_bytes())
+    content[content.index(run.algorithm.params.numpy().tobytes())] ^= 1
+    file.write_bytes(content)
+    assert "is damaged" in refused(run, sentence)
+
+
 @pytest.mark.parametrize("content", [b"hello\n", b"\x80\x04.", b"\x80\x02}q\x00.", bytes(range(256)), b"PK\x03\x04"])
 def test_any_other_file_is_refused(make_run, content, sentence):
     run = make_run()
@@ -259,8 +317,19 @@ FOREIGN = {
     "parameters that are none": lambda state: {**state, "algorithm": {"params": "many"}},
     "no outer optimizer": lambda state: {**state, "algorithm": {"params": state["algorithm"]["params"]}},
     "an iteration that is none": lambda state: {**state, "iteration": "last"},
+    "a negative iteration": lambda state: {**state, "iteration": -1},
+    "an iteration that is no whole number": lambda state: {**state, "iteration": 2.5},
+    "seconds that are infinite": lambda state: {**state, "seconds": float("inf")},
+    "steps that are none": lambda state: {**state, "env_steps": True},
+    "parameters that are not finite": lambda state: {**state, "algorithm": {**state["algorithm"],
+        "params": state["algorithm"]["params"] * float("nan")}},
+    "parameters of another precision": lambda state: {**state, "algorithm": {**state["algorithm"],
+        "params": state["algorithm"]["params"].double()}},
+    "a generator of another size": lambda state: {**state, "generator": state["generator"][:-1]},
+    "a generator of another type": lambda state: {**state, "generator": state["generator"].float()},
+    "no tensor as generator": lambda state: {**state, "generator": [1, 2]},
     "a generator that is none": lambda state: {**state, "generator": torch.zeros_like(state["generator"])},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", FOREIGN)
@@ -276,6 +345,20 @@ def test_the_checkpoint_of_another_policy_is_refused(make_run, sentence):
     shutil.copy(large.path / "checkpoint.pt", small.path)
     sizes = f"{large.algorithm.params.numel()} parameters, the policy has {small.algorithm.params.numel()}"
     assert sizes in refused(small, sentence)
+
+
+def test_a_run_that_lost_its_checkpoint_does_not_start_over(make_run, files, sentence):
+    """Started over, it cut its log."""
+    run = make_run()
+    train(run, quiet=True)
+    (run.path / "checkpoint.pt").unlink()
+    before = files(run.path)
+    with pytest.raises(InputError) as error:
+        Run.open(run.path, num_iterations=8)
+    assert "lost its checkpoint.pt" in sentence(error) and "iteration 6" in str(error.value)
+    assert files(run.path) == before
+    (run.path / "metrics.jsonl").unlink()
+    assert Run.open(run.path).iteration == 0, "as it says"
 
 
 # --- Atomic writing ----------------------------------------------------------------------------------------------
