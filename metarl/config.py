@@ -176,7 +176,7 @@ def from_dict(default: Any, values: dict[str, Any], whole: bool = False) -> Any:
 def _require_fields(name: str, missing: set[str]) -> None:
     if missing:
         names = ", ".join(map(repr, sorted(missing)))
-        raise TypeError(f"{name} lacks {names}; put in what the run was made with")
+        raise TypeError(f"{name} lacks {names}; add what the run was made with")
 
 
 def _default_of_kind(config: Any, name: str, kind: Any) -> Any:

@@ -394,7 +394,8 @@ def test_a_run_that_never_left_its_pretraining_is_found(make_run):
 
 
 def test_parameters_that_are_not_finite_end_the_diagnosis(good, tmp_path):
-    run = changed(good, tmp_path / "run", lambda state: state["params"].fill_(torch.nan))
+    run = changed(good, tmp_path / "run")
+    run.algorithm.meta.fill_(torch.nan)  # no file holds such
     result = diagnose(Probe.of(run))
     assert [(f["name"], f["verdict"]) for f in result["findings"]] == [("training", "problem")]
     assert "the parameters are not finite" in result["sentence"]

@@ -285,16 +285,11 @@ def test_resuming_on_two_processes_costs_no_bit(tmp_path, together):
     assert logged(parts.path) == logged(whole.path)
 
 
-def test_one_shard_is_what_it_was_before_there_were_shards(tmp_path):
-    """Also in a folder whose config.json knows no shards."""
+def test_one_shard_is_a_run_without_shards(tmp_path):
     none, one, two = (trained(tmp_path / str(shards), shards=shards) for shards in (None, 1, 2))
     assert torch.equal(none.algorithm.params, one.algorithm.params)
     assert logged(none.path) == logged(one.path)
     assert not torch.equal(one.algorithm.params, two.algorithm.params)
-    file = none.path / "config.json"
-    description = json.loads(file.read_text())
-    assert description["train"].pop("shards", 0) is None
-    file.write_text(json.dumps(description))
     old = Run.open(none.path, num_iterations=4)
     assert old.num_shards == 1
     train_iteration(old)

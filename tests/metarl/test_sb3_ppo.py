@@ -15,6 +15,8 @@ from torch import Generator
 import envs
 from envs import InputError
 from metarl.baselines.ppo import SB3PPO, SB3PPOConfig, global_streams
+from metarl.config import to_dict
+from metarl.maml import MAMLConfig
 from metarl.policy import MLPConfig
 from metarl.run import Run
 from metarl.train import NonFiniteError, train, train_iteration
@@ -218,11 +220,12 @@ def test_a_checkpoint_of_another_network_is_refused(make_run, sentence):
     run.save()
     config = json.loads((run.path / "config.json").read_text())
     for field, value, words in (
-        ("algorithm", {"kind": "SB3PPOConfig", "informed": True}, "has the shape [4, 2], and here [4, 4] is right"),
-        ("policy", {"hidden_sizes": [4, 4]}, "it is a checkpoint of another kind of policy"),
-        ("algorithm", {"kind": "MAMLConfig"}, "the field 'params' is missing"),
+        ("algorithm", SB3PPOConfig(informed=True), "has the shape [4, 2], and here [4, 4] is right"),
+        ("policy", MLPConfig((4, 4)), "it is a checkpoint of another kind of policy"),
+        ("algorithm", MAMLConfig(), "the field 'params' is missing"),
     ):
-        changed = {**config, "train": {**config["train"], field: value}}
+        fields = {"kind": type(value).__name__, **to_dict(value)}
+        changed = {**config, "train": {**config["train"], field: fields}}
         (run.path / "config.json").write_text(json.dumps(changed))
         with pytest.raises(InputError) as error:
             Run.open(run.path)
