@@ -11,6 +11,7 @@ from envs import threads  # noqa: F401  first: torch reads what it sets
 
 # isort: split
 from envs import bandit, gridworld, point, tabular
+from envs.checking import check_env
 from envs.core import SPLITS, Env, Reference, StepResult, Transition, task_generator
 from envs.errors import InputError
 from envs.informed import informed
@@ -21,8 +22,8 @@ from envs.tasks import describe_task, load_tasks, save_tasks
 
 __all__ = [
     "DISTRIBUTION", "FAMILIES", "SPLITS", "Env", "Family", "InputError", "Reference", "StepResult", "Struct",
-    "Transition", "check_device", "describe_task", "family", "informed", "load_tasks", "make", "make_config",
-    "register", "save_tasks", "task_generator",
+    "Transition", "check_device", "check_env", "describe_task", "family", "informed", "load_tasks", "make",
+    "make_config", "register", "save_tasks", "task_generator",
 ]  # fmt: skip
 
 DISTRIBUTION = "metarl-toolkit"

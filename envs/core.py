@@ -138,10 +138,17 @@ class Env(ABC, Generic[TaskT, StateT]):
         return {}
 
     def random_actions(self, task: TaskT, state: StateT, memory: Any, generator: Generator) -> Tensor:
-        """The reference `random`: uniform over the action space. Returns [N, E, A] or [N, E]."""
+        """The reference `random`: uniform over the action space. Returns [N, E, A] or [N, E].
+
+        Raises `InputError` where that has no bounds.
+        """
         lanes = next(iter(vars(state).values())).shape[:2]
         if isinstance(self.action_space, spaces.Discrete):
             return torch.randint(int(self.action_space.n), lanes, generator=generator, device=self.device)
+        bounded, name = self.action_space.is_bounded(), type(self).__name__
+        require(
+            bounded, f"{name}.action_space has no bounds to draw from, so references() needs a 'random' of its own."
+        )
         low, high = (torch.as_tensor(x, device=self.device) for x in (self.action_space.low, self.action_space.high))
         return low + (high - low) * torch.rand(*lanes, *low.shape, generator=generator, device=self.device)
 

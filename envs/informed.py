@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
+from envs.contract import check_reset, check_step
 from envs.core import Env, StateT, StepResult, TaskT
 from envs.errors import require
 from envs.proxy import Proxy
@@ -42,11 +43,12 @@ class _Informed(Proxy[TaskT, StateT]):
         self.observation_space = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
     def reset(self, task: TaskT, num_envs: int, generator: Generator) -> tuple[StateT, Tensor]:
-        state, obs = self.env.reset(task, num_envs, generator)
+        state, obs = check_reset(self.env, self.env.reset(task, num_envs, generator), len(task), num_envs)
         return state, self._tell(task, obs)
 
     def step(self, task: TaskT, state: StateT, action: Tensor, generator: Generator) -> StepResult[StateT]:
         result = self.env.step(task, state, action, generator)
+        check_step(self.env, result, state, *action.shape[:2])
         return dataclasses.replace(result, obs=self._tell(task, result.obs))
 
     def _tell(self, task: TaskT, obs: Tensor) -> Tensor:

@@ -10,18 +10,29 @@ from typing import Any
 import gymnasium
 import torch
 
+from envs.contract import check_description
 from envs.core import Env
 from envs.errors import InputError, require, unknown
 
 
 @dataclass(frozen=True)
 class Family:
-    """A registered family: its Env class is called as `env_class(config, device)`."""
+    """A registered family. `build` calls its Env class as `env_class(config, device)` and checks what that makes."""
 
     id: str
     gym_id: str
     env_class: Callable[[Any, torch.device], Env]
     presets: Mapping[str, Any]  # name -> frozen config dataclass; the first is the default
+
+    def build(self, config: Any, device: torch.device | str) -> Env:
+        """The environment of a configuration. Raises `InputError` when it is not described as `Env` says."""
+        missing = ", ".join(sorted(getattr(self.env_class, "__abstractmethods__", ())))
+        require(
+            not missing, f"The class of the family {self.id!r} lacks methods that an envs.Env must have: {missing}."
+        )
+        env = self.env_class(config, check_device(device))
+        check_description(env)
+        return env
 
 
 FAMILIES: dict[str, Family] = {}
@@ -39,9 +50,12 @@ def register(
         gym_id: Gymnasium id; by default `metarl/<Id>-v0`.
 
     Raises:
-        InputError: when `id` is taken by another class or `presets` is empty.
+        InputError: when `id` is taken by another class, or `presets` is empty or holds other things.
     """
     require(len(presets) > 0, f"The family {id!r} needs at least one preset.")
+    configs = all(dataclasses.is_dataclass(config) and not isinstance(config, type) for config in presets.values())
+    alike = len({type(config) for config in presets.values()}) == 1
+    require(configs and alike, f"The presets of the family {id!r} must be objects of one dataclass, its configuration.")
     taken = FAMILIES.get(id)
     require(taken is None or taken.env_class is env_class, f"The family id {id!r} is already taken; choose another.")
     gym_id = gym_id or f"metarl/{''.join(part.capitalize() for part in id.split('-'))}-v0"
@@ -97,7 +111,7 @@ def make(id: str, preset: str | None = None, device: torch.device | str = "cpu",
         InputError: for an unknown id, preset or field, an impossible value, or `cuda` without CUDA.
     """
     config = make_config(id, preset, **fields)
-    return family(id).env_class(config, check_device(device))
+    return family(id).build(config, device)
 
 
 def check_device(device: torch.device | str) -> torch.device:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from envs.contract import task_dicts
 from envs.core import Env
 from envs.errors import InputError, require, unknown
 from envs.files import write_atomically
@@ -77,7 +78,7 @@ def save_tasks(
         "split": split,
         "seed": seed,
     }
-    rows = ",\n    ".join(json.dumps(row, allow_nan=False) for row in env.task_to_dicts(task))
+    rows = ",\n    ".join(json.dumps(row, allow_nan=False) for row in task_dicts(env, task))
     text = json.dumps(head, indent=2, default=str).removesuffix("\n}") + f',\n  "tasks": [\n    {rows}\n  ]\n}}\n'
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -10,6 +10,7 @@ from torch import Tensor
 from envs.errors import require
 from metarl import diagnose_network, diagnose_run, diagnose_steps, diagnose_trials
 from metarl.findings import Finding, Interval, does_not_apply, judge_gain, plain
+from metarl.finite import check_environment
 from metarl.probe import Probe
 from metarl.recurrent_ppo import RecurrentPPO, actor
 from metarl.rollout import Trajectory
@@ -28,6 +29,7 @@ def diagnose(probe: Probe, progress: Callable[[float], None] = lambda fraction: 
 
     Raises:
         InputError: when nothing was trained, or with too few tasks.
+        NonFiniteError: when the environment returns numbers that are not finite.
     """
     run = probe.run
     trained = (run.path / "checkpoint.pt").exists()
@@ -86,6 +88,7 @@ def _of_steps(probe: Probe) -> Iterator[Finding]:
     """Of a policy that adapts by gradient steps."""
     algorithm: Any = probe.run.algorithm
     adapted = diagnose_steps.adapt(probe, probe.num_steps)
+    check_environment(probe.run.env, adapted.trajectories)
     before, at = adapted.trajectories[0], probe.trained_steps
     yield diagnose_steps.adaptation(probe, adapted)
     yield diagnose_steps.step_size(probe, adapted)
@@ -102,6 +105,7 @@ def _of_trials(probe: Probe) -> Iterator[Finding]:
     algorithm: Any = probe.run.algorithm
     task, episodes = probe.tasks(probe.split), algorithm.config.num_episodes
     played = diagnose_trials.trial(probe, task, actor(algorithm.network, probe.generator("actions")))
+    check_environment(probe.run.env, [played])
     yield diagnose_trials.adaptation(probe, task, played)
     yield does_not_apply("inner step size", "A policy with a memory takes no gradient step at test time.")
     yield does_not_apply("hidden units", "Its units are neither tanh nor ReLU.")
@@ -140,6 +144,7 @@ def _play(probe: Probe, split: str) -> tuple[Tensor, Tensor]:
     steps = 0 if algorithm.unit == "episodes" else probe.trained_steps
     play = algorithm.play(probe.run.env, probe.num_envs, probe.generator("other tasks"), steps)
     trajectories = play(probe.tasks(split), None)
+    check_environment(probe.run.env, trajectories)
     if algorithm.unit == "episodes":
         return diagnose_trials.ends(Trajectory.cat(trajectories, 1).reward, algorithm.config.num_episodes)
     return trajectories[0].returns.double().mean(1), trajectories[-1].returns.double().mean(1)

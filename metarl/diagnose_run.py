@@ -13,6 +13,7 @@ from gymnasium import spaces
 from scipy.stats import linregress
 from torch import Tensor
 
+from envs.contract import all_references
 from metarl.distributions import Categorical, DiagGaussian, Distribution
 from metarl.findings import Finding, Interval, Verdict, does_not_apply, short
 from metarl.probe import Probe, task_columns
@@ -138,7 +139,7 @@ def leak(probe: Probe, played: Trajectory | None) -> Finding:
     name, env, generator = "leak", probe.run.env, probe.generator("leak")
     task = probe.tasks(probe.split)
     if played is None:
-        played = reference_rollout(env, env.references()["random"], task, probe.num_envs, generator)
+        played = reference_rollout(env, all_references(env)["random"], task, probe.num_envs, generator)
     weight = (played.mask / played.mask.sum(1, keepdim=True)).unsqueeze(-1)
     means = torch.where(weight > 0, played.obs * weight, 0.0).sum(1)
     many = probe.tasks(probe.split, max(probe.num_tasks, LEAK_TASKS))

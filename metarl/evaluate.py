@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from envs.contract import all_references
 from envs.core import Env, Reference
 from envs.structs import Struct
+from metarl.finite import check_environment
 from metarl.rollout import Play, reference_rollout
 
 CHUNK_STEPS = 100_000
@@ -43,10 +45,15 @@ def adaptation_rewards(
 
     Returns:
         [N, K, T] for K trajectories of T steps that `play` returns.
+
+    Raises:
+        NonFiniteError: when the environment returned numbers that are not finite.
     """
     rows: list[Tensor] = []
     for chunk in _chunks(env, task, num_envs, group):
-        rows.extend(torch.stack([t.reward.mean(-1) for t in play(chunk, None)], 1))
+        trajectories = play(chunk, None)
+        check_environment(env, trajectories)
+        rows.extend(torch.stack([t.reward.mean(-1) for t in trajectories], 1))
         progress(len(rows) / len(task))
     return torch.stack(rows).cpu()
 
@@ -61,7 +68,7 @@ def reference_rewards(
         trials = (reference_rollout(env, reference, c, num_envs, generator, num_episodes) for c in chunks)
         return torch.cat([trial.reward.mean(-1) for trial in trials]).unflatten(1, (num_episodes, -1)).cpu()
 
-    return {name: rewards(reference) for name, reference in env.references().items()}
+    return {name: rewards(reference) for name, reference in all_references(env).items()}
 
 
 def fingerprint(task: Struct) -> str:

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from scipy.optimize import linear_sum_assignment
 from torch import Generator
 
+from envs.contract import draw_tasks
 from envs.core import Env, task_generator
 from envs.structs import Struct
 from metarl.run import Run
@@ -73,7 +74,7 @@ class Probe:
     def tasks(self, split: str, count: int | None = None) -> Struct:
         """Those that evaluation draws."""
         generator = task_generator(self.seed, split, self.run.device)
-        return self.run.env.sample_tasks(count or self.num_tasks, generator, split)
+        return draw_tasks(self.run.env, count or self.num_tasks, generator, split)
 
 
 def task_columns(env: Env, task: Struct) -> dict[str, np.ndarray]:

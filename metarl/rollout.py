@@ -14,6 +14,7 @@ import torch
 from gymnasium import spaces
 from torch import Generator, Tensor
 
+from envs.contract import check_action, check_reset, check_step
 from envs.core import Env, Reference, Transition
 from envs.structs import Struct
 from metarl.policy import Policy, StepInput
@@ -125,7 +126,8 @@ def rollout(
     """
     with small_tensors_on_one_thread(len(task) * num_envs):
         steps: list[tuple[Tensor, ...]] = []
-        state, obs = env.reset(task, num_envs, generator)
+        lanes = len(task), num_envs
+        state, obs = check_reset(env, env.reset(task, num_envs, generator), *lanes)
         prev_reward = torch.zeros(obs.shape[:2], device=obs.device)
         dtype = torch.int64 if isinstance(env.action_space, spaces.Discrete) else torch.float32
         prev_action = torch.zeros(obs.shape[:2] + (env.action_space.shape or ()), dtype=dtype, device=obs.device)
@@ -142,7 +144,11 @@ def rollout(
             action, memory = act(StepInput(obs, prev_action, prev_reward, first, alive.to(obs.dtype)), state, memory)
             if states is not None:
                 states.append(state)
+            if t == 0:
+                check_action(env, action, *lanes)
             result = env.step(task, state, action, generator)
+            if t == 0:
+                check_step(env, result, state, *lanes)
             reward = torch.where(alive, result.reward, 0.0)  # not a product: what follows an end may be NaN
             if observe is not None:
                 memory = observe(memory, Transition(state, action, result.reward, result.state, result.terminated))

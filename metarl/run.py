@@ -65,7 +65,7 @@ class Run:
             self.num_shards % processes == 0, f"The run {path} has {self.num_shards} shards, which {processes} "
             "processes cannot share equally; start as many as divide that, or make a new run with other --shards.",
         )  # fmt: skip
-        self.env: Env = envs.family(config.env).env_class(env_config, self.device)
+        self.env: Env = envs.family(config.env).build(env_config, self.device)
         self.generator, self.shard_generator = Generator(self.device).manual_seed(config.seed), Generator(self.device)
         self.algorithm = make_algorithm(config, self.env, self.generator, policy)
         self.iteration, self.env_steps, self.seconds = 0, 0, 0.0

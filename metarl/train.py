@@ -12,17 +12,15 @@ from types import FrameType
 import numpy as np
 import torch
 
+from envs.contract import all_metrics, draw_tasks
 from metarl import distributed
 from metarl.cores import Watch, warn_too_late
 from metarl.distributed import ParallelError
 from metarl.events import event_log
+from metarl.finite import NonFiniteError, environment_fault
 from metarl.rollout import Trajectory
 from metarl.run import Run
 from metarl.signals import STOPPING, ignored
-
-
-class NonFiniteError(ArithmeticError):
-    """Training met a number that is not finite. The message says at which iteration and what is kept."""
 
 
 class StopSignals:
@@ -72,7 +70,7 @@ def shard_seed(seed: int, iteration: int, shard: int) -> int:
 def collect(run: Run) -> list[Trajectory]:
     """Tasks and episodes of a meta-iteration: this process's shards of them, one after another."""
     config, algorithm, shards = run.config, run.algorithm, run.num_shards
-    task = run.env.sample_tasks(config.meta_batch_size, run.generator)  # the whole meta-batch, the same everywhere
+    task = draw_tasks(run.env, config.meta_batch_size, run.generator)  # the whole meta-batch, the same everywhere
     if shards == 1:
         return algorithm.collect(run.env, task, config.num_envs, run.generator)
     size, own = config.meta_batch_size // shards, shards // distributed.world_size()
@@ -97,10 +95,10 @@ def train_iteration(run: Run) -> dict[str, float]:
     means = distributed.all_mean(torch.stack([t.returns.mean() for t in trajectories])).tolist()
     sampled = time.perf_counter()  # after what waits for the device
     returns = {f"return_{k}": mean for k, mean in enumerate(means)}
-    _check_finite(run, returns)
-    update, counters = algorithm.update(trajectories), run.env.metrics()
+    _check_finite(run, returns, trajectories)
+    update, counters = algorithm.update(trajectories), all_metrics(run.env)
     parameter = float(algorithm.params.double().sum())
-    _check_finite(run, {**update, "parameter": parameter})
+    _check_finite(run, {**update, "parameter": parameter}, trajectories)
     if distributed.world_size() > 1:
         sums, *counts = zip(*distributed.gather(parameter, *counters.values()), strict=True)
         if len(set(sums)) > 1:
@@ -122,12 +120,13 @@ def train_iteration(run: Run) -> dict[str, float]:
     }
 
 
-def _check_finite(run: Run, values: dict[str, float]) -> None:
+def _check_finite(run: Run, values: dict[str, float], trajectories: list[Trajectory]) -> None:
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
+        fault = environment_fault(run.env, trajectories)
         raise NonFiniteError(
             f"Iteration {run.iteration + 1} met numbers that are not finite ({', '.join(bad)}); {run.path} keeps the "
-            f"state after iteration {run.iteration}; a new run with a smaller step size may get further."
+            f"state after iteration {run.iteration}; {fault or 'a new run with a smaller step size may get further'}."
         )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from envs.contract import check_image, task_dicts
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.tasks import describe_task
@@ -58,7 +59,7 @@ def compose(
     """
     r = recording
     size = size or max(200, min(400, 1800 // (len(r.panels) + 2 + (r.attention is not None))))
-    subtitles = [describe_task(env, task) for task in env.task_to_dicts(r.task)]
+    subtitles = [describe_task(env, task) for task in task_dicts(env, r.task)]
     for n, subtitle in enumerate(subtitles):
         where = f"{TASK_NAMES.get(split, split or 'task')} {n + 1} of {len(subtitles)}  ·  {subtitle}"
         sheet = make_sheet(r, n, title, where)
@@ -105,6 +106,7 @@ def draw_panel(
     else:
         row = [whole.states for whole in r.episodes[n]]
         image = env.render_beside(row, r.task[n], episode.states[: age + 1], [other.states for other in past], size)
+        check_image(env, image, size)
     ended = t - sheet.starts[k] >= length and length < env.horizon
     mark = f"■ ended at step {length}" if ended else ""
     return Panel(k, age, image, float(episode.rewards[:age].sum()), mark)

@@ -50,7 +50,7 @@ def _make(family: str, session: TrainSession) -> tuple[envs.Env, Generator]:
     config = envs.make_config(family)
     if hasattr(config, "engine"):
         config = session.choose_engine(config)
-    env = envs.family(family).env_class(config, envs.check_device(device))
+    env = envs.family(family).build(config, device)
     return env, Generator(device).manual_seed(0)
 
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from torch import Generator
 
 import envs
+from envs.contract import draw_tasks
 from envs.errors import require
 from metarl.baselines.ppo import SB3PPO
 from metarl.cli import Session, run_main
@@ -67,7 +68,7 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
     else:
         task_generator = envs.task_generator(args.seed, args.split, run.device)
         num_tasks = args.num_tasks or run.config.eval_num_tasks
-        task = run.env.sample_tasks(num_tasks, task_generator, args.split)
+        task = draw_tasks(run.env, num_tasks, task_generator, args.split)
     split = args.split if args.tasks is None else str(args.tasks)
     algorithm = run.algorithm
     num_steps = gradient_steps(run, args.num_steps, args.refine_steps)

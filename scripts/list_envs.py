@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import envs
+from envs.contract import all_references, draw_tasks, task_dicts
 from envs.errors import require
 from envs.tasks import describe_parameters, describe_task, meanings, save_tasks
 from metarl.cli import run_main
@@ -63,12 +64,12 @@ def overview(id: str, preset: str | None) -> None:
     """A family, with its spaces and splits under one preset."""
     family, env = envs.family(id), envs.make(id, preset)
     chosen = preset or next(iter(family.presets))
-    names = (f"{name} ({family.env_class(config, env.device).horizon})" for name, config in family.presets.items())
+    names = (f"{name} ({family.build(config, env.device).horizon})" for name, config in family.presets.items())
     rows = [("presets (steps)", ", ".join(names))]
     rows += [(f"task: {name}", words) for name, words in describe_parameters(env).items()]
     rows += [("observation", str(env.observation_space)), ("action", str(env.action_space))]
     rows += [(f"split: {name}", words) for name, words in env.splits.items()]
-    rows += [("references", " · ".join(env.references()))]
+    rows += [("references", " · ".join(all_references(env)))]
     show(f"[bold]{escape(id)}[/]  {escape(family.gym_id)}  [dim]as {escape(chosen)}[/]", rows)
 
 
@@ -101,8 +102,8 @@ def main(arguments: list[str]) -> None:
         details(args.family)
     else:
         env, preset = envs.make(args.family, args.preset), args.preset or next(iter(envs.family(args.family).presets))
-        task = env.sample_tasks(args.sample, envs.task_generator(args.seed, args.split), args.split)
-        for row in env.task_to_dicts(task):
+        task = draw_tasks(env, args.sample, envs.task_generator(args.seed, args.split), args.split)
+        for row in task_dicts(env, task):
             print(describe_task(env, row))
         if args.output is not None:
             path = save_tasks(args.output, args.family, preset, env, task, args.split, args.seed)

@@ -17,6 +17,7 @@ import tyro
 from torch import Generator
 
 import envs
+from envs.contract import draw_tasks
 from envs.errors import require
 from metarl.cli import Session, run_main
 from metarl.recording import pace, record_adaptation
@@ -68,7 +69,7 @@ def main(arguments: list[str]) -> None:
         task = envs.load_tasks(args.tasks, run.env)
     else:
         task_generator = envs.task_generator(args.seed, args.split, run.device)
-        task = run.env.sample_tasks(args.num_tasks or 3, task_generator, args.split)
+        task = draw_tasks(run.env, args.num_tasks or 3, task_generator, args.split)
     frame = args.frame and check_video_path(args.frame, "frame")
     output = check_video_path(args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4")
     algorithm = run.algorithm

@@ -17,6 +17,7 @@ from rich.table import Table
 from torch import Generator
 
 import envs
+from envs.contract import draw_tasks
 from envs.errors import require
 from metarl.cli import Session, run_main
 from metarl.evaluate import reference_rewards
@@ -50,8 +51,8 @@ def main(arguments: list[str]) -> None:
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     device = args.session.apply()
     config = args.session.choose_engine(envs.make_config(args.family, args.preset))
-    env = envs.family(args.family).env_class(config, envs.check_device(device))
-    task = env.sample_tasks(args.num_tasks, envs.task_generator(args.seed, args.split, device), args.split)
+    env = envs.family(args.family).build(config, device)
+    task = draw_tasks(env, args.num_tasks, envs.task_generator(args.seed, args.split, device), args.split)
     generator = Generator(device).manual_seed(args.seed)
     preset = args.preset or next(iter(envs.family(args.family).presets))
     title = f"{args.family}/{preset}: {args.num_tasks:,} {args.split} tasks, {args.num_episodes} × {env.horizon} steps"

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from envs.adapters.checks import check_seed
+from envs.contract import check_image, check_reset, check_step, draw_tasks, task_dicts
 from envs.core import Env, task_generator
 from envs.errors import require
 from envs.structs import Struct
@@ -40,7 +41,7 @@ class Lanes:
         self.env, self.num_envs, self.render_mode = env, num_envs, render_mode
         self.generator = Generator(env.device)  # of the dynamics
         self.task_generators = [Generator(env.device) for _ in range(num_envs)]
-        self.seeded = False
+        self.seeded, self.stepped = False, False
         self.rows: list[Struct | None] = [None] * num_envs  # each lane's task, assigned or drawn, with leading axis [1]
         self.assigned = np.zeros(num_envs, bool)
         self.batch: Struct | None = None  # the rows joined, until one changes
@@ -55,7 +56,7 @@ class Lanes:
     @property
     def tasks(self) -> list[dict[str, Any] | None]:
         """Each lane's task as a plain dict, as the next episode will have it; None where none was drawn yet."""
-        return [None if row is None else self.env.task_to_dicts(row)[0] for row in self.rows]
+        return [None if row is None else task_dicts(self.env, row)[0] for row in self.rows]
 
     def set_tasks(self, tasks: Sequence[Mapping[str, Any]]) -> None:
         """Assign a task to every lane. Raises `InputError`."""
@@ -79,7 +80,7 @@ class Lanes:
         require(isinstance(n, int) and n >= 1, f"The number of tasks must be at least 1, not {n!r}.")
         seed = secrets.randbits(62) if seed is None else check_seed(seed)
         generator = task_generator(seed, split, self.env.device)
-        return self.env.task_to_dicts(self.env.sample_tasks(n, generator, split))
+        return task_dicts(self.env, draw_tasks(self.env, n, generator, split))
 
     def reset(self, seed: int | None = None, resample: bool | Sequence[bool] = False) -> np.ndarray:
         """Start an episode in every lane. Returns obs [N, O].
@@ -99,7 +100,7 @@ class Lanes:
                 generator.manual_seed(task_seed)
             self.seeded, draw = True, draw | ~self.assigned
         for i in np.flatnonzero(draw):
-            self.rows[i], self.batch = self.env.sample_tasks(1, self.task_generators[i]), None
+            self.rows[i], self.batch = draw_tasks(self.env, 1, self.task_generators[i]), None
         self.assigned &= ~draw
         return self.begin(np.ones(self.num_envs, bool))
 
@@ -110,7 +111,7 @@ class Lanes:
             self.batch = type(rows[0]).cat(rows)
         chosen = torch.as_tensor(lanes, device=self.env.device)
         self.task = _merge(chosen, self.batch, self.task)
-        state, obs = self.env.reset(self.task, 1, self.generator)
+        state, obs = check_reset(self.env, self.env.reset(self.task, 1, self.generator), self.num_envs, 1)
         self.obs = obs if self.state is None else _choose(chosen, obs, self.obs)
         self.state = _merge(chosen, state, self.state)
         self.t[lanes], self.ended[lanes] = 0, False
@@ -132,6 +133,9 @@ class Lanes:
         require(self.state is not None and not self.ended.any(), "No episode is running; call reset() before step().")
         action = torch.as_tensor(actions, device=self.env.device).unsqueeze(1)
         result = self.env.step(self.task, self.state, action, self.generator)
+        if not self.stepped:
+            check_step(self.env, result, self.state, self.num_envs, 1)
+            self.stepped = True
         self.state, self.obs = result.state, result.obs
         self.t += 1
         if self.render_mode is not None:
@@ -147,7 +151,7 @@ class Lanes:
         require(len(self.path) > 0, "There is nothing to render yet; call reset() before render().")
         assert self.task is not None
         states = [state[lane, 0] for state in self.path[-int(self.t[lane]) - 1 :]]
-        return self.env.render(self.task[lane], type(states[0]).stack(states))
+        return check_image(self.env, self.env.render(self.task[lane], type(states[0]).stack(states)))
 
 
 def _choose(lanes: Tensor, new: Tensor, old: Tensor) -> Tensor:

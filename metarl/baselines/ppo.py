@@ -22,14 +22,18 @@ from gymnasium import spaces
 from torch import Generator, Tensor
 
 import envs
+from envs.contract import check_step, family_name
 from envs.core import Env, StepResult
 from envs.errors import require
 from envs.proxy import Proxy
 from envs.structs import Struct
+from metarl.finite import NonFiniteError
 from metarl.maml import check_tensors
 from metarl.policy import MLPConfig
 from metarl.rollout import Play, Trajectory, small_tensors_on_one_thread
 
+NOT_FINITE = "Expected parameter"
+"""How torch's message begins when a distribution is given NaN or infinity."""
 LEAST_MINIBATCH = 64
 
 
@@ -118,6 +122,8 @@ class Recorder(Proxy):
 
     def step(self, task: Struct, state: Any, action: Tensor, generator: Generator) -> StepResult:
         result = self.env.step(task, state, action, generator)
+        if not self.rewards:
+            check_step(self.env, result, state, *action.shape[:2])
         if self.keep_states:
             self.states += [result.state] if self.rewards else [state, result.state]
         self.rewards.append(result.reward)
@@ -168,7 +174,14 @@ class Learner:
 
         self.recorder.rewards, self.recorder.states = [], []
         with small_tensors_on_one_thread(math.prod(self.shape)):
-            collect_round(self.model)
+            try:
+                collect_round(self.model)
+            except ValueError as error:
+                if not str(error).startswith(NOT_FINITE) or not self.sound:
+                    raise
+                raise NonFiniteError(
+                    f"{family_name(self.recorder)} must return finite numbers as obs, and they were not."
+                ) from None
         buffer, device = self.model.rollout_buffer, self.recorder.device
 
         def sorted_by_task(x: Any) -> Tensor:
@@ -191,7 +204,7 @@ class Learner:
         try:
             self.model.train()
         except ValueError as error:
-            if not str(error).startswith("Expected parameter"):  # of a distribution: torch's word for NaN and infinity
+            if not str(error).startswith(NOT_FINITE):
                 raise
             return {"value_loss": math.nan}
         if not self.sound:
@@ -221,6 +234,9 @@ class SB3PPO:
 
     def __init__(self, config: SB3PPOConfig, env: Env, policy: MLPConfig, generator: Generator) -> None:
         check_sb3()
+        space = env.action_space
+        bounded = not isinstance(space, spaces.Box) or space.is_bounded()
+        require(bounded, f"Stable-Baselines3 needs bounds of actions, and {family_name(env)}.action_space is {space}.")
         from envs.adapters.sb3 import TaskVecEnv
         from metarl.baselines.sb3 import make_ppo
 
@@ -283,8 +299,6 @@ class SB3PPO:
     def _play_task(
         self, env: Env, task: Struct, num_envs: int, generator: Generator, num_steps: int, keep_states: bool
     ) -> list[tuple[Trajectory, list]]:
-        from metarl.train import NonFiniteError
-
         learner = self.learner(env, task, num_envs, generator, finetune=True, keep_states=keep_states)
         self.start(learner)
         stages = [learner.collect()]

@@ -66,6 +66,9 @@ class TestContract:
             for through in (json.loads(json.dumps(dicts)), pickle.loads(pickle.dumps(dicts))):
                 assert through == dicts and same(env.task_from_dicts(through), tasks)
 
+    def test_the_check_for_authors_finds_nothing(self, env):
+        envs.check_env(env)
+
     def test_an_unknown_split_is_refused(self, env):
         with pytest.raises(envs.InputError, match=r"Unknown split 'tran'\. Did you mean 'train'\?"):
             env.sample_tasks(1, generator(), "tran")
