@@ -145,6 +145,7 @@ def train(run: Run, quiet: bool = False) -> int | None:
     """
     if run.iteration >= run.config.num_iterations:
         return None
+    warn_too_late()
     with run.locked():
         run.begin()
         run.share()
@@ -154,7 +155,6 @@ def train(run: Run, quiet: bool = False) -> int | None:
 def _train(run: Run, quiet: bool) -> int | None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    warn_too_late()
     total, main = run.config.num_iterations, distributed.is_main()
     quiet = quiet or not main
     events = event_log(run) if main else nullcontext(lambda metrics: None)
