@@ -67,6 +67,11 @@ def label(name: str) -> str:
     return f"{look.label}{comma}{fields}" if look else name
 
 
+def title(preset: str, env: str) -> str:
+    """Of a video, a chart or a table: the method, and the environment on which it was trained, FAMILY/PRESET."""
+    return f"{label(preset)} on {env}"
+
+
 def looks(names: Sequence[str]) -> dict[str, Look]:
     """The look of each method in a study, by the names that `metarl.compare.compare` gives them.
 

@@ -46,9 +46,9 @@ def compare(methods: Sequence[Method]) -> dict[str, Any]:
     e, env = runs[0].evaluation, f"{runs[0].train['env']}/{runs[0].train['env_preset']}"
     lengths = sorted({run.num_episodes for run in runs} - {1})
     numbers = [_numbers(method, methods, lengths) for method in methods]
-    short = [m["method"] for m in numbers]
+    kinds = [method_of(preset) for preset in {m["preset"] for m in numbers}]
     for m in numbers:
-        if short.count(m["method"]) > 1:  # a preset of another family, trained on this one
+        if kinds.count(method_of(m["preset"])) > 1:  # a preset of another family, trained on this one
             m["method"] = m["name"]
     return {
         "env": env,
@@ -66,7 +66,7 @@ def _numbers(method: Method, methods: Sequence[Method], lengths: Sequence[int]) 
     out = {
         "name": method.name,
         "preset": run.preset,
-        "method": method.name.replace(run.preset, method_of(run.preset), 1),
+        "method": method.name.replace(run.name, method_of(run.name), 1),
         "runs": [str(run.path) for run in method.runs],
         "seeds": [run.seed for run in method.runs],
         "iteration": evaluations[0]["iteration"],

@@ -13,6 +13,7 @@ import numpy as np
 
 from envs.errors import InputError, require
 from metarl.evaluate import stage_names
+from metarl.presets import name_on
 from metarl.run import first_difference, read_config
 
 
@@ -28,6 +29,11 @@ class EvaluatedRun:
     env_config: dict[str, Any]
     evaluation: dict[str, Any]
     scores: np.ndarray  # [T tasks, K + 1 steps]
+
+    @property
+    def name(self) -> str:
+        """METHOD-FAMILY of what was trained, whichever preset it started from."""
+        return name_on(self.preset, self.train["env"])
 
     @property
     def iteration(self) -> int:
@@ -214,15 +220,22 @@ def _check_episodes(run: EvaluatedRun, runs: Sequence[EvaluatedRun]) -> None:
 
 
 def _names(groups: dict[str, list[EvaluatedRun]]) -> list[str]:
-    """The preset of each group; where groups share one, with the fields in which these differ."""
+    """The name of each group's runs, with the fields in which groups of one preset differ.
+
+    Where runs of two presets have one name, they are named by their presets.
+    """
     firsts = [members[0] for members in groups.values()]
+    presets: dict[str, set[str]] = {}
+    for run in firsts:
+        presets.setdefault(run.name, set()).add(run.preset)
     names = []
     for run in firsts:
+        name = run.name if len(presets[run.name]) == 1 else run.preset
         rivals = [leaves(other.train) for other in firsts if other.preset == run.preset]
         own = leaves(run.train)
         differing = [key for key in own if any(rival.get(key) != own[key] for rival in rivals)]
         fields = [f"{key.rpartition('.')[2]} {own[key]}" for key in differing if not key.endswith(".kind")]
-        names.append(", ".join([run.preset, *fields[:3], *(["…"] if len(fields) > 3 else [])]))
+        names.append(", ".join([name, *fields[:3], *(["…"] if len(fields) > 3 else [])]))
     return [f"{name} #{names[: k + 1].count(name)}" if names.count(name) > 1 else name for k, name in enumerate(names)]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from envs.errors import InputError, require
-from metarl.appearance import DASHES, FAINT, INK, MUTED, label, looks, mix
+from metarl.appearance import DASHES, FAINT, INK, MUTED, looks, mix, title
 from metarl.files import write_atomically
 
 ACCENT = "#2f6fde"
@@ -44,7 +44,7 @@ def plot_curve(evaluation: Mapping[str, Any], path: str | Path) -> Path:
     axes = figure.add_axes((0.1, 0.13, 0.66, 0.7))
     draw_curve(axes, evaluation)
     e = evaluation
-    figure.text(0.1, 0.93, f"{e['env']} · {label(e['preset'])}", fontsize=13, weight="bold", color=INK)
+    figure.text(0.1, 0.93, title(e["preset"], e["env"]), fontsize=13, weight="bold", color=INK)
     note = f"{e['num_tasks']} {e['split']} tasks · iteration {e['iteration']} · seed {e['seed']}"
     figure.text(0.1, 0.875, note, fontsize=9.5, color=MUTED)
     return save_png(figure, path)

@@ -1,4 +1,7 @@
-"""Presets of train.py: each method on each family, as METHOD-FAMILY."""
+"""Presets of train.py: each method on each family, as METHOD-FAMILY.
+
+`SUITES` holds what was chosen for a family. Every other registered family has `general` settings.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gymnasium import spaces
+
+import envs
 from envs.errors import InputError
 from metarl.baselines.ppo import SB3PPOConfig
 from metarl.config import AlgorithmConfig, PolicyConfig, TrainConfig, from_dict
@@ -52,8 +58,8 @@ PPO_ROUNDS = {"inner_loss": "ppo", "inner_optimizer": "adam", "inner_lr": 3e-3, 
 def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pretrain: int) -> Suite:
     """Initial actions of deviation 0.5: with 1, half of them are clipped, and the first inner steps find no signal."""
     config = TrainConfig(
-        env, num_iterations=200, meta_batch_size=meta_batch_size, eval_num_tasks=40, eval_num_envs=20,
-        policy=MLPConfig(init_std=0.5),
+        env, next(iter(envs.family(env).presets)), num_iterations=200, meta_batch_size=meta_batch_size,
+        eval_num_tasks=40, eval_num_envs=20, policy=MLPConfig(init_std=0.5),
     )  # fmt: skip
     inner = {"inner_lr": inner_lr, "gae_lambda": 0.95}
     return Suite(
@@ -110,6 +116,31 @@ def bandits(env_preset: str, meta_batch_size: int) -> Suite:
             "sb3-ppo-scratch": {"algorithm": {"finetune_lr": 0.1}},
         },
     )
+
+
+def general(id: str) -> Suite:
+    """Settings for a registered family of which nothing is known but its spaces and its horizon H.
+
+    Discrete actions: inner steps of 1, since tasks then differ by logits of that size, and an entropy bonus. Box
+    actions: inner steps of 0.1, and a deviation of half the space at first, so that few actions are clipped. A trial
+    of a memory has 2 to 4 episodes, of about 200 steps in all. An evaluation plays about 4 million steps a stage.
+    """
+    made = envs.family(id)
+    env = envs.make(id)
+    discrete = isinstance(env.action_space, spaces.Discrete)
+    hidden = (32, 32) if discrete else (64, 64)
+    num_tasks = min(1000, max(40, 100_000 // env.horizon))
+    config = TrainConfig(
+        id, next(iter(made.presets)), eval_num_tasks=num_tasks,
+        policy=MLPConfig(hidden, init_std=1.0 if discrete else 0.5),
+    )  # fmt: skip
+    entropy = {"entropy_coef": 0.02} if discrete else {}
+    return Suite(
+        "general settings", config, {"inner_lr": 1.0 if discrete else 0.1, "gae_lambda": 0.95, **entropy},
+        trial={"num_episodes": min(4, max(2, 200 // env.horizon)), "gamma": 0.99, "gae_lambda": 0.9},
+        trials=trials(100, 100, num_tasks), ppo=entropy,
+        methods={"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"num_iterations": 33}},
+    )  # fmt: skip
 
 
 # Reptile collects three rounds of episodes in a meta-iteration where the others collect two.
@@ -178,6 +209,10 @@ SUITES = {
     "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.05, 60),
     "half-cheetah-dir": locomotion("HalfCheetah with a hidden direction", "half-cheetah-dir", 10, 0.3, 0),
     "ant-vel": locomotion("Ant with a hidden goal velocity", "ant-vel", 20, 0.05, 60),
+    "ant-dir": locomotion("Ant with a hidden direction", "ant-dir", 10, 0.3, 0),
+    "ant-goal": locomotion("Ant with a hidden place to go to", "ant-goal", 20, 0.05, 60),
+    "hopper-params": locomotion("Hopper with a hidden body", "hopper-params", 20, 0.05, 60),
+    "walker2d-params": locomotion("Walker2d with a hidden body", "walker2d-params", 20, 0.05, 60),
 }
 METHODS = {
     "maml": MethodSpec("MAML with a TRPO outer step", lambda s: MAMLConfig(outer=s.trpo, **s.inner, **s.maml)),
@@ -222,19 +257,54 @@ METHODS = {
     ),
 }
 PRESETS = tuple(f"{method}-{suite}" for method in METHODS for suite in SUITES)
+"""Those of `SUITES`; `preset` also takes METHOD-FAMILY of every other registered family."""
+
+
+def suite_of(family: str) -> Suite:
+    """The settings of a family: its own in `SUITES`, by that name or by the environment's, else `general` ones."""
+    named = (suite for key, suite in SUITES.items() if family in (key, suite.config.env))
+    return next(named, None) or general(family)
+
+
+def families() -> list[str]:
+    """What may stand for FAMILY: the names of `SUITES`, then all other registered families."""
+    return list(dict.fromkeys([*SUITES, *envs.FAMILIES]))
+
+
+def preset_names() -> list[str]:
+    """Every name that `preset` takes."""
+    return [f"{method}-{family}" for method in METHODS for family in families()]
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """METHOD and FAMILY of a preset's name, also of a family that is not registered here. None for any other name."""
+    found = [(method, name.removeprefix(f"{method}-")) for method in METHODS if name.startswith(f"{method}-")]
+    known = families()
+    return max(found, key=lambda pair: (pair[1] in known, len(pair[0])), default=None)  # sb3-ppo-informed, not sb3-ppo
+
+
+def name_on(name: str, env: str) -> str:
+    """METHOD-FAMILY by the family that a run of this preset trained on, which --env may have chosen: maml-slider."""
+    pair = split_name(name)
+    if pair is None:
+        return name
+    method, family = pair
+    own = SUITES[family].config.env if family in SUITES else family
+    return name if env == own else f"{method}-{env}"
 
 
 def preset(name: str) -> TrainConfig:
     """The preset of that name. Raises `InputError` with the nearest name when there is none."""
-    if name not in PRESETS:
-        nearest = difflib.get_close_matches(name, PRESETS, n=1)
+    pair = split_name(name)
+    if pair is None or pair[1] not in families():
+        nearest = difflib.get_close_matches(name, preset_names(), n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise InputError(
             f"Unknown preset {name!r}.{hint} A preset is METHOD-FAMILY, with a method of {', '.join(METHODS)} "
-            f"and a family of {', '.join(SUITES)}."
+            f"and a family of {', '.join(families())}, or one of your own whose module --imports names."
         )
-    method, family = next((m, f) for m in METHODS for f in SUITES if name == f"{m}-{f}")
-    suite, policy = SUITES[family], METHODS[method].policy
+    method, family = pair
+    suite, policy = suite_of(family), METHODS[method].policy
     config = replace(suite.config, algorithm=METHODS[method].make(suite), **METHODS[method].train(suite))
     if policy is not None:
         init_std = suite.config.policy.init_std

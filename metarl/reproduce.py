@@ -13,7 +13,7 @@ from envs.core import SPLITS
 from envs.errors import InputError
 from metarl.config import to_dict
 from metarl.evaluated import EvaluatedRun, leaves
-from metarl.presets import preset
+from metarl.presets import preset, split_name
 
 MODULE = ["--imports", "MODULE"]
 """Of a family that is not registered here: whoever runs the command knows its module."""
@@ -29,6 +29,8 @@ def train_command(run: EvaluatedRun) -> str:
     try:
         standard = _plain(to_dict(preset(run.preset)))
     except InputError:
+        if split_name(run.preset):
+            return f"# {_line(run.path)} has no command here: give --imports the module of {_line(run.preset)}."
         return f"# {_line(run.path)} was not made by train.py: it has no preset {_line(run.preset)}."
     own, usual = leaves(run.train), leaves(standard)
     kinds = [key for key in own if key.endswith(".kind") and own[key] != usual.get(key)]

@@ -34,9 +34,9 @@ from rich.table import Table
 
 import envs
 from envs.errors import InputError, require
-from metarl.cli import TrainSession, run_main
+from metarl.cli import TrainSession, import_modules, run_main
 from metarl.files import write_atomically
-from metarl.presets import PRESETS
+from metarl.presets import preset_names
 
 T = TypeVar("T")
 
@@ -73,6 +73,7 @@ class Benchmark:
 
 def run_case(name: str, session: TrainSession, repeats: int) -> dict[str, Any]:
     """The figures of one case, with the peak memory of this process."""
+    import_modules([f"--imports={session.imports}"])  # in a fresh process nobody has
     function, options = CASES.get(name, (method, {"preset_name": name}))
     device = session.apply()
     figures = function(session, repeats, **options)
@@ -85,8 +86,9 @@ def run_case(name: str, session: TrainSession, repeats: int) -> dict[str, Any]:
 
 def check_case(name: str, session: TrainSession) -> None:
     """Raise `InputError` for a name that is none, or options that mean nothing there."""
-    if name not in (*CASES, *PRESETS):
-        nearest = difflib.get_close_matches(name, (*CASES, *PRESETS), n=1)
+    known = (*CASES, *preset_names())
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise InputError(f"There is no benchmark {name!r}.{hint} benchmark.py --help lists them.")
     function = CASES.get(name, (method, {}))[0]

@@ -21,6 +21,7 @@ from torch import Generator
 import envs
 from envs.contract import draw_tasks
 from envs.errors import require
+from metarl.appearance import title
 from metarl.baselines.ppo import SB3PPO
 from metarl.cli import Session, run_main
 from metarl.evaluate import adaptation_rewards, fingerprint, reference_rewards, stage_names, summarize
@@ -104,9 +105,9 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> Table:
     """The adaptation curve and the references."""
     tasks = f"{result['num_tasks']} {result['split']} tasks"
-    title = escape(f"{result['preset']}: return on {tasks}, iteration {result['iteration']}")
+    heading = f"{title(result['preset'], result['env'])}: return on {tasks}, iteration {result['iteration']}"
     caption = f"steps: {result['adaptation']['unit']}; IQM: interquartile mean; intervals: bootstrap"
-    out = Table(title=title, caption=caption, box=SIMPLE, padding=(0, 1))
+    out = Table(title=escape(heading), caption=caption, box=SIMPLE, padding=(0, 1))
     out.add_column("policy")
     for name in ("mean", "95 % of mean", "IQM", "95 % of IQM", "std"):
         out.add_column(name, justify="right")

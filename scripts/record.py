@@ -19,6 +19,7 @@ from torch import Generator
 import envs
 from envs.contract import draw_tasks
 from envs.errors import require
+from metarl.appearance import title
 from metarl.cli import Session, run_main
 from metarl.recording import pace, record_adaptation
 from metarl.recurrent_ppo import RecurrentPPO
@@ -81,8 +82,8 @@ def main(arguments: list[str]) -> None:
     else:
         recording = record_adaptation(play, task, algorithm.unit)
     every, fps = pace(recording)
-    title = f"{run.config.env} · {run.config.env_preset} · {type(algorithm).__name__}"
-    frames = compose(run.env, recording, title, "" if args.tasks else args.split, every=every, fps=fps)
+    header = title(run.preset, f"{run.config.env}/{run.config.env_preset}")
+    frames = compose(run.env, recording, header, "" if args.tasks else args.split, every=every, fps=fps)
     if frame:
         frames = keep_frame(frames, math.ceil(recording.num_episodes * recording.durations[0] / every), frame)
     print(f"Wrote {write_video(frames, output, fps)}" + (f" and {frame}" if frame else ""))

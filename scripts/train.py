@@ -26,7 +26,7 @@ from metarl.baselines.sb3_file import check_spaces, load_sb3
 from metarl.cli import TrainSession, option, run_main
 from metarl.config import TrainConfig
 from metarl.distributed import is_main, launched, local_world_size, quiet_unless_main, world_size
-from metarl.presets import METHODS, PRESETS, SUITES, preset
+from metarl.presets import METHODS, PRESETS, SUITES, families, preset
 from metarl.room import check_room, too_large
 from metarl.run import Run, recorded_threads
 from metarl.train import train
@@ -88,12 +88,12 @@ def new_run(name: str, arguments: list[str]) -> Run:
         ("env", type(env_config), env_config),
     ]
     methods = "\n".join(f"  {key}: {method.about}" for key, method in METHODS.items())
-    families = "\n".join(f"  {key}: {suite.about}" for key, suite in SUITES.items())
+    about = "\n".join(f"  {key}: {SUITES[key].about if key in SUITES else 'general settings'}" for key in families())
     args: Any = tyro.cli(
         dataclasses.make_dataclass("Args", fields),
         prog="train.py PRESET",
         description=f"{__doc__}\nA preset is METHOD-FAMILY, such as maml-point. Methods:\n{methods}\n\nFamilies:\n"
-        f"{families}\n\nBelow: every field, with the value that {name} gives it.",
+        f"{about}\n\nBelow: every field, with the value that {name} gives it.",
         args=arguments,
         config=(tyro.conf.AvoidSubcommands,),
     )

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import gymnasium
 import pytest
 import torch
 from hypothesis import settings
@@ -41,6 +42,16 @@ def pytest_runtest_call(item):
         if "need OpenGL" in str(error):
             pytest.skip(str(error))
         raise
+
+
+@pytest.fixture
+def arena(monkeypatch):
+    """A family of one's own, with continuous actions."""
+    monkeypatch.setattr(envs.registry, "FAMILIES", families := {**envs.FAMILIES})
+    monkeypatch.setattr(envs, "FAMILIES", families)
+    envs.register("arena", type("Arena", (envs.point.Point,), {}), {"wide": envs.point.PointConfig(goal_scale=1.0)})
+    yield "arena"
+    del gymnasium.registry["metarl/Arena-v0"]
 
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

@@ -33,7 +33,7 @@ def test_an_own_family_of_about_60_lines_gets_training_evaluation_video_and_gymn
     small = ["--meta-batch-size", "4", "--num-envs", "5", "--eval-num-envs", "5", "--num-iterations", "3"]
     session = ["--imports", "slider", "--num-threads", "1"]
     for script, arguments in {
-        "train.py": ["maml-point", "--env", "slider", "--run-dir", "runs/slider", *small],
+        "train.py": ["maml-slider", "--run-dir", "runs/slider", *small],
         "evaluate.py": ["runs/slider", "--num-tasks", "6", "--num-steps", "1", "--split", "ood"],
         "record.py": ["runs/slider", "--num-tasks", "1", "--num-steps", "1", "--output", "slider.mp4"],
     }.items():
@@ -61,8 +61,9 @@ def test_a_run_of_an_own_family_without_its_module_says_what_is_missing(tmp_path
 
 
 @pytest.mark.parametrize("script", sorted(set(re.findall(r"scripts/(\w+\.py)", README))))
-def test_every_option_that_the_readme_shows_exists(script):
+def test_every_option_that_the_readme_shows_exists(script, tmp_path):
     """An option of train.py must be one of the preset that the line names."""
+    (tmp_path / "slider.py").write_text(FAMILY)
     options: dict[tuple[str, ...], set[str]] = {}
     for line in re.findall(rf"python scripts/{script} (.*)", README):
         words = line.split("#")[0].split()
@@ -71,5 +72,6 @@ def test_every_option_that_the_readme_shows_exists(script):
     for preset, shown in options.items():
         if preset == () and script == "train.py":
             shown.discard("--resume")
-        help_text = run(str(ROOT / "scripts" / script), *preset, "--help", cwd=ROOT).stdout
+        imports = ["--imports", "slider"] if "--imports" in shown else []
+        help_text = run(str(ROOT / "scripts" / script), *preset, *imports, "--help", cwd=tmp_path).stdout
         assert {o for o in shown if o not in help_text} == set(), preset

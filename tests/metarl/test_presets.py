@@ -17,7 +17,7 @@ from metarl.maml import MAML
 from metarl.metanet import MetaNet
 from metarl.outer import TRPO, Adam
 from metarl.policy import MLPConfig
-from metarl.presets import METHODS, PRESETS, SUITES, preset
+from metarl.presets import METHODS, PRESETS, SUITES, preset, split_name
 from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
 from metarl.reptile import Reptile, ReptileConfig
 from metarl.rl2 import GRUNetwork
@@ -25,6 +25,8 @@ from metarl.run import Run
 from metarl.train import train_iteration
 
 HEAVY = [name for name in PRESETS if hasattr(envs.make_config(preset(name).env), "engine")]
+ROBOTS = ["maml-half-cheetah-vel", "reptile-ant-dir", "rl2-ant-goal", "maml-hopper-params", "maml-walker2d-params"]
+"""One preset of each kind of task on a robot; the other methods do the same there."""
 
 
 def small(name, path):
@@ -38,7 +40,7 @@ def small(name, path):
     return Run(path, name, dataclasses.replace(config, **sizes), env_config)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in HEAVY[1:]])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name not in HEAVY] + ROBOTS)
 def test_a_small_meta_iteration_of_every_preset(name, tmp_path):
     run = small(name, tmp_path / "run")
     run.create()
@@ -59,6 +61,58 @@ def test_every_preset_survives_json(name):
     config = preset(name)
     assert from_dict(type(config)(), to_dict(config)) == config
     assert envs.make_config(config.env, config.env_preset)
+
+
+def test_every_robot_family_has_presets_of_its_own():
+    robots = {id for id in envs.FAMILIES if hasattr(envs.make_config(id), "engine")}
+    assert {preset(name).env for name in HEAVY} == robots
+    assert {preset(name).env for name in ROBOTS} == robots - {"half-cheetah-dir", "ant-vel"}
+
+
+@pytest.mark.parametrize("method", ["maml", "reptile", "metanet", "rl2", "sb3-ppo"])
+@pytest.mark.parametrize("family", ["gaussian-bandit", "arena"])
+def test_every_registered_family_has_general_settings(method, family, arena, tmp_path):
+    run = small(f"{method}-{family}", tmp_path / "run")
+    assert run.config.env == family and run.config.env_preset == next(iter(envs.family(family).presets))
+    run.create()
+    metrics = train_iteration(run)
+    assert all(math.isfinite(value) for value in metrics.values())
+    run.save()
+    assert Run.open(run.path).config == run.config
+
+
+def test_general_settings_follow_the_actions_and_the_horizon(arena):
+    discrete, box = preset("maml-gaussian-bandit"), preset("maml-arena")
+    assert discrete.algorithm.inner_lr > box.algorithm.inner_lr
+    assert discrete.algorithm.entropy_coef > 0 == box.algorithm.entropy_coef
+    assert box.policy.init_std < 1
+    short, long = preset("rl2-gaussian-bandit"), preset("rl2-arena")
+    assert short.algorithm.num_episodes > long.algorithm.num_episodes >= 2
+
+
+def test_an_environment_with_settings_under_another_name_has_these():
+    assert preset("maml-bernoulli-bandit") == preset("maml-bandit")
+
+
+def test_an_own_family_is_offered_where_its_name_is_misspelled(arena):
+    with pytest.raises(InputError, match="Did you mean 'maml-arena'"):
+        preset("maml-arenna")
+    with pytest.raises(InputError, match="--imports"):
+        preset("maml-slider")
+
+
+@pytest.mark.parametrize(
+    ("name", "pair"),
+    [
+        ("maml-point", ("maml", "point")),
+        ("maml-ppo-bandit-100", ("maml-ppo", "bandit-100")),
+        ("sb3-ppo-informed-point", ("sb3-ppo-informed", "point")),
+        ("rl2-not-registered", ("rl2", "not-registered")),
+        ("own", None),
+    ],
+)
+def test_a_name_is_a_method_and_a_family(name, pair):
+    assert split_name(name) == pair
 
 
 def test_methods_are_what_their_names_say(tmp_path):
