@@ -26,14 +26,16 @@ class Sheet:
     num_dim: int = 0  # references among the last rows
     num_facts: int = 1  # columns in front of the stages
 
-    def rich(self) -> Any:
-        """A `rich.table.Table`. Of many stages it leaves some in the middle out."""
+    def rich(self, whole: bool = False) -> Any:
+        """A `rich.table.Table`. Unless it should be the whole, it leaves some of many stages out, and says so."""
         from rich.box import SIMPLE
         from rich.table import Table
         from rich.text import Text
 
-        left_out = range(self.num_facts + FEW_COLUMNS - 2, len(self.header) - 2)
+        left_out = range(0) if whole else range(self.num_facts + FEW_COLUMNS - 2, len(self.header) - 2)
         out = Table(title=Text(self.title), box=SIMPLE, padding=(0, 1))
+        if left_out:
+            out.caption = f"…: {len(left_out)} more stages, which the report's files have"
         for k, name in enumerate(self.header):
             if k not in left_out:
                 out.add_column(Text(name), justify="right" if k else "left", no_wrap=k > 0)

@@ -37,6 +37,7 @@ from envs.errors import InputError, require
 from metarl.cli import TrainSession, import_modules, run_main
 from metarl.files import write_atomically
 from metarl.presets import preset_names
+from metarl.tables import show
 
 T = TypeVar("T")
 
@@ -171,7 +172,7 @@ def main(arguments: list[str]) -> None:
             "limits_per_second": vars(most),
         }  # fmt: skip
         write_atomically(args.output, lambda path: path.write_text(json.dumps({**report, "results": results}) + "\n"))
-    Console().print(out)
+    show(out)
     if args.output:
         print(f"Wrote {args.output}")
     if refused is not None:

@@ -6,14 +6,12 @@ import metarl.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
 import json
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from envs.errors import require
 from metarl.cli import run_main
@@ -23,6 +21,7 @@ from metarl.evaluated import by_environment, group, read_run
 from metarl.files import check_output, write_atomically
 from metarl.report import charts, check_embedding, html_report, markdown_report, part
 from metarl.sheets import overview_sheet
+from metarl.tables import full_width, show
 
 LEGEND = (
     "IQM: interquartile mean over runs and tasks, 95 % bootstrap intervals (Agarwal et al. 2021): of a method with "
@@ -85,9 +84,8 @@ def main(arguments: list[str]) -> None:
         page: html_report(parts, charts(results, groups), notes, overview),
     }.items():
         write_atomically(file, partial(Path.write_text, data=written, encoding="utf-8"))
-    console = Console(width=None if sys.stdout.isatty() else 160)
     for sheet in [*([overview] if overview else []), *(sheet for one in parts for sheet in one.sheets)]:
-        console.print(sheet.rich())
+        show(sheet.rich(whole=full_width()))
     for note in notes:
         print(note)
     print(f"Wrote {page}, {text}, {picture} and {numbers}")

@@ -25,6 +25,7 @@ from metarl.files import check_output, write_atomically
 from metarl.findings import short
 from metarl.probe import Probe
 from metarl.run import Run, read_config
+from metarl.tables import full_width, show
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red", "does not apply": "dim"}
 
@@ -68,8 +69,9 @@ def in_words(value: Any) -> str:
 def report(result: dict[str, Any]) -> Table:
     """A row for each finding."""
     out = Table(box=SIMPLE, padding=(0, 1), show_header=False, show_edge=False)
-    for width in (8, 16, None):
-        out.add_column(min_width=width, overflow="fold")
+    for _ in ("finding", "verdict"):
+        out.add_column()
+    out.add_column(overflow="fold")
     for f in result["findings"]:
         lines = [escape(f["sentence"])]
         if f["numbers"]:
@@ -77,7 +79,7 @@ def report(result: dict[str, Any]) -> Table:
         if f["next"]:
             lines.append(f"[cyan]try: {escape(f['next'])}[/cyan]")
         mark = "–" if f["verdict"] == "does not apply" else f["verdict"]
-        out.add_row(f"[{STYLES[f['verdict']]}]{mark}[/]", f["name"], "\n".join(lines))
+        out.add_row(f["name"], f"[{STYLES[f['verdict']]}]{mark}[/]", "\n".join(lines))
     return out
 
 
@@ -105,13 +107,13 @@ def main(arguments: list[str]) -> None:
         result = diagnose(probe, lambda done: progress.update(bar, completed=done))
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, lambda path: path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n"))
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=full_width())
     console.print(f"[{STYLES[result['verdict']]}]{escape(result['sentence'])}[/]")
     played = f"{result['num_envs']} episode{'s' * (result['num_envs'] != 1)} a task and stage"
     tasks = f"{result['num_tasks']} {result['split']} tasks of {result['env']}"
     done = f"{result['preset']} after {result['iteration']} meta-iterations"
     console.print(f"[dim]{escape(f'{done}, on {tasks}, {played}')}[/dim]\n")
-    console.print(report(result))
+    show(report(result))
     print(f"Wrote {output}")
 
 

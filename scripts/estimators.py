@@ -15,7 +15,6 @@ import torch
 import tyro
 from estimator_trials import Trial, errors
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 from torch import Generator
 
@@ -24,6 +23,7 @@ from envs.errors import require
 from metarl.cli import Session, run_main
 from metarl.files import write_atomically
 from metarl.policy import MLPConfig, make_policy
+from metarl.tables import show as print_table
 
 SIDES = ("meta_gradient", "product")
 FIRST = "E|estimator|meta-/gradient/bias|//95 %|//noise|/Hessian/bias|//95 %|//noise"
@@ -94,7 +94,7 @@ def show(title: str, columns: str, parts: list[list[list[str]]]) -> None:
         table.add_column(column, justify="left" if column == "estimator" else "right", no_wrap=True)
     for row, last in ((row, row is part[-1]) for part in parts for row in part):
         table.add_row(*row, end_section=last)
-    Console().print(table)
+    print_table(table)
 
 
 def main(arguments: list[str]) -> None:

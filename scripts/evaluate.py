@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import tyro
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
@@ -28,6 +27,7 @@ from metarl.evaluate import adaptation_rewards, fingerprint, reference_rewards, 
 from metarl.files import check_output, write_atomically
 from metarl.plot import plot_curve
 from metarl.run import Run, gradient_steps, read_config
+from metarl.tables import show
 from metarl.train import NonFiniteError
 
 
@@ -155,7 +155,7 @@ def main(arguments: list[str]) -> None:
     result = evaluate(args)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, lambda path: path.write_text(json.dumps(result) + "\n"))
-    Console().print(table(result))  # after writing: what was computed is not lost where it cannot be shown
+    show(table(result))  # after writing: what was computed is not lost where it cannot be shown
     print(f"Wrote {output} and {plot_curve(result, output.with_suffix('.png'))}")
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import tyro
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -25,6 +24,7 @@ import envs
 from envs.contract import all_references, draw_tasks, task_dicts
 from envs.errors import require
 from envs.tasks import describe_parameters, describe_task, meanings, save_tasks
+from metarl import tables
 from metarl.cli import run_main
 
 
@@ -49,15 +49,15 @@ class ListEnvs:
 
 
 def show(title: str, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
-    """Print a table of plain text, at most 100 columns wide."""
-    console = Console()
-    width = min(100, console.width)
-    table = Table(box=box.ROUNDED, title=title, title_justify="left", show_header=bool(header), width=width)
-    for name in header or ("", ""):
-        table.add_column(name, style=None if table.columns else "cyan", overflow="fold")
+    """Print a table of plain text, at most 100 columns wide on a terminal."""
+    table = Table(box=box.ROUNDED, title=title, title_justify="left", show_header=bool(header))
+    first, *others = header or ("", "")
+    table.add_column(first, style="cyan")
+    for name in others:
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
-    console.print(table, highlight=False)
+    tables.show(table, most=100)
 
 
 def overview(id: str, preset: str | None) -> None:

@@ -11,7 +11,6 @@ from typing import Annotated
 import torch
 import tyro
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import Generator
@@ -21,6 +20,7 @@ from envs.contract import draw_tasks
 from envs.errors import require
 from metarl.cli import Session, run_main
 from metarl.evaluate import reference_rewards
+from metarl.tables import show
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
         returns = rewards.sum((1, 2))
         error = returns.std() / len(returns) ** 0.5 if len(returns) > 1 else torch.tensor(torch.nan)
         out.add_row(escape(name), f"{returns.mean():.3f}", f"{error:.3f}")
-    Console().print(out)
+    show(out)
 
 
 if __name__ == "__main__":
