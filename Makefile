@@ -1,5 +1,7 @@
 # make demo: train MAML on 2D navigation, evaluate on held-out tasks, write the curve and the video.
 # make test: every test. Both make .venv from the pins first; both can be repeated.
+# A torch of the pinned version that .venv already holds, such as the CPU's build, is kept. TORCH_OPTIONS are options of
+# pip for torch alone: README.md has the use.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,8 +14,9 @@ setup: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_OPTIONS) "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--config-settings editable_mode=compat -e '.[dev]'  # a folder envs without code then does not hide ours
 	touch $@
 
 demo: setup

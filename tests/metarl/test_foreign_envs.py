@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,43 @@ def test_another_envs_is_named_with_its_place(tmp_path, files):
         f"ImportError: metarl needs the package envs of metarl-toolkit, but Python finds another one first, {place}; "
         "rename that one or run from another folder."
     )
+
+
+def test_a_script_says_it_without_a_traceback(tmp_path, sentence):
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "__init__.py").touch()
+    command = [sys.executable, str(ROOT / "scripts" / "list_envs.py")]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert str(tmp_path / "envs") in sentence(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("module", "script"),
+    [
+        ("metarl.train", "scripts/train.py"),
+        ("metarl.evaluate", "scripts/evaluate.py"),
+        ("metarl.run", "scripts/train.py"),
+        ("metarl", "scripts/train.py"),
+    ],
+)
+def test_a_module_is_no_program_and_names_the_script(module, script, sentence):
+    result = subprocess.run(
+        [sys.executable, "-m", module, "maml-point", "--seed", "1 2"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"python {script} maml-point --seed '1 2'." in sentence(result.stderr)
+
+
+def test_a_program_of_another_package_may_import_metarl(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "__init__.py").write_text("import metarl")
+    (tmp_path / "own" / "main.py").write_text("print('fine')")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "own.main", "x"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert result.stdout == "fine\n", result.stderr
 
 
 def test_no_envs_at_all_is_told(tmp_path):
