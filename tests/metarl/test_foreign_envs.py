@@ -18,7 +18,8 @@ def import_metarl(folder: Path, *more: Path) -> subprocess.CompletedProcess:
     link.mkdir()
     (link / "metarl").symlink_to(ROOT / "metarl")
     code = f"import sys; sys.path[:0] = {[str(p) for p in (folder, *more, link)]}; import metarl; print('fine')"
-    return subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=folder)
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=folder, env=clean)
 
 
 @pytest.mark.parametrize("files", [{"envs/__init__.py": "print('run')"}, {"envs/maze.py": "x = 1"}, {"envs.py": ""}])
