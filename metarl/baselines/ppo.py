@@ -32,8 +32,6 @@ from metarl.maml import check_tensors
 from metarl.policy import MLPConfig
 from metarl.rollout import Play, Trajectory, small_tensors_on_one_thread
 
-NOT_FINITE = "Expected parameter"
-"""How torch's message begins when a distribution is given NaN or infinity."""
 LEAST_MINIBATCH = 64
 
 
@@ -144,7 +142,8 @@ class Learner:
         lanes = len(task) * num_envs
         self.recorder = Recorder(env, config.reward_scale, keep_states)
         vec_env = TaskVecEnv(self.recorder, lanes, seed=seed)
-        vec_env.lanes.assign(task.map(lambda x: x.repeat_interleave(num_envs, 0)))
+        self.lanes = vec_env.lanes
+        self.lanes.assign(task.map(lambda x: x.repeat_interleave(num_envs, 0)))
         steps = lanes * env.horizon
         require(steps > 1, "PPO needs at least two steps to learn from.")
         with warnings.catch_warnings(action="ignore"):  # of a smaller last minibatch, and of running on a GPU
@@ -176,12 +175,11 @@ class Learner:
         with small_tensors_on_one_thread(math.prod(self.shape)):
             try:
                 collect_round(self.model)
-            except ValueError as error:
-                if not str(error).startswith(NOT_FINITE) or not self.sound:
+            except ValueError:  # of torch's distributions, or of the adapter that is given their actions
+                if bool(self.lanes.obs.isfinite().all()):
                     raise
-                raise NonFiniteError(
-                    f"{family_name(self.recorder)} must return finite numbers as obs, and they were not."
-                ) from None
+                where = f"{family_name(self.recorder)}.reset() and step()"
+                raise NonFiniteError(f"{where} must return finite numbers as obs, and they did not.") from None
         buffer, device = self.model.rollout_buffer, self.recorder.device
 
         def sorted_by_task(x: Any) -> Tensor:
@@ -204,7 +202,7 @@ class Learner:
         try:
             self.model.train()
         except ValueError as error:
-            if not str(error).startswith(NOT_FINITE):
+            if not str(error).startswith("Expected parameter"):  # of a distribution: torch's word for NaN and infinity
                 raise
             return {"value_loss": math.nan}
         if not self.sound:
