@@ -24,10 +24,12 @@ from metarl.config import Algorithm
 from metarl.cores import share_cores
 from metarl.distributed import ParallelError
 from metarl.graphs import Graphs
+from metarl.held_out import HeldOut
 from metarl.maml import MAML
 from metarl.recurrent_ppo import RecurrentPPO
 from metarl.reptile import Reptile
 from metarl.room import too_large
+from metarl.run import Run
 from metarl.signals import Stopped, raised
 from metarl.train import NonFiniteError
 
@@ -93,6 +95,21 @@ class TrainSession(Session):
     """On CUDA: record rollouts and updates as CUDA graphs, and launch each as a whole."""
     compile: bool = False
     """Compile a policy with a memory for its training by torch.compile, which takes minutes at first."""
+    eval_every: int = 0
+    """Meta-iterations between evaluations on held-out tasks during training, which change nothing in it; 0: none."""
+    eval_every_tasks: int | None = None
+    """Tasks in such an evaluation, by default 10; held out, the same each time, and not those of evaluate.py."""
+
+    def held_out(self, run: Run) -> HeldOut | None:
+        """What --eval-every asks for. Raises `InputError` where it cannot be done."""
+        require(self.eval_every >= 0, f"eval_every must be at least 0, not {self.eval_every}.")
+        tasks = 10 if self.eval_every_tasks is None else self.eval_every_tasks
+        require(1 <= tasks <= 10_000, f"eval_every_tasks must lie in 1 .. 10,000, not {tasks}.")
+        if self.eval_every:
+            return HeldOut(run, self.eval_every, tasks)
+        idle = self.eval_every_tasks is not None
+        require(not idle, "--eval-every-tasks is of evaluations during training; give --eval-every K, too.")
+        return None
 
     def speed_up(self, algorithm: Algorithm, env: Env) -> None:
         """What --graphs and --compile ask for. Raises `InputError` where they do not apply."""

@@ -42,20 +42,18 @@ def settings_of(run: Run) -> dict[str, str | int | float]:
 def event_log(run: Run) -> Iterator[Callable[[dict[str, float]], None]]:
     """Within this context, a function that writes a line of metrics.jsonl to an events file of the run.
 
-    With the first line of the run come its settings. A resumed run adds to what is there, and hides what an earlier
+    A new run begins with its settings. A resumed run adds to what is there, and hides what an earlier
     process logged after the checkpoint.
     """
     from torch.utils.tensorboard import SummaryWriter
 
-    described = any(run.path.glob("events.*"))
+    new = not any(run.path.glob("events.*"))
     writer: Any
     with SummaryWriter(str(run.path), purge_step=run.iteration + 1) as writer:
+        if new:
+            _describe(writer, settings_of(run))
 
         def log(metrics: dict[str, float]) -> None:
-            nonlocal described
-            if not described:
-                _describe(writer, run, metrics)
-                described = True
             for name, value in metrics.items():
                 if name != "iteration":
                     writer.add_scalar(tag(name), value, int(metrics["iteration"]))
@@ -63,14 +61,15 @@ def event_log(run: Run) -> Iterator[Callable[[dict[str, float]], None]]:
         yield log
 
 
-def _describe(writer: Any, run: Run, metrics: dict[str, float]) -> None:
-    """Write the settings. `add_hparams` of the writer would make a folder, and so a run, of its own for them."""
+def _describe(writer: Any, flat: dict[str, str | int | float]) -> None:
+    """Write the settings. `add_hparams` of the writer would make a folder, and so a run, of its own for them.
+
+    TensorBoard finds the columns of its table by itself, from the settings and scalars of all runs, as long as no run
+    names them.
+    """
     from torch.utils.tensorboard.summary import hparams
 
-    flat = settings_of(run)
-    columns = [tag(name) for name in metrics if name.startswith("return_")]
-    experiment, start, _ = hparams(flat, dict.fromkeys(columns, 0.0))
-    for summary in (experiment, start):
-        writer.file_writer.add_summary(summary)
+    _, start, _ = hparams(flat, {})
+    writer.file_writer.add_summary(start)
     rows = "\n".join(f"| {name} | {value} |" for name, value in flat.items())
     writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")

@@ -18,6 +18,7 @@ from metarl.cores import Watch, warn_too_late
 from metarl.distributed import ParallelError
 from metarl.events import event_log
 from metarl.finite import NonFiniteError, environment_fault
+from metarl.held_out import HeldOut
 from metarl.rollout import Trajectory
 from metarl.run import Run
 from metarl.signals import STOPPING, ignored
@@ -130,10 +131,13 @@ def _check_finite(run: Run, values: dict[str, float], trajectories: list[Traject
         )
 
 
-def train(run: Run, quiet: bool = False) -> int | None:
+def train(run: Run, quiet: bool = False, held_out: HeldOut | None = None) -> int | None:
     """Train until the configured number of iterations. The run's folder must exist (`Run.create` or `Run.open`).
 
     It is locked meanwhile.
+
+    Args:
+        held_out: evaluates on the way.
 
     Returns:
         None when it finished, else the number of the signal that stopped it after it saved.
@@ -149,10 +153,10 @@ def train(run: Run, quiet: bool = False) -> int | None:
     with run.locked():
         run.begin()
         run.share()
-        return _train(run, quiet)
+        return _train(run, quiet, held_out)
 
 
-def _train(run: Run, quiet: bool) -> int | None:
+def _train(run: Run, quiet: bool, held_out: HeldOut | None) -> int | None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     total, main = run.config.num_iterations, distributed.is_main()
@@ -166,11 +170,14 @@ def _train(run: Run, quiet: bool) -> int | None:
         Progress(*columns, disable=quiet or not sys.stdout.isatty()) as progress,
     ):
         bar = progress.add_task("meta-training", total=total, completed=run.iteration)
-        report = time.monotonic()
+        started = report = time.monotonic()
+        done_before = run.iteration
         try:
             while run.iteration < total and not stop.reached():
                 with run.undone_on_error():
                     metrics = train_iteration(run)
+                    if held_out is not None:
+                        metrics |= held_out.returns(run)
                     run.log(metrics)
                 log_event(metrics)
                 if watch and (slow := watch.note(run.iteration, metrics, f"--resume {run.path}")) and not quiet:
@@ -180,7 +187,7 @@ def _train(run: Run, quiet: bool) -> int | None:
                 progress.update(bar, completed=run.iteration, description=_summary(run, metrics))
                 if not quiet and not sys.stdout.isatty() and time.monotonic() - report > 10:
                     report = time.monotonic()
-                    left = (total - run.iteration) * run.seconds / run.iteration
+                    left = (total - run.iteration) * (report - started) / (run.iteration - done_before)
                     print(f"{run.iteration}/{total}  {_summary(run, metrics)}  {left:.0f} s left", flush=True)
         except BaseException as error:
             with suppress(OSError):  # the first error is the one to tell

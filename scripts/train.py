@@ -26,6 +26,7 @@ from metarl.baselines.sb3_file import check_spaces, load_sb3
 from metarl.cli import TrainSession, option, run_main
 from metarl.config import TrainConfig
 from metarl.distributed import is_main, launched, local_world_size, quiet_unless_main, world_size
+from metarl.held_out import HeldOut
 from metarl.presets import METHODS, PRESETS, SUITES, families, preset
 from metarl.room import check_room, too_large
 from metarl.run import Run, recorded_threads
@@ -45,13 +46,14 @@ class Resume:
     session: TrainSession = dataclasses.field(default_factory=TrainSession)
 
 
-def resumed_run(arguments: list[str]) -> Run:
+def resumed_run(arguments: list[str]) -> tuple[Run, HeldOut | None]:
+    """The run, and what evaluates it during training."""
     args = tyro.cli(Resume, prog="train.py", args=arguments, config=(Flat,))
     device = args.session.apply(recorded_threads(args.resume))
     run = Run.open(args.resume, device, args.num_iterations, args.session.choose_engine)
     args.session.speed_up(run.algorithm, run.env)
     check_room(run.config, run.env, run.algorithm)
-    return run
+    return run, args.session.held_out(run)
 
 
 def option_names(config: Any) -> set[str]:
@@ -73,8 +75,11 @@ def check_options(name: str, arguments: list[str]) -> None:
             raise InputError(f"The preset {name} has no {key}; the methods that have it: {', '.join(others)}.")
 
 
-def new_run(name: str, arguments: list[str]) -> Run:
-    """Parse the fields of a preset, of its environment and of the session. The run has no folder yet."""
+def new_run(name: str, arguments: list[str]) -> tuple[Run, HeldOut | None]:
+    """Parse the fields of a preset, of its environment and of the session. The run has no folder yet.
+
+    Returns the run, and what evaluates it during training.
+    """
     config = preset(name)
     check_options(name, arguments)
     env = option(arguments, "--env") or config.env
@@ -112,7 +117,7 @@ def new_run(name: str, arguments: list[str]) -> Run:
         check_spaces(policy, run.env, f"The model {train_config.init_sb3}")
     args.session.speed_up(run.algorithm, run.env)
     check_room(run.config, run.env, run.algorithm)
-    return run
+    return run, args.session.held_out(run)
 
 
 @contextmanager
@@ -141,17 +146,17 @@ def main(arguments: list[str]) -> int:
     resuming = any(argument.split("=")[0] == "--resume" for argument in arguments)
     if resuming:
         with quiet_unless_main():
-            run = resumed_run(arguments)
+            run, held_out = resumed_run(arguments)
         if run.iteration >= run.config.num_iterations:
             done = f"{run.path} has done its {run.iteration} iterations already"
             print(f"{done}; --num-iterations K trains it for longer.")
             return 0
     elif arguments and not arguments[0].startswith("-"):
         with quiet_unless_main():
-            run = new_run(arguments[0], arguments[1:])
+            run, held_out = new_run(arguments[0], arguments[1:])
         made = folder(run)
     elif "--help" in arguments or "-h" in arguments:
-        run = new_run(PRESETS[0], ["--help"])
+        run, held_out = new_run(PRESETS[0], ["--help"])
     else:
         raise InputError(f"Name a preset first, such as train.py {PRESETS[0]}; train.py --help lists them.")
     where = shlex.quote(str(run.path))
@@ -161,13 +166,16 @@ def main(arguments: list[str]) -> int:
         if resuming:
             done = f"Resuming {run.path} after iteration {run.iteration} of {run.config.num_iterations}."
             print(done if run.iteration else f"{run.path} has no finished iteration yet; it starts from the beginning.")
-        stopped_by = train(run)
+        stopped_by = train(run, held_out=held_out)
     done = f"{run.iteration} of {run.config.num_iterations} iterations"
     print(f"{run.path}: {done}, {run.env_steps:,} environment steps, {run.seconds:.0f} s of training.")
     if stopped_by is not None:
         name = signal.Signals(stopped_by).name
         several = "torchrun ..." if launched() > local_world_size() else f"torchrun --nproc-per-node {launched()}"
         start = "python" if launched() == 1 else several
+        for key in ("--eval-every", "--eval-every-tasks"):
+            if value := option(arguments, key):
+                where += f" {key} {value}"
         print(f"Stopped by {name} and saved. Go on with: {start} scripts/train.py --resume {where}")
         return 128 + stopped_by
     print(f"Next: python scripts/evaluate.py {where}")

@@ -32,6 +32,7 @@ from metarl.baselines.ppo import SB3PPOConfig
 from metarl.cli import Session
 from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
 from metarl.evaluated import read_run
+from metarl.held_out import HeldOut
 from metarl.maml import MAMLConfig
 from metarl.metanet import MetaNetConfig
 from metarl.outer import AdamConfig, TRPOConfig
@@ -223,10 +224,10 @@ def new_run(path: Path, case: str = "maml", **fields) -> Run:
     return Run(path, "maml-point", config, envs.make_config("point", horizon=5, goal_tolerance=0.15))
 
 
-def trained(path: Path, case: str = "maml", **fields) -> Run:
+def trained(path: Path, case: str = "maml", eval_every: int = 0, **fields) -> Run:
     run = new_run(path, case, **fields)
     run.create()
-    train(run, quiet=True)
+    train(run, quiet=True, held_out=HeldOut(run, eval_every, 2) if eval_every else None)
     return run
 
 
@@ -246,12 +247,12 @@ def check_same(found: Run, right: Run, rtol: float = 1e-5) -> None:
 @pytest.mark.parametrize("case", RUNS)
 def test_two_processes_train_as_one_with_as_many_shards(case, tmp_path, together):
     path = tmp_path / "two"
-    states = together(lambda rank: trained(path, case).state_dict())
+    states = together(lambda rank: trained(path, case, eval_every=2).state_dict())
     assert torch.equal(states[0]["generator"], states[1]["generator"])
     assert sorted(file.name.split(".")[0] for file in path.iterdir()) == ["checkpoint", "config", "events", "metrics"]
-    one = trained(tmp_path / "one", case)
+    one = trained(tmp_path / "one", case, eval_every=2)
     check_same(Run.open(path), one)
-    assert one.iteration == 3 and len(logged(path)) == 3
+    assert one.iteration == 3 and ["eval_return_1" in line for line in logged(path)] == [False, True, False]
 
 
 @pytest.mark.parametrize("then", [1, 2])

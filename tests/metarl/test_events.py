@@ -42,14 +42,7 @@ def test_the_settings_are_there_once(resumed):
     files = Path(resumed.path).glob("events.*")
     events = [event for file in files for event in EventFileLoader(str(file)).Load()]
     tags = [value.tag for event in events if event.HasField("summary") for value in event.summary.value]
-    assert sorted(t for t in tags if t.startswith("_hparams_")) == [
-        "_hparams_/experiment",
-        "_hparams_/session_start_info",
-    ]
-    plugin = resumed.SummaryMetadata("_hparams_/experiment").plugin_data
-    experiment = HParamsPluginData.FromString(plugin.content).experiment
-    columns = [info.name.tag for info in experiment.metric_infos]
-    assert columns == ["train/return_0", "train/return_1"], "what the table shows beside the settings"
+    assert [t for t in tags if t.startswith("_hparams_")] == ["_hparams_/session_start_info"]
     (text,) = resumed.Tensors("settings/text_summary")
     assert "| algorithm.inner_lr | 0.1 |" in text.tensor_proto.string_val[0].decode()
 
