@@ -241,7 +241,7 @@ class GrowingChart:
             )
             for x, w in parts
         ]
-        for axis in (all_axes[0].xaxis, all_axes[0].yaxis):
+        for axis in (all_axes[0].xaxis, *(axes.yaxis for axes in all_axes)):  # both parts have the same lines
             axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
         all_axes[0].yaxis.set_major_formatter(lambda value, _: short(value))
         for axes, label in zip(all_axes, ("step", sheet.axis), strict=False):

@@ -226,6 +226,12 @@ def test_in_a_trial_the_chart_has_the_episodes_so_far():
     assert [[value for *_, value in growing.draw(t)[1]] for t in range(5)] == [[0], [1], [2, 0], [2, 3], [2, 6]]
 
 
+@pytest.mark.parametrize("end", [-8.89, -15.3, 566.0])
+def test_both_parts_of_the_chart_have_the_same_lines(end):
+    left, right = chart([[0.0, end / 2, end], [0.0, 0.0, end / 40]], [0, 0]).figure.axes
+    assert left.get_yticks().tolist() == right.get_yticks().tolist()
+
+
 def test_a_single_stage_has_one_chart():
     growing = chart([[0.0, 1.0, 2.0]], [0])
     assert len(growing.figure.axes) == 1
