@@ -7,10 +7,10 @@ import contextlib
 
 import pytest
 import torch
-from test_no_sync import Waits
 from torch import Generator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from waits import Waits
 
 import envs
 from envs.errors import InputError

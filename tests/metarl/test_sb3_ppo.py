@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from bits import bits
 from stable_baselines3.common.evaluation import evaluate_policy
-from test_train import bits
 from torch import Generator
 
 import envs

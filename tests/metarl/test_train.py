@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from bits import bits
 from filelock import FileLock
 
 from envs import InputError
@@ -125,15 +126,6 @@ METHODS = {
     "reptile": ReptileConfig(average_last=0.75),
     "reptile with everything": ReptileConfig(inner_loss="ppo", inner_optimizer="adam", baseline="value"),
 }
-
-
-def bits(state) -> list:
-    """All leaves of a run's state, tensors as lists, but for its training time."""
-    if isinstance(state, dict):
-        return [bits(value) for key, value in state.items() if key != "seconds"]
-    if isinstance(state, list):
-        return [bits(value) for value in state]
-    return state.tolist() if isinstance(state, torch.Tensor) else state
 
 
 @pytest.mark.parametrize("method", METHODS)
