@@ -1,8 +1,14 @@
-"""States of runs as plain numbers, to compare them to the last bit."""
+"""What runs compute as plain numbers, to compare them to the last bit."""
 
 from __future__ import annotations
 
+import json
+
 import torch
+
+from metarl.run import Run
+
+TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}
 
 
 def bits(state) -> list:
@@ -12,3 +18,9 @@ def bits(state) -> list:
     if isinstance(state, list):
         return [bits(value) for value in state]
     return state.tolist() if isinstance(state, torch.Tensor) else state
+
+
+def metrics(run: Run) -> list[dict]:
+    """The lines of metrics.jsonl without what depends on the clock."""
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in lines]

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from test_train import bits, metrics
+from bits import bits, metrics
 
 import envs
 from metarl.config import from_dict

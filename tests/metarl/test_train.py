@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from bits import bits
+from bits import TIMINGS, bits, metrics
 from filelock import FileLock
 
 from envs import InputError
@@ -26,14 +26,6 @@ from metarl.reptile import ReptileConfig
 from metarl.run import Run
 from metarl.signals import STOPPING
 from metarl.train import NonFiniteError, StopSignals, train, train_iteration
-
-TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}
-
-
-def metrics(run: Run) -> list[dict]:
-    """The lines of metrics.jsonl without what depends on the clock."""
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in TIMINGS} for line in lines]
 
 
 def same(a: Run, b: Run) -> bool:
