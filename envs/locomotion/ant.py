@@ -19,7 +19,8 @@ from torch import Generator, Tensor
 from envs.errors import require
 from envs.locomotion import goal_velocity
 from envs.locomotion.goal_velocity import VelTask
-from envs.locomotion.robot import Chart, Mark, Motion, Robot, RobotConfig
+from envs.locomotion.picture import Chart, Mark
+from envs.locomotion.robot import Motion, Robot, RobotConfig
 from envs.physics.base import PhysicsState
 from envs.structs import Struct
 

@@ -17,7 +17,8 @@ from gymnasium import spaces
 from torch import Generator, Tensor
 
 from envs.errors import require
-from envs.locomotion.robot import Chart, Motion, Robot, RobotConfig
+from envs.locomotion.picture import Chart
+from envs.locomotion.robot import Motion, Robot, RobotConfig
 from envs.physics.base import PhysicsState
 from envs.structs import Struct
 

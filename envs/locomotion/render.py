@@ -6,17 +6,13 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from envs.locomotion.picture import Chart, Mark, Picture
 from envs.locomotion.stage import FIELD, Stage, stage
-from envs.physics.base import PhysicsState
-from envs.structs import Struct
-
-if TYPE_CHECKING:
-    from envs.locomotion.robot import Chart, Mark, Robot
 
 PAPER, TRACK, GRID, MUTED, PAST = "#f4f6f9", "#ffffff", "#dfe4ea", "#6d7683", "#ccd2da"
 NOW, GOAL = "#1f5fb4", "#e2582f"
@@ -26,15 +22,8 @@ OVER = 2  # the chart is drawn twice as large and reduced, for smooth lines
 RECENT = 5  # states over which the number "now" is averaged: velocities of single steps are no reading
 
 
-def draw(
-    robot: Robot,
-    task: Struct,
-    episode: PhysicsState,
-    earlier: Sequence[PhysicsState],
-    size: int,
-    row: Sequence[PhysicsState] = (),
-) -> np.ndarray:
-    """One lane as a `uint8 [size, size, 3]` image; the arguments are those of `Env.render_beside`.
+def draw(picture: Picture, size: int) -> np.ndarray:
+    """A `uint8 [size, size, 3]` image.
 
     Above, the scene, with a camera that follows the robot over squares of 1 m. Below, the task's chart: this episode
     in blue, earlier ones in grey, the target as a dashed line; its axis holds all episodes of the row.
@@ -43,21 +32,17 @@ def draw(
         InputError: when there is no OpenGL here.
     """
     high = round(SCENE * size)
-    scene = stage(robot.model, size, high)
-    paths = [e.qpos.double().cpu().numpy() for e in (episode, *earlier)]
+    scene, chart, marks = stage(picture.model, size, high), picture.chart, picture.marks
     image = Image.new("RGB", (size, size), PAPER)
-    chart, marks = robot.chart(task, episode), robot.marks(task)
-    image.paste(film(scene, robot.planar, paths, marks), (0, 0))
-    past, whole = ([robot.chart(task, e).values for e in episodes] for episodes in (earlier, row))
-    axis = limits([chart.values, *past, *whole], chart.target)
-    image.paste(plot(chart, past, axis, robot.horizon, robot.physics.dt, size, size - high), (0, high))
+    image.paste(film(scene, picture.planar, picture.paths, marks), (0, 0))
+    image.paste(plot(picture, size, size - high), (0, high))
     pen = ImageDraw.Draw(image)
-    if robot.planar:
+    if picture.planar:
         number_metres(pen, scene, size)
     unit = chart.label.removesuffix(")").partition(" (")[2]
     edge, letters = round(0.03 * size), font(18, size)
     halo: dict[str, Any] = {"stroke_width": max(1, round(size / 240)), "stroke_fill": PAPER}
-    asked = goal(chart, marks, unit, robot.planar)
+    asked = goal(chart, marks, unit, picture.planar)
     pen.text((edge, edge), asked and f"goal {asked}", GOAL, letters, "lt", **halo)
     now = signed(float(np.mean(chart.values[-RECENT:])))
     widest = pen.textlength(f"goal {asked}  now −00.00 {unit}", letters)  # beside each other, or one below the other
@@ -123,20 +108,13 @@ def number_metres(pen: ImageDraw.ImageDraw, scene: Stage, size: int) -> None:
             pen.text((left, top), words, MUTED, font(12, size), "mm")
 
 
-def plot(
-    chart: Chart,
-    past: Sequence[np.ndarray],
-    axis: tuple[float, float, float],
-    horizon: int,
-    dt: float,
-    width: int,
-    height: int,
-) -> Image.Image:
-    """The chart, `width` x `height` pixels; `axis` is what `limits` gives, and time runs over the whole horizon."""
+def plot(picture: Picture, width: int, height: int) -> Image.Image:
+    """The chart, `width` x `height` pixels; time runs over the whole horizon."""
+    chart, horizon = picture.chart, picture.horizon
     big, u = (width * OVER, height * OVER), OVER * (width / 480) ** 0.6
     image = Image.new("RGB", big, PAPER)
     pen, small = ImageDraw.Draw(image), font(12, width, OVER)
-    low, high, step = axis
+    low, high, step = limits([chart.values, *picture.past, *picture.row], chart.target)
     left, right, top, bottom = 34 * u, big[0] - 14 * u, 24 * u, big[1] - 10 * u
 
     def at(t: np.ndarray, value: np.ndarray) -> list[tuple[float, float]]:
@@ -155,8 +133,8 @@ def plot(
         pen.line((x, y, end, y), GRID, round((2 if abs(tick) < step / 2 else 1) * u))
         pen.text((left - 6 * u, y), f"{tick:g}".replace("-", "−"), MUTED, small, "rm")
     pen.text((left, top - 6 * u), chart.label, MUTED, small, "ls")
-    pen.text((right, top - 6 * u), f"{horizon * dt:g} s", MUTED, small, "rs")
-    for values in past:
+    pen.text((right, top - 6 * u), f"{picture.duration:g} s", MUTED, small, "rs")
+    for values in picture.past:
         line(values, PAST, 1.4)
     if chart.target is not None:
         (x, y), (end, _) = at(np.array([0, horizon]), np.full(2, chart.target))

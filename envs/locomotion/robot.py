@@ -19,7 +19,9 @@ from torch import Generator, Tensor
 
 from envs.core import Env, Reference, StepResult, TaskT
 from envs.errors import require
-from envs.physics.base import PhysicsState, check_engine, make_physics
+from envs.locomotion.picture import Chart, Mark, Picture
+from envs.physics.base import PhysicsState
+from envs.physics.engines import check_engine, make_physics
 from envs.structs import Struct
 
 LIMIT = 1e10
@@ -50,27 +52,6 @@ class Motion(Struct):
     state: PhysicsState  # after the step
     velocity: Tensor  # [N, E, 2] m/s, of the root along x and y; y = 0 for planar robots
     contact_force: Tensor | None  # [N, E, nbody, 6] N m, N
-
-
-@dataclass(frozen=True)
-class Chart:
-    """The quantity that a video plots under the scene."""
-
-    label: str
-    """Its name with its unit in brackets, such as `velocity (m/s)`."""
-    values: np.ndarray  # [t], one for each state of the episode
-    target: float | None = None
-    """The value asked for."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A goal that a video shows on the ground."""
-
-    place: tuple[float, float] | None = None
-    """A disc there (m)."""
-    angle: float = 0.0
-    """Without a place: an arrow beside the robot in this direction (rad); 0 is along x."""
 
 
 class Robot(Env[TaskT, PhysicsState]):
@@ -192,7 +173,19 @@ class Robot(Env[TaskT, PhysicsState]):
     ) -> np.ndarray:
         from envs.locomotion.render import draw
 
-        return draw(self, task, episode, earlier, size, row)
+        past, whole = ([self.chart(task, e).values for e in episodes] for episodes in (earlier, row))
+        picture = Picture(
+            model=self.model,
+            planar=self.planar,
+            paths=[e.qpos.double().cpu().numpy() for e in (episode, *earlier)],
+            marks=self.marks(task),
+            chart=self.chart(task, episode),
+            past=past,
+            row=whole,
+            duration=self.horizon * self.physics.dt,
+            horizon=self.horizon,
+        )
+        return draw(picture, size)
 
     def equal_halves(self, n: int, generator: Generator) -> Tensor:
         """0 and 1 in equal numbers [N], in random order; a random one is in excess when `n` is odd.

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from envs.locomotion.headless import make_current
-from envs.physics.base import MODELS
+from envs.physics.model import MODELS
 
 SKY, HAZE = (0.957, 0.965, 0.976), (0.886, 0.910, 0.941)  # #f4f6f9 and, at the horizon, a little darker
 GROUND, GROUND_DARK, SEAM = (236, 240, 245), (216, 225, 236), (193, 204, 219)

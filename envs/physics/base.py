@@ -9,20 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from envs.errors import InputError, require, unknown
 from envs.structs import Struct
-
-ENGINES = ("auto", "mujoco", "warp")
-"""`mujoco`: MuJoCo's C engine on all CPU threads; `warp`: MuJoCo Warp, float32, on CUDA or, slowly, on the CPU;
-`auto`: the first on a CPU and the second on CUDA."""
-
-MODELS = Path(__file__).parent.parent / "locomotion" / "models"
 
 SCALABLE = ("body_mass", "body_inertia", "dof_damping", "geom_friction")
 """Model fields that a task may multiply."""
@@ -96,55 +88,3 @@ class Binding:
         )
         self.bound = wanted
         return not same
-
-
-def load_model(name: str) -> Any:
-    """The `mujoco.MjModel` of `models/NAME.xml`, scaled to its `total_mass` (kg) where it names one.
-
-    Raises:
-        InputError: when MuJoCo is missing or does not start.
-    """
-    try:
-        import mujoco
-    except ImportError:
-        raise InputError(
-            "MuJoCo is missing here, and locomotion needs it; install it with: pip install mujoco."
-        ) from None
-    except RuntimeError as error:  # an environment variable that MuJoCo reads has a value that it does not know
-        raise InputError(f"MuJoCo does not start here: {error}.") from None
-
-    model = mujoco.MjModel.from_xml_path(str(MODELS / f"{name}.xml"))
-    if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_NUMERIC, "total_mass") >= 0:
-        mujoco.mj_setTotalmass(model, float(model.numeric("total_mass").data[0]))
-        mujoco.mj_setConst(model, mujoco.MjData(model))
-    return model
-
-
-def check_engine(engine: str) -> None:
-    """Raise `InputError` unless `engine` is one of `ENGINES`."""
-    if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES)
-
-
-def make_physics(
-    name: str, frame_skip: int, engine: str, device: torch.device, contact_forces: bool = False
-) -> Physics:
-    """The model `name` on an engine.
-
-    Raises:
-        InputError: for an unknown engine, one that does not run on the device, or one that is not installed.
-    """
-    check_engine(engine)
-    if engine == "auto":
-        engine = "warp" if device.type == "cuda" else "mujoco"
-    if engine == "mujoco":
-        require(
-            device.type == "cpu",
-            "Engine 'mujoco' computes on the CPU; use --device cpu with it, or engine 'warp' on CUDA.",
-        )
-        from envs.physics.cpu import CpuPhysics
-
-        return CpuPhysics(load_model(name), frame_skip, contact_forces)
-    from envs.physics.warp import WarpPhysics
-
-    return WarpPhysics(load_model(name), frame_skip, device, contact_forces)

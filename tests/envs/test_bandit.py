@@ -11,7 +11,8 @@ from torch import Generator
 
 import envs
 from envs.bandit import BERNOULLI_PRESETS, GAUSSIAN_PRESETS, Bandit, BanditConfig, State, Task
-from envs.bandit_references import bayes_optimal_value, gittins_table, sample_gamma, truncated_normal
+from envs.bandit.gittins import bayes_optimal_value, gittins_table
+from envs.bandit.references import sample_gamma, truncated_normal
 from metarl.rollout import reference_rollout
 
 CPU = torch.device("cpu")

@@ -12,7 +12,9 @@ from torch import Generator
 
 import envs
 from envs.locomotion.robot import Robot
-from envs.physics.base import PhysicsState, load_model, make_physics
+from envs.physics.base import PhysicsState
+from envs.physics.engines import make_physics
+from envs.physics.model import load_model
 
 PARAMS = {"walker2d-params": "walker2d", "hopper-params": "hopper"}
 

@@ -12,8 +12,8 @@ from torch import Generator
 
 import envs
 from envs.gridworld import PRESETS, GridWorldConfig, RandomWallsTask, State, Task
-from envs.gridworld_layouts import FAR, distances
-from envs.gridworld_search import optimal_walk
+from envs.gridworld.layouts import FAR, distances
+from envs.gridworld.search import optimal_walk
 
 MOVES = {0: (0, 0), 1: (-1, 0), 2: (0, 1), 3: (1, 0), 4: (0, -1)}  # stay, up, right, down, left
 STAY, UP, RIGHT, DOWN, LEFT = MOVES
@@ -48,7 +48,7 @@ def steps_from(walls, source) -> dict[tuple[int, int], int]:
 
 
 def places(env, split) -> set[tuple[int, int]]:
-    return {divmod(cell, env.config.width) for cell in env.goals[split].tolist()}
+    return {divmod(cell, env.config.width) for cell in env.board.goals[split].tolist()}
 
 
 def state_at(env, *cells: tuple[int, int]) -> State:
@@ -176,7 +176,7 @@ class TestObservation:
     def test_the_local_view_shows_the_walls_around(self, preset):
         env = grid(preset, obs="local", terminate_at_goal=False)
         task, draws = env.sample_tasks(5, generator(3)), generator(4)
-        walls = env.walls_of(task).tolist()
+        walls = env.board.walls_of(task).tolist()
         state, obs = env.reset(task, 2, draws)
         for _ in range(25):
             for n, e in itertools.product(range(5), range(2)):
@@ -197,8 +197,8 @@ class TestObservation:
         task = env.sample_tasks(200, generator())
         _, first = env.reset(task, 2, generator())
         assert (first == first[0, 0]).all()
-        cells = torch.arange(env.walls.numel()).expand(200, -1)
-        if not env.randomized and env.config.slip == 0:  # elsewhere the same move may end in different places
+        cells = torch.arange(env.board.walls.numel()).expand(200, -1)
+        if not env.board.randomized and env.config.slip == 0:  # elsewhere the same move may end in different places
             seen = env.step(task, State(cells), torch.ones_like(cells), generator()).obs
             assert (seen == seen[:1]).all()
 
@@ -209,7 +209,7 @@ class TestTasks:
         env = grid(preset)
         for split in env.splits:
             task = env.sample_tasks(100, generator(5), split)
-            for goal, walls in zip(task.goal.tolist(), env.walls_of(task).tolist(), strict=True):
+            for goal, walls in zip(task.goal.tolist(), env.board.walls_of(task).tolist(), strict=True):
                 assert tuple(goal) in steps_from(walls, env.config.start) and tuple(goal) != env.config.start
                 assert tuple(goal) in places(env, split)
 
@@ -233,7 +233,7 @@ class TestTasks:
 
     def test_far_goals_are_out_of_range(self):
         env = grid("four-rooms")
-        steps = steps_from(env.walls.tolist(), (0, 0))
+        steps = steps_from(env.board.walls.tolist(), (0, 0))
         assert places(env, "ood") == {place for place, count in steps.items() if count > 16}
 
     def test_rooms_hide_the_goal_in_a_corner(self):
@@ -247,7 +247,9 @@ class TestTasks:
     def test_goals_are_equally_likely(self, preset, split):
         env, n = grid(preset), 6_000
         task = env.sample_tasks(n, generator(6), split)
-        count = torch.bincount(env.goal_cells(task), minlength=env.walls.numel())[env.goals[split]].double()
+        count = torch.bincount(env.board.goal_cells(task), minlength=env.board.walls.numel())[
+            env.board.goals[split]
+        ].double()
         expected = n / len(count)
         chi = ((count - expected) ** 2 / expected).sum().item()
         assert count.sum() == n and chi < len(count) - 1 + 4 * (2 * len(count)) ** 0.5
@@ -303,7 +305,7 @@ class TestShortestPath:
         for split in env.splits:
             task = env.sample_tasks(40, generator(8), split)
             rewards = trial(env, "shortest path", task, 1, lanes=2)
-            for n, (goal, walls) in enumerate(zip(task.goal.tolist(), env.walls_of(task).tolist(), strict=True)):
+            for n, (goal, walls) in enumerate(zip(task.goal.tolist(), env.board.walls_of(task).tolist(), strict=True)):
                 steps = steps_from(walls, env.config.start)[tuple(goal)]
                 wanted = env.config.reward_step * (steps - 1) + env.config.reward_goal * (env.horizon - steps + 1)
                 assert rewards[n, 0].sum(0).tolist() == pytest.approx([wanted] * 2, abs=1e-4)
@@ -323,7 +325,7 @@ class TestSearch:
             task = env.sample_tasks(60, generator(9), split)
             rewards = trial(env, "systematic search", task, 6)
             assert (rewards[:, -2, -1] == env.config.reward_goal).all(), "found by the fifth episode"
-            if not env.randomized:
+            if not env.board.randomized:
                 best = trial(env, "shortest path", task, 1)[:, 0].sum(1)
                 assert torch.allclose(rewards[:, -1].sum(1), best)
 
@@ -418,7 +420,7 @@ class TestBayesOptimalSearch:
         env = grid("varibad")
         best = trial(env, "Bayes-optimal search", every_goal(env), 4).sum((1, 2)).mean().item()
         systematic = trial(env, "systematic search", every_goal(env), 4).sum((1, 2)).mean().item()
-        moves, goals = env.moves.view(25, 5).tolist(), env.goals["train"].tolist()
+        moves, goals = env.board.moves.view(25, 5).tolist(), env.board.goals["train"].tolist()
         sweeps = []
         for first, second, back in ((RIGHT, DOWN, LEFT), (DOWN, RIGHT, UP)):  # row by row, column by column
             sweep = ([first] * 4 + [second] + [back] * 4 + [second]) * 6
@@ -428,8 +430,8 @@ class TestBayesOptimalSearch:
 
     def test_the_walk_is_worth_what_the_search_says(self):
         env = grid("varibad")
-        moves = tuple(map(tuple, env.moves.view(25, 5).tolist()))
-        goals = tuple(env.goals["train"].tolist())
+        moves = tuple(map(tuple, env.board.moves.view(25, 5).tolist()))
+        goals = tuple(env.board.goals["train"].tolist())
         gain, walk = optimal_walk(moves, 0, goals, 15, 4)
         assert gain == total_gain(moves, 0, goals, 15, walk) == 825 and len(walk) == 60
 
@@ -450,12 +452,12 @@ class TestBayesOptimalSearch:
         rows = drawing.split("/")
         fields = {"height": len(rows), "width": len(rows[0]), "layout": drawing, "start": start, "held_out_every": 0}
         env = grid(min_goal_distance=1, horizon=horizon, trial_episodes=num_episodes, **fields)
-        moves = tuple(map(tuple, env.moves.view(-1, 5).tolist()))
-        goals = tuple(env.goals["train"].tolist())
-        gain, walk = optimal_walk(moves, env.start, goals, horizon, num_episodes)
-        assert total_gain(moves, env.start, goals, horizon, walk) == gain
+        moves = tuple(map(tuple, env.board.moves.view(-1, 5).tolist()))
+        goals = tuple(env.board.goals["train"].tolist())
+        gain, walk = optimal_walk(moves, env.board.start, goals, horizon, num_episodes)
+        assert total_gain(moves, env.board.start, goals, horizon, walk) == gain
         everything = itertools.product((UP, RIGHT, DOWN, LEFT), repeat=horizon * num_episodes)
-        assert gain == max(total_gain(moves, env.start, goals, horizon, other) for other in everything)
+        assert gain == max(total_gain(moves, env.board.start, goals, horizon, other) for other in everything)
         rewards = trial(env, "Bayes-optimal search", every_goal(env), num_episodes)
         assert (rewards == 1.0).sum().item() == gain
 
@@ -467,7 +469,7 @@ class TestBayesOptimalSearch:
     @pytest.mark.parametrize("horizon", [8, 11, 15])
     def test_walks_improved_at_random_do_not_get_past_it(self, horizon):
         env, rng = grid("varibad", horizon=horizon), np.random.default_rng(horizon)
-        moves, goals = env.moves.view(25, 5).tolist(), env.goals["train"].tolist()
+        moves, goals = env.board.moves.view(25, 5).tolist(), env.board.goals["train"].tolist()
         best, _ = optimal_walk(tuple(map(tuple, moves)), 0, tuple(goals), horizon, 4)
         reached = 0
         for _ in range(5):  # simulated annealing from random walks
@@ -566,8 +568,8 @@ def test_walls_that_hide_the_goal_are_refused(walls, said):
 
 def test_drawings_may_use_slashes_or_lines():
     config = GridWorldConfig(3, 2, "..#/...")
-    assert grid(width=3, height=2, layout="\n..#\n...\n").walls.tolist() == [[False, False, True], [False] * 3]
-    assert grid(width=3, height=2, layout=config.layout, min_goal_distance=1, held_out_every=0).goals[
+    assert grid(width=3, height=2, layout="\n..#\n...\n").board.walls.tolist() == [[False, False, True], [False] * 3]
+    assert grid(width=3, height=2, layout=config.layout, min_goal_distance=1, held_out_every=0).board.goals[
         "train"
     ].tolist() == [1, 3, 4, 5]
 

@@ -9,7 +9,8 @@ from torch import Generator
 
 import envs
 from envs.locomotion.robot import Robot
-from envs.physics.base import PhysicsState, load_model
+from envs.physics.base import PhysicsState
+from envs.physics.model import load_model
 
 FAMILIES = [
     "half-cheetah-vel",

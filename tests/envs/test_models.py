@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import envs
-from envs.physics.base import MODELS, Physics, PhysicsState, load_model, make_physics
+from envs.physics.base import Physics, PhysicsState
+from envs.physics.engines import make_physics
+from envs.physics.model import MODELS, load_model
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 THEIRS = {

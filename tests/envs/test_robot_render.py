@@ -16,7 +16,7 @@ from words import collisions, words_drawn
 import envs
 from envs import InputError
 from envs.locomotion import headless
-from envs.locomotion.robot import Chart, Mark
+from envs.locomotion.picture import Chart, Mark
 from envs.physics.base import PhysicsState
 
 ROOT = Path(__file__).parents[2]

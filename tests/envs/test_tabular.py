@@ -11,7 +11,8 @@ from torch import Generator
 import envs
 from envs.core import Transition
 from envs.tabular import PRESETS, State, Tabular, TabularConfig, Task
-from envs.tabular_references import PSRL, backward_induction, sample_dirichlet
+from envs.tabular.dirichlet import sample_dirichlet
+from envs.tabular.references import PSRL, backward_induction
 from metarl.rollout import reference_rollout
 
 CPU = torch.device("cpu")
@@ -425,7 +426,7 @@ class TestPSRL:
         assert len(memory.policy.flatten(0, 1).flatten(1).unique(dim=0)) == 4
 
     def test_plans_do_not_depend_on_the_size_of_groups_in_law(self, monkeypatch):
-        monkeypatch.setattr("envs.tabular_references.PLAN_CELLS", 1000)
+        monkeypatch.setattr("envs.tabular.references.PLAN_CELLS", 1000)
         env = make()
         task = env.sample_tasks(400, generator(1))
         in_groups = returns(env, "PSRL", task, 3)

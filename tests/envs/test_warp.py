@@ -14,7 +14,8 @@ import torch
 from torch import Generator
 
 import envs
-from envs.physics.base import MODELS, SCALABLE, PhysicsState, PhysicsStep, load_model
+from envs.physics.base import SCALABLE, PhysicsState, PhysicsStep
+from envs.physics.model import MODELS, load_model
 
 pytest.importorskip("mujoco_warp")
 

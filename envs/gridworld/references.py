@@ -7,18 +7,16 @@ through the episodes of a trial, and walk to the goal once they have met it. Non
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor
 
 from envs.core import Reference, Transition
-from envs.gridworld_layouts import ACTIONS, FAR, distances
-from envs.gridworld_search import optimal_walk
+from envs.gridworld.board import Board
+from envs.gridworld.layouts import ACTIONS, FAR, distances
+from envs.gridworld.search import optimal_walk
+from envs.gridworld.task import GridWorldConfig, State, Task
 from envs.structs import Struct
-
-if TYPE_CHECKING:
-    from envs.gridworld import GridWorld
 
 EXACT_CELLS = 25
 """Boards of up to so many cells get the Bayes-optimal search."""
@@ -43,37 +41,36 @@ class Search(Struct):
     time: Tensor  # [N, E] int64: steps since the trial began
 
 
-def make_references(env: GridWorld) -> dict[str, Reference]:
+def make_references(config: GridWorldConfig, board: Board) -> dict[str, Reference]:
     """The references of a board by name, beside `random`."""
-    systematic = SystematicSearch(env)
+    told, systematic = ShortestPathPolicy(board), SystematicSearch(config, board)
     references = {
-        "shortest path": Reference(
-            lambda *inputs: shortest_path(env, *inputs), lambda *inputs: steps_to_goal(env, *inputs)
-        ),
+        "shortest path": Reference(told.act, told.start),
         "systematic search": Reference(systematic.act, systematic.start, systematic.observe),
     }
-    walk = bayes_optimal_walk(env)
+    walk = bayes_optimal_walk(config, board)
     if walk is not None:
-        optimal = BayesOptimalSearch(env, walk)
+        optimal = BayesOptimalSearch(config, board, walk)
         references["Bayes-optimal search"] = Reference(optimal.act, optimal.start, optimal.observe)
     return references
 
 
-def steps_to_goal(env: GridWorld, task: Any, num_envs: int, generator: Generator) -> ShortestPath:
-    """What `shortest path` knows: the distance of every cell from the goal of each task, once for all its lanes."""
-    walls = env.walls_of(task)
-    goal = torch.zeros_like(walls).flatten(1).scatter_(1, env.goal_cells(task)[:, None], True).view_as(walls)
-    return ShortestPath(distances(~walls, goal).flatten(1)[:, None].expand(-1, num_envs, -1))
+@dataclass(frozen=True)
+class ShortestPathPolicy:
+    """Takes a shortest path to the goal, which it is told, and stays there."""
 
+    board: Board
 
-def shortest_path(env: GridWorld, task: Any, state: Any, memory: ShortestPath, generator: Generator) -> Tensor:
-    """Walks a shortest way to the goal, which it is told, and stays there. Returns actions [N, E]."""
-    return first_least(memory.steps.gather(-1, neighbours(env, state.cell)))
+    def start(self, task: Task, num_envs: int, generator: Generator) -> ShortestPath:
+        """The distance of every cell from the goal of each task, once for all its lanes."""
+        walls = self.board.walls_of(task)
+        goal = torch.zeros_like(walls).flatten(1).scatter_(1, self.board.goal_cells(task)[:, None], True)
+        steps = distances(~walls, goal.view_as(walls)).flatten(1)
+        return ShortestPath(steps[:, None].expand(-1, num_envs, -1))
 
-
-def neighbours(env: GridWorld, cell: Tensor) -> Tensor:
-    """Where each action leads from `cell` [N, E], were it not for randomized walls: cells [N, E, 5]."""
-    return env.moves[cell[..., None] * len(ACTIONS) + torch.arange(len(ACTIONS), device=cell.device)]
+    def act(self, task: Task, state: State, memory: ShortestPath, generator: Generator) -> Tensor:
+        """Actions [N, E]."""
+        return first_least(memory.steps.gather(-1, self.board.neighbours(state.cell)))
 
 
 def first_least(values: Tensor) -> Tensor:
@@ -89,29 +86,28 @@ class SystematicSearch:
     episode).
     """
 
-    def __init__(self, env: GridWorld) -> None:
-        self.env = env
-        self.prior = torch.zeros(env.walls.numel(), dtype=torch.bool, device=env.device)
-        self.prior[torch.cat([env.goals["train"], env.goals["test"]])] = True
+    def __init__(self, config: GridWorldConfig, board: Board) -> None:
+        self.config, self.board = config, board
+        self.prior = board.possible
         self.apart: Tensor | None = None  # [C, C] steps between cells, where they are known and the table is small
-        if not env.randomized and len(self.prior) <= TABLE_CELLS:
-            every = torch.eye(len(self.prior), dtype=torch.bool, device=env.device).view(-1, *env.walls.shape)
-            self.apart = distances((~env.walls).expand_as(every), every).flatten(1)
+        if not board.randomized and len(self.prior) <= TABLE_CELLS:
+            every = torch.eye(len(self.prior), dtype=torch.bool, device=self.prior.device).view(-1, *board.walls.shape)
+            self.apart = distances((~board.walls).expand_as(every), every).flatten(1)
 
-    def start(self, task: Any, num_envs: int, generator: Generator) -> Search:
+    def start(self, task: Task, num_envs: int, generator: Generator) -> Search:
         """The goal may be wherever a train or test goal lies; walls are known unless they are randomized."""
         lanes = (len(task), num_envs)
-        belief, walls = (x.expand(*lanes, -1) for x in (self.prior, self.env.walls.flatten()))
-        return Search(belief, walls, torch.zeros(lanes, dtype=torch.int64, device=self.env.device))
+        belief, walls = (x.expand(*lanes, -1) for x in (self.prior, self.board.walls.flatten()))
+        return Search(belief, walls, torch.zeros(lanes, dtype=torch.int64, device=self.prior.device))
 
-    def observe(self, task: Any, memory: Search, transition: Transition) -> Search:
+    def observe(self, task: Task, memory: Search, transition: Transition[State]) -> Search:
         """Rule out the cell that was entered, or all others when it paid as the goal does."""
-        config, cell = self.env.config, transition.next_state.cell
+        config, cell = self.config, transition.next_state.cell
         here = self._one_hot(cell)
         walls = certain = memory.walls
-        if self.env.randomized:
+        if self.board.randomized:
             before = transition.state.cell
-            target = self.env.moves[before * len(ACTIONS) + transition.action]
+            target = self.board.moves[before * len(ACTIONS) + transition.action]
             bumped = (cell == before) & (target != before)
             walls = certain = (walls | self._one_hot(target) & bumped[..., None]) & ~here
             if config.slip > 0:  # a slip may have been taken for a wall: remember none for longer than an episode
@@ -125,35 +121,34 @@ class SystematicSearch:
 
     def _one_hot(self, cell: Tensor) -> Tensor:
         """[N, E] -> [N, E, C] bool."""
-        return cell[..., None] == torch.arange(self.env.walls.numel(), device=cell.device)
+        return cell[..., None] == torch.arange(self.board.walls.numel(), device=cell.device)
 
-    def act(self, task: Any, state: Any, memory: Search, generator: Generator) -> Tensor:
+    def act(self, task: Task, state: State, memory: Search, generator: Generator) -> Tensor:
         """Actions [N, E]; random ones where no such place can be reached, as after a slip taken for a wall."""
-        around = neighbours(self.env, state.cell)
+        around = self.board.neighbours(state.cell)
         if self.apart is not None:
             target = first_least(self.apart[state.cell].where(memory.belief, FAR))
             return first_least(self.apart[target[..., None], around])
-        boards = (*state.cell.shape, *self.env.walls.shape)
+        boards = (*state.cell.shape, *self.board.walls.shape)
         steps = distances(~memory.walls.view(boards), memory.belief.view(boards)).flatten(2)
         lost = steps.gather(-1, state.cell[..., None])[..., 0] == FAR
-        wander = self.env.random_actions(task, state, None, generator)
+        wander = torch.randint(len(ACTIONS), state.cell.shape, generator=generator, device=state.cell.device)
         return torch.where(lost, wander, first_least(steps.gather(-1, around)))
 
 
-def bayes_optimal_walk(env: GridWorld) -> Tensor | None:
-    """The optimal walk of `gridworld_search` as actions, or None where it is not defined or not exact.
+def bayes_optimal_walk(config: GridWorldConfig, board: Board) -> Tensor | None:
+    """The optimal walk of `envs.gridworld.search` as actions, or None where it is not defined or not exact.
 
     It needs moves without chance, known walls, an episode that does not end on the goal, and one prior for train and
     test alike, so no held-out goals.
     """
-    config = env.config
-    defined = config.slip == 0 and not env.randomized and not config.terminate_at_goal and config.held_out_every == 0
-    if not defined or env.walls.numel() > EXACT_CELLS:
+    defined = config.slip == 0 and not board.randomized and not config.terminate_at_goal and config.held_out_every == 0
+    if not defined or board.walls.numel() > EXACT_CELLS:
         return None
-    moves = tuple(tuple(row) for row in env.moves.view(-1, len(ACTIONS)).tolist())
-    goals = tuple(env.goals["train"].tolist())
-    found = optimal_walk(moves, env.start, goals, config.horizon, config.trial_episodes)
-    return None if found is None else torch.tensor(found[1], device=env.device)
+    moves = tuple(tuple(row) for row in board.moves.view(-1, len(ACTIONS)).tolist())
+    goals = tuple(board.goals["train"].tolist())
+    found = optimal_walk(moves, board.start, goals, config.horizon, config.trial_episodes)
+    return None if found is None else torch.tensor(found[1], device=board.walls.device)
 
 
 class BayesOptimalSearch(SystematicSearch):
@@ -163,11 +158,11 @@ class BayesOptimalSearch(SystematicSearch):
     systematically.
     """
 
-    def __init__(self, env: GridWorld, walk: Tensor) -> None:
-        super().__init__(env)
+    def __init__(self, config: GridWorldConfig, board: Board, walk: Tensor) -> None:
+        super().__init__(config, board)
         self.walk = walk[: max(1, int(walk.ne(0).sum()))]  # the moves; what follows is of no account
 
-    def act(self, task: Any, state: Any, memory: Search, generator: Generator) -> Tensor:
+    def act(self, task: Task, state: State, memory: Search, generator: Generator) -> Tensor:
         """Actions [N, E]."""
         searching = (memory.belief.sum(-1) > 1) & (memory.time < len(self.walk))
         planned = self.walk[memory.time.clamp_max(len(self.walk) - 1)]

@@ -2,14 +2,12 @@
 
 The law is that of Duan et al. 2016 (RL²), section 3.2, after Osband et al. 2013: transition rows ~ Dirichlet(1), mean
 rewards ~ N(1, 1), rewards with unit noise, episodes of 10 steps from state 0. The observation is the state, one-hot.
-References, in `envs.tabular_references`: exact planning on the true MDP, and posterior sampling (PSRL).
+References, in `envs.tabular.references`: exact planning on the true MDP, and posterior sampling (PSRL).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,50 +17,10 @@ from torch import Generator, Tensor
 
 from envs.core import Env, Reference, StepResult
 from envs.errors import InputError, require
-from envs.structs import Struct
-from envs.tabular_references import sample_dirichlet, tabular_references
-from envs.tabular_render import draw_tabular
-
-
-@dataclass(frozen=True)
-class TabularConfig:
-    """Parameters of the tabular MDP family. Below, S is the number of states, and A that of actions."""
-
-    num_states: int = 10
-    """Number of states, S; each episode starts in state 0."""
-    num_actions: int = 5
-    """Number of actions, A, in every state."""
-    horizon: int = 10
-    """Steps in an episode."""
-    concentration: float = 1.0
-    """Transition rows ~ Dirichlet of this; small values lead each action to few states."""
-    reward_noise: float = 1.0
-    """Standard deviation of a reward around its mean."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("num_states", 2), ("num_actions", 2), ("horizon", 1)):
-            value = getattr(self, name)
-            require(value >= least, f"{name} must be at least {least}, not {value}.")
-        positive = math.isfinite(self.concentration) and self.concentration > 0
-        require(positive, f"concentration must be a positive number, not {self.concentration}.")
-        noise = self.reward_noise
-        require(math.isfinite(noise) and noise >= 0, f"reward_noise must be a number of at least 0, not {noise}.")
-
-
-PRESETS = {"rl2": TabularConfig(), "large": TabularConfig(num_states=25, horizon=25)}
-
-
-@dataclass(frozen=True, eq=False)
-class Task(Struct):
-    transition: Tensor  # [N, S, A, S] probability of the next state; rows sum to 1
-    reward_mean: Tensor  # [N, S, A] expected reward
-
-
-@dataclass(frozen=True, eq=False)
-class State(Struct):
-    index: Tensor  # [N, E] int64, the present state
-    action: Tensor  # [N, E] int64, the action that led here; -1 at the start
-    total: Tensor  # [N, E] reward since the start of the episode
+from envs.tabular.dirichlet import sample_dirichlet
+from envs.tabular.references import make_references
+from envs.tabular.render import draw
+from envs.tabular.task import State, TabularConfig, Task
 
 
 class Tabular(Env[Task, State]):
@@ -121,8 +79,8 @@ class Tabular(Env[Task, State]):
         cell = ((rows + state.index) * a + action).flatten()  # where (n, s, a) lies in the task
         # Inverse of the cumulative distribution; rounding may leave its last value below 1, hence the clamp.
         cumulative = task.transition.flatten(0, 2).index_select(0, cell).cumsum(-1)  # [N * E, S]
-        draw = torch.rand(len(cell), 1, generator=generator, device=self.device)
-        index = torch.searchsorted(cumulative, draw, right=True).clamp_(max=s - 1).view(shape)
+        uniform = torch.rand(len(cell), 1, generator=generator, device=self.device)
+        index = torch.searchsorted(cumulative, uniform, right=True).clamp_(max=s - 1).view(shape)
         noise = torch.randn(shape, generator=generator, device=self.device)
         mean = task.reward_mean.flatten().index_select(0, cell).view(shape)
         reward = mean.add(noise, alpha=self.config.reward_noise)
@@ -130,7 +88,7 @@ class Tabular(Env[Task, State]):
         return StepResult(State(index, action, state.total + reward), self._observe(index), reward, terminated)
 
     def references(self) -> dict[str, Reference]:
-        return {"random": Reference(self.random_actions), **tabular_references(self.config)}
+        return {"random": Reference(self.random_actions), **make_references(self.config)}
 
     def render(self, task: Task, episode: State, earlier: Sequence[State] = (), size: int = 480) -> np.ndarray:
-        return draw_tabular(task, episode, earlier, size, self.config)
+        return draw(task, episode, earlier, size, self.config)

@@ -6,22 +6,20 @@ PSRL, posterior sampling: Osband, Russo & Van Roy 2013. Both keep a policy by ti
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
 
 from envs.core import Reference, Transition
 from envs.structs import Struct
-
-if TYPE_CHECKING:
-    from envs.tabular import State, TabularConfig, Task
+from envs.tabular.dirichlet import sample_dirichlet
+from envs.tabular.task import State, TabularConfig, Task
 
 PLAN_CELLS = 2_000_000
 """PSRL samples and solves MDPs in groups of lanes with about this many (s, a, s') in all, to bound memory."""
 
 
-def tabular_references(config: TabularConfig) -> dict[str, Reference]:
+def make_references(config: TabularConfig) -> dict[str, Reference]:
     """All but `random`, by name. `PSRL` is the published one, `PSRL, true prior` knows the law of the tasks."""
     planner, published, exact = ValueIteration(config), PSRL(config, 0.0), PSRL(config, 1.0)
     return {
@@ -166,33 +164,3 @@ def backward_induction(transition: Tensor, reward_mean: Tensor, horizon: int) ->
         value, action = (reward_mean + later).max(-1)
         actions.append(action)
     return torch.stack(actions[::-1], 1), value
-
-
-def sample_dirichlet(concentration: Tensor, generator: Generator) -> Tensor:
-    """Draws from Dirichlet distributions along the last axis; `concentration` [..., S] is positive.
-
-    A Dirichlet draw is a row of Gamma draws divided by its sum; here in logarithms, since Gamma draws of a small shape
-    underflow. `torch.distributions` would take no generator.
-    """
-    shape = concentration.float().flatten()
-    uniform = torch.rand(shape.shape, generator=generator, device=shape.device)
-    log_gamma = (-torch.log1p(-uniform)).log()  # of shape 1: the prior's, and most of a posterior's
-    other = (shape != 1).nonzero().squeeze(-1)
-    log_gamma[other] = _sample_log_gamma(shape[other], generator)
-    return log_gamma.view(concentration.shape).softmax(-1)
-
-
-def _sample_log_gamma(shape: Tensor, generator: Generator) -> Tensor:
-    """Logarithms of Gamma draws, [L]: the method of Marsaglia & Tsang 2000 for `shape` + 1, times U^(1 / `shape`)."""
-    log_gamma = torch.empty_like(shape)
-    todo = torch.arange(len(shape), device=shape.device)
-    while len(todo):  # at most one draw in twenty is rejected
-        d = shape[todo] + 2 / 3
-        x = torch.randn(d.shape, generator=generator, device=d.device)
-        v = (1 + x / (9 * d).sqrt()).clamp_min(0) ** 3
-        uniform = torch.rand(d.shape, generator=generator, device=d.device)
-        accepted = uniform.log() < x.square() / 2 + d * (1 - v + v.log())  # never where v = 0
-        log_gamma[todo[accepted]] = (d * v).log()[accepted]
-        todo = todo[~accepted]
-    uniform = torch.rand(shape.shape, generator=generator, device=shape.device)
-    return log_gamma + torch.log1p(-uniform) / shape

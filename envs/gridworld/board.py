@@ -1,0 +1,84 @@
+"""The board that an environment and its references share: walls, goals, moves and the start.
+
+A cell is a whole number, row * width + column; row 0 is the top one and column 0 the left one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from envs.errors import require
+from envs.gridworld.layouts import ACTIONS, move_table, parse, split_goals
+from envs.gridworld.task import GridWorldConfig, RandomWallsTask, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """A board of H * W cells."""
+
+    walls: Tensor
+    """[H, W] bool, of the layout; none where each task has walls of its own."""
+    goals: Mapping[str, Tensor]
+    """Cells [G] of the goals of each split."""
+    moves: Tensor
+    """[H * W * 5] int64, the cell that each action leads to, at cell * 5 + action."""
+    start: int
+    """Cell in which every episode starts."""
+    randomized: bool
+    """Does each task have walls of its own?"""
+
+    @property
+    def possible(self) -> Tensor:
+        """Where the goals of train and test lie [H * W] bool."""
+        possible = torch.zeros_like(self.walls.flatten())
+        possible[torch.cat([self.goals["train"], self.goals["test"]])] = True
+        return possible
+
+    def walls_of(self, task: Task) -> Tensor:
+        """The walls of each task [N, H, W] bool (of one task without a leading axis: [H, W])."""
+        if isinstance(task, RandomWallsTask):
+            return task.walls.bool()
+        return self.walls.expand(*task.goal.shape[:-1], *self.walls.shape)
+
+    def goal_cells(self, task: Task) -> Tensor:
+        """The goal of each task as a cell [N]."""
+        return task.goal[..., 0] * self.walls.shape[1] + task.goal[..., 1]
+
+    def neighbours(self, cell: Tensor) -> Tensor:
+        """Where each action leads from `cell` [N, E], apart from randomized walls: cells [N, E, 5]."""
+        return self.moves[cell[..., None] * len(ACTIONS) + torch.arange(len(ACTIONS), device=cell.device)]
+
+
+def make_board(config: GridWorldConfig, device: torch.device) -> Board:
+    """The board of a configuration.
+
+    Raises:
+        InputError: when the start lies in a wall, or a split would have no goal.
+    """
+    shape, randomized = (config.height, config.width), config.layout == "random-walls"
+    walls, allowed = torch.zeros(shape, dtype=torch.bool), torch.ones(shape, dtype=torch.bool)
+    if config.layout not in ("open", "random-walls"):
+        walls, allowed = parse(config.layout)
+    require(not walls[config.start], f"The start {list(config.start)} lies in a wall of the layout.")
+    rules = config.start, config.min_goal_distance, config.max_goal_steps, config.held_out_every
+    goals = {split: cells.to(device) for split, cells in split_goals(walls, allowed, *rules).items()}
+    start = config.start[0] * config.width + config.start[1]
+    return Board(walls.to(device), goals, move_table(walls).to(device), start, randomized)
+
+
+def describe_splits(config: GridWorldConfig, board: Board) -> dict[str, str]:
+    """What each split holds, in words."""
+    count = {split: len(cells) for split, cells in board.goals.items()}
+    every, walled = config.held_out_every, ", fresh walls" if board.randomized else ""
+    words = {"train": f"{count['train']} goals, equally likely{walled}"}
+    if every:
+        words["test"] = f"the {count['test']} others: one goal in every {every}, in row-major order{walled}"
+    else:
+        words["test"] = f"the same {count['test']} goals: nothing is held out{walled}"
+    if "ood" in count:
+        words["ood"] = f"the {count['ood']} places that those leave out, the start excepted{walled}"
+    return words

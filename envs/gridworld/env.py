@@ -1,0 +1,136 @@
+"""Gridworlds: an agent searches a board for a goal that it is not told.
+
+`varibad` is the GridNavi task of VariBAD (Zintgraf et al. 2020, section 5.1); its y axis points up and our rows count
+downwards, so boards are mirrored. `hyperx-rooms` has the board, the corner goals and the horizon of the rooms of HyperX
+(Zintgraf et al. 2021), but one goal that pays 1 in place of HyperX's chain of three that pay 1, 10 and 100 in turn.
+The observation tells the position, never the goal, which can only be inferred from rewards. Randomized walls belong
+to the hidden task too, unless `obs` is "local".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Generator, Tensor
+
+from envs.core import Env, Reference, StepResult
+from envs.errors import require
+from envs.gridworld.board import describe_splits, make_board
+from envs.gridworld.layouts import ACTIONS, FAR, distances, observation_table, random_walls
+from envs.gridworld.references import make_references
+from envs.gridworld.render import draw
+from envs.gridworld.task import GridWorldConfig, RandomWallsTask, State, Task
+
+
+class GridWorld(Env[Task, State]):
+    """A board with a hidden goal. obs [N, E, O]: see `obs`. action [N, E]: 0 stay, 1 up, 2 right, 3 down, 4 left.
+
+    Attributes:
+        board: walls, goals, moves and the start.
+    """
+
+    def __init__(self, config: GridWorldConfig, device: torch.device) -> None:
+        self.config, self.device, self.horizon = config, device, config.horizon
+        self.board = board = make_board(config, device)
+        self.splits = describe_splits(config, board)
+        table = observation_table(board.walls.cpu(), config.obs)
+        self._sees_walls = config.obs == "local" and board.randomized  # which a table of cells cannot tell
+        self._table = (table[:, :2] if self._sees_walls else table).to(device)
+        around = [r * (config.width + 2) + c for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0)]
+        self._around = torch.tensor(around, device=device)
+        self.observation_space = spaces.Box(0.0 if config.obs == "one-hot" else -1.0, 1.0, table.shape[1:], np.float32)
+        self.action_space = spaces.Discrete(len(ACTIONS))
+        self.task_type = RandomWallsTask if board.randomized else Task
+        fields: dict[str, spaces.Space] = {"goal": spaces.MultiDiscrete([config.height, config.width])}
+        if board.randomized:
+            fields["walls"] = spaces.MultiBinary([config.height, config.width])
+        self.task_space = spaces.Dict(fields)
+
+    def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:
+        self.check_split(split)
+        require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
+        cells, config = self.board.goals[split], self.config
+        cell = cells[torch.randint(len(cells), (n,), generator=generator, device=self.device)]
+        goal = torch.stack([cell // config.width, cell % config.width], -1)
+        if not self.board.randomized:
+            return Task(goal)
+        walls = random_walls(cell, self.board.start, config.height, config.width, config.wall_fraction, generator)
+        return RandomWallsTask(goal, walls)
+
+    def task_from_dicts(self, dicts: Sequence[Mapping[str, Any]]) -> Task:
+        """Tasks from plain dicts. Raises `InputError` also for a goal in a wall or without a path to it."""
+        task = super().task_from_dicts(dicts)
+        free = ~self.board.walls_of(task)
+        row, column = self.config.start
+        origin = torch.zeros_like(free)
+        origin[:, row, column] = True
+        steps = distances(free, origin)
+        for goal, open_goal, open_start, far in zip(
+            task.goal.tolist(),
+            self._at(free, task.goal).tolist(),
+            free[:, row, column].tolist(),
+            (self._at(steps, task.goal) == FAR).tolist(),
+            strict=True,
+        ):
+            require(open_start, f"The walls of a task must leave the start {[row, column]} free.")
+            require(open_goal, f"The goal {goal} lies in a wall.")
+            require(not far, f"There is no path from the start {[row, column]} to the goal {goal}.")
+        return task
+
+    @staticmethod
+    def _at(board: Tensor, place: Tensor) -> Tensor:
+        """Entries [N] of boards [N, H, W] at places [N, 2]."""
+        return board[torch.arange(len(board), device=board.device), place[:, 0], place[:, 1]]
+
+    def reset(self, task: Task, num_envs: int, generator: Generator) -> tuple[State, Tensor]:
+        cell = torch.full((len(task.goal), num_envs), self.board.start, device=self.device)
+        return State(cell), self._observe(task, cell)
+
+    def step(self, task: Task, state: State, action: Tensor, generator: Generator) -> StepResult[State]:
+        config = self.config
+        if config.slip > 0:
+            uniform = torch.rand(action.shape, generator=generator, device=self.device)
+            # A number below `slip`, scaled up, is uniform again and picks the move.
+            slipped = (uniform * (4 / config.slip)).long().clamp_max(3) + 1
+            action = torch.where(uniform < config.slip, slipped, action)
+        move = (state.cell * len(ACTIONS) + action).flatten()
+        cell = self.board.moves.index_select(0, move).view_as(state.cell)
+        if isinstance(task, RandomWallsTask):
+            blocked = task.walls.flatten(1).gather(1, cell).bool()
+            cell = torch.where(blocked, state.cell, cell)
+        found = cell == self.board.goal_cells(task)[:, None]
+        reward = torch.where(found, config.reward_goal, config.reward_step)
+        terminated = found if config.terminate_at_goal else torch.zeros_like(found)
+        return StepResult(State(cell), self._observe(task, cell), reward, terminated)
+
+    def _observe(self, task: Task, cell: Tensor) -> Tensor:
+        obs = self._table.index_select(0, cell.flatten()).view(*cell.shape, -1)
+        if not self._sees_walls:
+            return obs
+        assert isinstance(task, RandomWallsTask)
+        wide = F.pad(task.walls, (1, 1, 1, 1), value=1).flatten(1)  # [N, (H + 2) * (W + 2)]
+        width = self.config.width
+        centre = (cell // width + 1) * (width + 2) + cell % width + 1
+        seen = (centre[..., None] + self._around).flatten(1)  # [N, E * 8]
+        return torch.cat([obs, wide.gather(1, seen).view(*cell.shape, -1).to(obs.dtype)], -1)
+
+    def references(self) -> dict[str, Reference]:
+        """`random`; `shortest path`, told the task; `systematic search`; `Bayes-optimal search` where it is exact."""
+        return {"random": Reference(self.random_actions), **make_references(self.config, self.board)}
+
+    def render(self, task: Task, episode: State, earlier: Sequence[State] = (), size: int = 480) -> np.ndarray:
+        walls = self.board.walls_of(task)
+        return draw(
+            walls.cpu(),
+            (self.board.possible.view_as(walls) & ~walls).cpu(),
+            int(self.board.goal_cells(task)),
+            self.board.start,
+            episode.cell.flatten().tolist(),
+            [past.cell.flatten().tolist() for past in earlier],
+            size,
+        )

@@ -1,0 +1,111 @@
+"""The gridworld family: its parameters and presets, what a task hides, and the state of an episode."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from envs.errors import require
+from envs.gridworld.layouts import FOUR_ROOMS, THREE_ROOMS, parse
+from envs.structs import Struct
+
+
+@dataclass(frozen=True)
+class GridWorldConfig:
+    """Parameters of the gridworld family. Places are [row, column], counted from 0 at the top left."""
+
+    width: int = 5
+    """Cells in a row."""
+    height: int = 5
+    """Cells in a column."""
+    layout: str = "open"
+    """`open`; `random-walls`, drawn for each task; or a drawing: rows of `#` (wall), `.` (floor) and `G` (floor where
+    goals may lie; without any, goals may lie anywhere), ended by `/` or newlines, of just `height` × `width` cells."""
+    wall_fraction: float = 0.25
+    """Probability of a wall in each cell of `random-walls`; boards that hide the goal are drawn again."""
+    start: tuple[int, int] = (0, 0)
+    """Place in which every episode starts."""
+    min_goal_distance: int = 1
+    """Goals lie at least this many rows or columns away from the start."""
+    max_goal_steps: int = 0
+    """Goals lie at most this many steps from the start (over the walls of `random-walls`); 0: anywhere."""
+    held_out_every: int = 5
+    """Every so-many-th goal in row-major order is in `test` only; 0: train and test hold all goals alike."""
+    reward_goal: float = 1.0
+    """Reward of a step that ends on the goal."""
+    reward_step: float = -0.1
+    """Reward of any other step."""
+    terminate_at_goal: bool = False
+    """Does the episode end on the goal? Otherwise the agent may stay there and be paid at every step."""
+    slip: float = 0.0
+    """Probability that the action is replaced by one of the four moves, each equally likely."""
+    horizon: int = 15
+    """Steps in an episode."""
+    trial_episodes: int = 4
+    """Episodes in the trial that the Bayes-optimal reference plans for; the environment itself does not count them."""
+    obs: Literal["position", "one-hot", "local"] = "position"
+    """`position`: row and column, each scaled to [-1, 1]; `one-hot`: over cells; `local`: the position, and which of
+    the 8 cells around hold a wall or lie beyond the edge."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("width", 1), ("height", 1), ("horizon", 1), ("trial_episodes", 1)):
+            require(getattr(self, name) >= least, f"{name} must be at least {least}, not {getattr(self, name)}.")
+        cells = self.width * self.height
+        require(2 <= cells <= 10_000, f"A board must have 2 to 10,000 cells, not {cells}.")
+        if self.layout not in ("open", "random-walls"):
+            height, width = parse(self.layout)[0].shape
+            require(
+                (height, width) == (self.height, self.width),
+                f"The drawn layout has {height} rows of {width} cells, so give height={height} and width={width}.",
+            )
+        inside = len(self.start) == 2 and all(
+            isinstance(x, int) and 0 <= x < size for x, size in zip(self.start, (self.height, self.width), strict=True)
+        )
+        require(inside, f"start must be a place [row, column] on the {self.height} × {self.width} board.")
+        for name, most in (("wall_fraction", 0.4), ("slip", 1.0)):
+            value = getattr(self, name)
+            require(0 <= value <= most, f"{name} must be a number from 0 to {most:g}, not {value}.")
+        require(self.min_goal_distance >= 1, f"min_goal_distance must be at least 1, not {self.min_goal_distance}.")
+        require(self.max_goal_steps >= 0, f"max_goal_steps must not be negative, as {self.max_goal_steps} is.")
+        require(
+            self.held_out_every == 0 or self.held_out_every >= 2,
+            f"held_out_every must be 0 (no goal is held out) or at least 2, not {self.held_out_every}.",
+        )
+        require(
+            math.isfinite(self.reward_goal) and math.isfinite(self.reward_step) and self.reward_goal > self.reward_step,
+            f"reward_goal must be above reward_step, and {self.reward_goal} and {self.reward_step} are not so.",
+        )
+        known = ("position", "one-hot", "local")
+        require(self.obs in known, f"obs must be 'position', 'one-hot' or 'local', not {self.obs!r}.")
+
+
+PRESETS = {
+    "varibad": GridWorldConfig(min_goal_distance=2, held_out_every=0),
+    "varibad-one-hot": GridWorldConfig(min_goal_distance=2, held_out_every=0, obs="one-hot"),
+    "varibad-held-out": GridWorldConfig(min_goal_distance=2),
+    "open-7": GridWorldConfig(7, 7, max_goal_steps=9, horizon=25),
+    "sparse-9": GridWorldConfig(9, 9, max_goal_steps=12, reward_step=0.0, horizon=40),
+    "four-rooms": GridWorldConfig(11, 11, FOUR_ROOMS, max_goal_steps=16, terminate_at_goal=True, horizon=60),
+    "random-walls-9": GridWorldConfig(9, 9, "random-walls", max_goal_steps=12, horizon=40),
+    "slippery": GridWorldConfig(7, 7, max_goal_steps=9, slip=0.2, horizon=30),
+    "hyperx-rooms": GridWorldConfig(15, 3, THREE_ROOMS, start=(1, 7), held_out_every=4, horizon=50),
+}
+"""In both `varibad`, train and test are the same 21 goals, as in the published protocol; all others hold goals out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task(Struct):
+    goal: Tensor  # [N, 2] int64: row, column
+
+
+@dataclass(frozen=True, eq=False)
+class RandomWallsTask(Task):
+    walls: Tensor  # [N, H, W] int8: 1 where there is a wall
+
+
+@dataclass(frozen=True, eq=False)
+class State(Struct):
+    cell: Tensor  # [N, E] int64: row * width + column
