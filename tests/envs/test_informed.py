@@ -1,4 +1,4 @@
-"""Environments that tell the task, and the proxy they are made of: over every family and preset."""
+"""Environments that tell the task: over every family and preset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Generator
 
 import envs
 from envs import InputError
-from envs.proxy import Proxy
 
 
 def tasks_of(env, n=3):
@@ -57,13 +56,6 @@ def test_it_draws_the_same_picture():
     state, _ = env.reset(task, 1, Generator())
     episode = type(state).stack([state[0, 0]])
     assert np.array_equal(envs.informed(env).render(task[0], episode, size=60), env.render(task[0], episode, size=60))
-
-
-def test_a_proxy_changes_nothing():
-    env = envs.make("bernoulli-bandit")
-    proxy = Proxy(env)
-    (_, a), (_, b) = (e.reset(tasks_of(e), 2, Generator().manual_seed(0)) for e in (env, proxy))
-    assert torch.equal(a, b) and proxy.observation_space == env.observation_space
 
 
 class Odd(envs.point.Point):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import gymnasium
 import pytest
 import torch
+from lines import Line, LineConfig
 
 import envs
-from envs.errors import unknown
 from envs.point import PRESETS, Point, PointConfig
 
 
@@ -61,10 +61,6 @@ def test_a_whole_number_may_stand_for_a_float():
     assert envs.make("point", goal_scale=1).config.goal_scale == 1
 
 
-def test_unknown_names_without_a_neighbour_get_no_hint():
-    assert str(unknown("colour", "qqqq", ["red", "blue"])) == "Unknown colour 'qqqq'. Known: blue, red."
-
-
 @dataclass(frozen=True)
 class OtherConfig:
     size: int = 1
@@ -95,3 +91,11 @@ def test_every_family_is_registered_with_gymnasium():
         spec = gymnasium.spec(family.gym_id)
         assert spec.max_episode_steps is None, "the horizon is the environment's own; no TimeLimit"
         assert spec.vector_entry_point
+
+
+@pytest.mark.parametrize("presets", [{"a": LineConfig}, {"a": {"horizon": 5}}, {"a": LineConfig(), "b": PointConfig()}])
+def test_presets_are_objects_of_one_dataclass(presets, sentence):
+    with pytest.raises(envs.InputError) as error:
+        envs.register("new-line", Line, presets)
+    assert "The presets of the family 'new-line' must be objects of one dataclass" in sentence(error)
+    assert "new-line" not in envs.FAMILIES

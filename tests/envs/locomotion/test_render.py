@@ -1,34 +1,18 @@
-"""Pictures of robots: the scene, what stands on it, the chart, and machines without OpenGL."""
+"""Pictures of robots: the scene, what stands on it, words and the chart."""
 
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from robot_pictures import episode, task
 from words import collisions, words_drawn
 
 import envs
 from envs import InputError
 from envs.locomotion import headless
 from envs.locomotion.picture import Chart, Mark
-from envs.physics.base import PhysicsState
-
-ROOT = Path(__file__).parents[2]
-BLUE, ORANGE, GREY = (31, 95, 180), (226, 88, 47), (204, 210, 218)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def opengl():
-    try:
-        headless.make_current()
-    except InputError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +20,7 @@ def env():
     return envs.make("half-cheetah-vel", horizon=40)
 
 
-def episode(env, *shifts: float, bend: float = 0.0) -> PhysicsState:
-    """States at these places along x, with the joints of the legs bent."""
-    qpos = env.start.repeat(len(shifts), 1)
-    qpos[:, 0] += torch.tensor(shifts, dtype=qpos.dtype)
-    qpos[:, 3:] += bend
-    return PhysicsState(qpos, torch.zeros_like(qpos), torch.zeros_like(qpos))
-
-
-def task(env, goal: float):
-    return env.task_from_dicts([{"goal_velocity": goal}])[0]
+BLUE, ORANGE, GREY = (31, 95, 180), (226, 88, 47), (204, 210, 218)
 
 
 def near(image: np.ndarray, colour: tuple[int, int, int], slack: int = 30) -> np.ndarray:
@@ -61,6 +36,41 @@ def robot_pixels(image: np.ndarray) -> np.ndarray:
     return blue
 
 
+BALL = """
+<mujoco><worldbody>
+  <geom type="plane" size="5 5 5"/>
+  <body pos="0 0 0.5">
+    <freejoint/><geom size="0.2"/>
+    <body><geom type="capsule" fromto="0 0 0 0.5 0 -0.4" size="0.06"/></body>
+  </body>
+</worldbody></mujoco>
+"""
+
+
+@pytest.fixture
+def ball(tmp_path, monkeypatch):
+    """A stage for a robot in 3-D."""
+    from envs.locomotion import stage
+
+    (tmp_path / "ball.xml").write_text(BALL)
+    monkeypatch.setattr(stage, "MODELS", tmp_path)
+    made = stage.Stage("ball", 240, 168)
+    yield made
+    made.close()
+
+
+def path_of(*places: tuple[float, float]) -> np.ndarray:
+    return np.array([[x, y, 0.5, 1, 0, 0, 0] for x, y in places])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def opengl():
+    try:
+        headless.make_current()
+    except InputError as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.parametrize("size", [96, 300, 480])
 def test_an_image_of_any_size(env, size):
     image = env.render(task(env, 1.0), episode(env, 0.0, 0.1), [episode(env, 0.0)], size)
@@ -73,14 +83,6 @@ def test_the_pose_and_only_the_pose_makes_the_scene(env):
     other = env.render(task(env, 1.0), episode(env, 0.0, bend=0.3), size=160)
     np.testing.assert_array_equal(first, again)
     assert (robot_pixels(first) != robot_pixels(other)).mean() > 0.005
-
-
-def test_drawing_leaves_the_simulation_alone(env):
-    before = env.physics.model.geom_rgba.copy(), env.physics.model.nlight, env.physics.model.geom_size.copy()
-    env.render(task(env, 1.0), episode(env, 0.0), size=96)
-    np.testing.assert_array_equal(env.physics.model.geom_rgba, before[0])
-    np.testing.assert_array_equal(env.physics.model.geom_size, before[2])
-    assert env.physics.model.nlight == before[1]
 
 
 @pytest.mark.parametrize("metres", [2, 100, -30])
@@ -176,33 +178,6 @@ def test_an_axis_holds_everything():
         assert 2 <= round((high - low) / step) <= 6
 
 
-BALL = """
-<mujoco><worldbody>
-  <geom type="plane" size="5 5 5"/>
-  <body pos="0 0 0.5">
-    <freejoint/><geom size="0.2"/>
-    <body><geom type="capsule" fromto="0 0 0 0.5 0 -0.4" size="0.06"/></body>
-  </body>
-</worldbody></mujoco>
-"""
-
-
-@pytest.fixture
-def ball(tmp_path, monkeypatch):
-    """A stage for a robot in 3-D."""
-    from envs.locomotion import stage
-
-    (tmp_path / "ball.xml").write_text(BALL)
-    monkeypatch.setattr(stage, "MODELS", tmp_path)
-    made = stage.Stage("ball", 240, 168)
-    yield made
-    made.close()
-
-
-def path_of(*places: tuple[float, float]) -> np.ndarray:
-    return np.array([[x, y, 0.5, 1, 0, 0, 0] for x, y in places])
-
-
 @pytest.mark.parametrize("place", [(1.0, 0.0), (0.0, 3.0), (-4.0, -4.0)])
 def test_a_goal_on_the_ground_stays_in_sight(ball, place):
     from envs.locomotion.render import film
@@ -221,72 +196,3 @@ def test_the_trail_lies_where_the_robot_went(ball):
     points = ball.project(np.array([[-0.6, -0.3, 0.0], [-0.6, -0.05, 0.0]]))[:, :2].round().astype(int)
     on, off = (image[y, x].astype(int) for x, y in points)
     assert on[2] - on[0] > off[2] - off[0] + 40
-
-
-def test_stages_are_kept_and_the_oldest_goes_first(env, monkeypatch):
-    from envs.locomotion import stage
-
-    monkeypatch.setattr(stage, "_stages", {})
-    monkeypatch.setattr(stage, "MAX_STAGES", 2)
-    first = stage.stage(env.model, 60, 40)
-    assert stage.stage(env.model, 60, 40) is first
-    stage.stage(env.model, 61, 40), stage.stage(env.model, 62, 40)
-    assert stage.stage(env.model, 60, 40) is not first
-    for made in stage._stages.values():
-        made.close()
-
-
-def draw_alone(**variables: str | None) -> subprocess.CompletedProcess:
-    """Draw in a process of its own, with these environment variables."""
-    code = """
-import os, torch, envs
-env = envs.make("half-cheetah-vel")
-task, generator = env.task_from_dicts([{"goal_velocity": 1}]), torch.Generator()
-state, _ = env.reset(task, 1, generator)
-try:
-    image = env.render(task[0], state[0], size=96)
-except envs.InputError as error:
-    print(error)
-else:
-    print(os.environ["MUJOCO_GL"], image.shape, image.std() > 10)
-"""
-    wanted = {"MUJOCO_GL": None, "PYOPENGL_PLATFORM": None, **variables}
-    environment = {**os.environ, **{key: value for key, value in wanted.items() if value is not None}}
-    for key in [key for key, value in wanted.items() if value is None]:
-        environment.pop(key, None)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
-
-
-def test_alone_it_draws_and_leaves_without_a_word():
-    result = draw_alone(DISPLAY=None)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.split()[0] in ("egl", "osmesa") and "(96, 96, 3) True" in result.stdout
-
-
-def test_without_egl_osmesa_is_tried():
-    result = draw_alone(DISPLAY=None, MUJOCO_EGL_DEVICE_ID="77")  # which no machine has
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith(("osmesa (96, 96, 3) True", "Images of locomotion need OpenGL, and neither"))
-
-
-def test_without_either_one_sentence_names_what_to_install(sentence):
-    result = draw_alone(DISPLAY=None, PYOPENGL_PLATFORM="glx")  # which both refuse
-    assert (result.returncode, result.stderr) == (0, "")
-    text = sentence(result.stdout)
-    assert "neither EGL nor OSMesa works" in text and "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri" in text
-
-
-@pytest.mark.parametrize(("choice", "tried"), [("", ["egl", "osmesa"]), ("egl", ["egl"]), (" OSMesa", ["osmesa"])])
-def test_the_users_choice_is_kept(monkeypatch, sentence, choice, tried):
-    seen = []
-    monkeypatch.setenv("MUJOCO_GL", choice)
-    monkeypatch.setattr(headless, "_attempt", lambda module: seen.append((module, os.environ["MUJOCO_GL"])))
-    monkeypatch.setattr(headless, "_forget", lambda environment: None)
-    text = sentence(headless.open_context.__wrapped__())
-    assert seen == [(f"mujoco.{name}", name) for name in tried]
-    assert (f"MUJOCO_GL={tried[0]} does not work" in text) == bool(choice)
-
-
-def test_rendering_that_is_switched_off_says_so(monkeypatch, sentence):
-    monkeypatch.setenv("MUJOCO_GL", "off")
-    assert "switched off here by MUJOCO_GL=off" in sentence(headless.open_context.__wrapped__())
