@@ -1,4 +1,4 @@
-"""Task distributions as batched torch environments, with Gymnasium and Stable-Baselines3 faces.
+"""Task distributions as batched torch environments, with Gymnasium and Stable-Baselines3 interfaces.
 
     import envs
     env = envs.make("point", preset="finn2017")                      # batched torch interface
@@ -21,10 +21,28 @@ from envs.structs import Struct
 from envs.tasks import describe_task, load_tasks, save_tasks
 
 __all__ = [
-    "DISTRIBUTION", "FAMILIES", "SPLITS", "Env", "Family", "InputError", "Reference", "StepResult", "Struct",
-    "Transition", "check_device", "check_env", "describe_task", "family", "informed", "load_tasks", "make",
-    "make_config", "register", "save_tasks", "task_generator",
-]  # fmt: skip
+    "DISTRIBUTION",
+    "FAMILIES",
+    "SPLITS",
+    "Env",
+    "Family",
+    "InputError",
+    "Reference",
+    "StepResult",
+    "Struct",
+    "Transition",
+    "check_device",
+    "check_env",
+    "describe_task",
+    "family",
+    "informed",
+    "load_tasks",
+    "make",
+    "make_config",
+    "register",
+    "save_tasks",
+    "task_generator",
+]
 
 DISTRIBUTION = "metarl-toolkit"
 """Name of the distribution this package comes from; `metarl` checks it, since `envs` is a common folder name."""

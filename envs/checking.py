@@ -1,4 +1,4 @@
-"""check_env: a family of your own, tried out against the contract of `Env`."""
+"""check_env: tries a family of your own against the contract of `Env`."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def check_env(env: Env, num_tasks: int = 3, num_envs: int = 2, num_steps: int = 
 def _check_tasks(env: Env, num_tasks: int, seed: int, split: str) -> None:
     where = f"{family_name(env)}.sample_tasks({num_tasks}, split={split!r})"
     task, again = (draw_tasks(env, num_tasks, task_generator(seed, split, env.device), split) for _ in range(2))
-    require(_same(task, again), f"{where} must draw the same tasks from the same generator, and drew others.")
+    require(_same(task, again), f"{where} must draw the same tasks from the same generator, but drew different ones.")
     rows = task_dicts(env, task)
     try:
         text = json.dumps(rows)
     except TypeError as error:
         raise InputError(f"{family_name(env)}.task_to_dicts() must return what JSON can hold: {error}.") from None
     restored = env.task_from_dicts(json.loads(text))
-    require(_same(task, restored), f"{where} gave tasks that task_to_dicts() and task_from_dicts() do not give back.")
+    require(_same(task, restored), f"{where} returned tasks that do not survive task_to_dicts() and task_from_dicts().")
 
 
 def _play(
@@ -72,7 +72,7 @@ def _play(
         for field in ("obs", "reward"):
             _check_finite(env, "step", field, getattr(result, field))
         for kind, old, new in zip(("task", "state"), before, (task, state), strict=True):
-            require(_same(old, new), f"{family_name(env)}.step() must not change the {kind} that it is given.")
+            require(_same(old, new), f"{family_name(env)}.step() must not change the {kind} passed to it.")
         transition = Transition(state, action, result.reward, result.state, result.terminated)
         memory, state = reference.observe(task, memory, transition), result.state
         seen.append(state)
@@ -81,7 +81,7 @@ def _play(
 
 def _check_finite(env: Env, method: str, field: str, x: Tensor) -> None:
     finite = bool(x.isfinite().all())
-    require(finite, f"{family_name(env)}.{method}() must return finite numbers as {field}, and these are not all.")
+    require(finite, f"{family_name(env)}.{method}() must return finite numbers as {field}, and some are not.")
 
 
 def _same(a: Struct, b: Struct) -> bool:

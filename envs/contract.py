@@ -1,7 +1,7 @@
-"""What an Env must be and return, checked: a sentence names the family, the field, what came and what belongs there.
+"""Checks of what an Env must be and return. The error names the family, the field, what was found and what is expected.
 
-A wrong shape would often be broadcast, and give wrong numbers in silence. Rollouts and adapters check their first step:
-types, shapes, dtypes and devices alone, which reads nothing back from the device. `envs.check_env` checks more.
+A wrong shape would often broadcast and silently give wrong numbers. Rollouts and adapters check their first step:
+only types, shapes, dtypes and devices, which reads nothing back from the device. `envs.check_env` checks more.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ ATTRIBUTES: dict[str, tuple[Any, str]] = {
     "splits": (Mapping, "a dict with a sentence for each split"),
     "device": (torch.device, "a torch.device"),
 }
-"""Attributes of an Env: what they must be instances of, and the same in words."""
+"""Attributes of an Env: what they must be instances of, and how to say so."""
 
 
 def family_name(env: Env) -> str:
-    """The class of a family, whatever stands before it."""
+    """The class of a family, behind any proxy."""
     return family_name(env.env) if isinstance(env, Proxy) else type(env).__name__
 
 

@@ -62,7 +62,7 @@ class Transition(Struct, Generic[StateT]):
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference policy. It may look at the state, and at the task where its name says so.
+    """A reference policy. It may use the state, and the task where its name says so.
 
     A memory is a Struct of tensors [N, E, ...] that `start` makes for a trial, `observe` updates after each step, and
     that survives the ends of episodes within the trial. Most references need none.
@@ -116,7 +116,7 @@ class Env(ABC, Generic[TaskT, StateT]):
 
         Args:
             task: one task, without a leading axis.
-            episode: the states of the present episode up to now, stacked on a leading time axis; the last is drawn.
+            episode: the states of the current episode up to now, stacked on a leading time axis; the last is drawn.
             earlier: earlier episodes on the same task, drawn as trails.
         """
 
@@ -125,7 +125,7 @@ class Env(ABC, Generic[TaskT, StateT]):
     ) -> np.ndarray:
         """As `render`, for one picture of a row that shows the whole episodes `row`, up to any of their steps.
 
-        A family whose pictures have axes overrides it so that those of a row are alike. By default nothing changes.
+        A family whose pictures have axes overrides this so that a row shares them. The default is `render`.
         """
         return self.render(task, episode, earlier, size)
 
@@ -134,7 +134,7 @@ class Env(ABC, Generic[TaskT, StateT]):
         """Reference policies by name, against which a learned curve is read. Always holds `random`."""
 
     def metrics(self) -> dict[str, float]:
-        """Counters for a training log, such as simulations that went wrong. By default there are none."""
+        """Counters for a training log, such as simulations that diverged. None by default."""
         return {}
 
     def random_actions(self, task: TaskT, state: StateT, memory: Any, generator: Generator) -> Tensor:
@@ -147,7 +147,7 @@ class Env(ABC, Generic[TaskT, StateT]):
             return torch.randint(int(self.action_space.n), lanes, generator=generator, device=self.device)
         bounded, name = self.action_space.is_bounded(), type(self).__name__
         require(
-            bounded, f"{name}.action_space has no bounds to draw from, so references() needs a 'random' of its own."
+            bounded, f"{name}.action_space has no bounds to draw from, so references() must provide its own 'random'."
         )
         low, high = (torch.as_tensor(x, device=self.device) for x in (self.action_space.low, self.action_space.high))
         return low + (high - low) * torch.rand(*lanes, *low.shape, generator=generator, device=self.device)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Atomic writes: a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ STALE = 3600.0
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path`, flush it to disk and rename it, so that a kill at any moment leaves a whole file.
+    """Write a file beside `path`, flush it to disk and rename it, so that a kill at any moment leaves a complete file.
 
     Args:
-        write: fills the path that it is given, where an empty file is. Its name cannot be guessed, and it is made
-            with `O_EXCL`: nobody can have put a link there.
+        write: fills the path that it is given, an empty file. Its name cannot be guessed, and it is created with
+            `O_EXCL`, so nobody can have put a link there.
 
     Raises:
         OSError: when it cannot be written. What was at `path` is kept.

@@ -1,4 +1,4 @@
-"""informed: an environment whose observation tells the task, for oracles that need not find it out."""
+"""informed: an environment whose observation includes the task, for oracles that need not infer it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from envs.proxy import Proxy
 
 
 def informed(env: Env[TaskT, StateT]) -> Env[TaskT, StateT]:
-    """The same environment with the task's numbers behind its observation: obs [N, E, O + F].
+    """The same environment with the task's numbers appended to its observation: obs [N, E, O + F].
 
     The F numbers are the task's fields in the order of `env.task_space`, flattened: those of a Box or MultiBinary as
     they are, those of a Discrete or MultiDiscrete one-hot. All else is that of `env`.
 
     Raises:
-        InputError: for observations that are no vectors, and for task fields of other spaces.
+        InputError: for observations that are not vectors, and for task fields of other spaces.
     """
     return _Informed(env)
 
@@ -34,10 +34,10 @@ class _Informed(Proxy[TaskT, StateT]):
         super().__init__(env)
         space = env.observation_space
         vector = isinstance(space, spaces.Box) and len(space.shape) == 1
-        require(vector, f"Only an observation that is a vector can be told the task, not one of {space}.")
+        require(vector, f"The task can only be appended to a vector observation, not to {space}.")
         known = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
         for name, field in env.task_space.items():
-            require(isinstance(field, known), f"The task field {name!r} cannot be told as numbers: it is {field}.")
+            require(isinstance(field, known), f"The task field {name!r} cannot be turned into numbers: it is {field}.")
         told: Any = spaces.flatten_space(env.task_space)
         low, high = (np.concatenate(pair) for pair in ((space.low, told.low), (space.high, told.high)))
         self.observation_space = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)

@@ -1,7 +1,7 @@
-"""2D navigation: a point moves to a goal that it is not told.
+"""2D navigation: a point moves to a hidden goal.
 
 `finn2017`: Finn et al. 2017 (MAML), section 5.3; `semicircle`: Rakelly et al. 2019 (PEARL), Zintgraf et al. 2020
-(VariBAD). The observation is the position alone, so the goal can only be inferred from rewards.
+(VariBAD). The observation is only the position, so the goal must be inferred from rewards.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Point(Env[Task, State]):
             )
         else:
             train, ood = f"goals uniform on the upper half circle of radius {s:g} m", "goals on the lower half circle"
-        self.splits = {"train": train, "test": f"fresh draws of the same law: {train}", "ood": ood}
+        self.splits = {"train": train, "test": f"fresh draws from the same distribution: {train}", "ood": ood}
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:
         self.check_split(split)
@@ -134,7 +134,7 @@ class Point(Env[Task, State]):
         return StepResult(State(position), position, reward, terminated)
 
     def straight_line(self, task: Task, state: State, memory: None, generator: Generator) -> Tensor:
-        """Moves straight to the goal, which it is told: the ceiling up to the last fraction of a step."""
+        """Moves straight to the goal, which it knows: optimal up to the last fraction of a step."""
         offset = (task.goal[:, None] - state.position) / self.config.max_step
         return offset / offset.abs().amax(-1, keepdim=True).clamp_min(1.0)
 

@@ -1,4 +1,4 @@
-"""Proxy: an environment that stands before another one and changes a part of it."""
+"""Proxy: an environment that wraps another one and changes part of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from envs.core import Env, Reference, StateT, StepResult, TaskT
 
 
 class Proxy(Env[TaskT, StateT]):
-    """Hands everything on to `env`; a subclass overrides what it changes."""
+    """Forwards everything to `env`; a subclass overrides what it changes."""
 
     def __init__(self, env: Env[TaskT, StateT]) -> None:
         self.env, self.config, self.device, self.horizon = env, env.config, env.device, env.horizon

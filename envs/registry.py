@@ -17,7 +17,7 @@ from envs.errors import InputError, require, unknown
 
 @dataclass(frozen=True)
 class Family:
-    """A registered family. `build` calls its Env class as `env_class(config, device)` and checks what that makes."""
+    """A registered family. `build` calls its Env class as `env_class(config, device)` and checks the result."""
 
     id: str
     gym_id: str
@@ -50,7 +50,7 @@ def register(
         gym_id: Gymnasium id; by default `metarl/<Id>-v0`.
 
     Raises:
-        InputError: when `id` is taken by another class, or `presets` is empty or holds other things.
+        InputError: when another class has this `id`, or `presets` is empty or not as above.
     """
     require(len(presets) > 0, f"The family {id!r} needs at least one preset.")
     configs = all(dataclasses.is_dataclass(config) and not isinstance(config, type) for config in presets.values())

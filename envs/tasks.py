@@ -1,4 +1,4 @@
-"""Tasks as files, which fix an evaluation set, and tasks and their parameters in words.
+"""Tasks as files, which fix an evaluation set; tasks and their parameters in words.
 
 save_tasks("tasks.json", "point", "finn2017", env, task, split="test", seed=0)
 task = load_tasks("tasks.json", env)
@@ -31,7 +31,7 @@ from envs.structs import Struct
 FORMAT = "metarl-tasks-1"
 SHOWN = 10  # a longer vector is described by its shape and range
 LINE = 150  # and in a longer line every vector is
-UNITS = ("m", "m/s", "rad")  # told with a number; other explanations are longer than it
+UNITS = ("m", "m/s", "rad")  # shown with a number; other explanations are longer than the number
 
 
 def save_tasks(
@@ -43,7 +43,7 @@ def save_tasks(
     split: str | None = None,
     seed: int | None = None,
 ) -> Path:
-    """Write tasks as JSON, a task a line; the file appears when it is whole, and its folder is made.
+    """Write tasks as JSON, one per line. The write is atomic, and the folder is created.
 
     Args:
         path: ends in .json.
@@ -126,7 +126,7 @@ def _check_family(name: Any, env: Env, problem: str) -> None:
 
 
 def describe_task(env: Env, task: Mapping[str, Any]) -> str:
-    """A task dict in one line: numbers and short vectors as such with their unit, the larger by shape and range.
+    """A task dict in one line: numbers and short vectors with their unit, larger fields by shape and range.
 
     Args:
         env: the environment of the task; it knows the order of the fields, and which are whole numbers.
@@ -178,7 +178,7 @@ def _extent(space: spaces.Space) -> str:
 
 
 def meanings(of: type) -> dict[str, str]:
-    """What the source says of the fields of a dataclass, and is empty where there is no source.
+    """What the source says about the fields of a dataclass; empty where there is no source.
 
     That is the string below a field or else the comment behind it, without the shape at its start: the `m` of
     `goal: Tensor  # [N, 2] m`.

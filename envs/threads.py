@@ -1,8 +1,8 @@
 """Threads beside other programs: how long they wait for each other, and how many cores are free. Imports no torch.
 
 PyTorch's threads meet after every operation, and OpenMP lets the first to arrive spin for some milliseconds. Where
-another program has the core of the last one, that time is lost again and again: training became 3 to 100 times slower
-(docs/speed.md). A thread that soon sleeps is given a core as soon as it is woken.
+another program holds the core of the last one, that time is lost again and again: training became 3 to 100 times slower
+(docs/speed.md). A thread that sleeps early gets a core as soon as it is woken.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Usage:
 
 
 def usage(stat: Path = Path("/proc/stat")) -> Usage | None:
-    """What is used now; None on systems that do not say. Background programs (nice) count only for one of them."""
+    """Current usage; None on systems that do not report it. Background programs (nice) count only for one of them."""
     if sys.platform != "linux":
         return None
     cores, columns = os.sched_getaffinity(0), [0, 2, 5, 6, 7]  # user, system, interrupts of both kinds, stolen

@@ -1,4 +1,4 @@
-"""What the adapters' callers hand in, checked: seeds, actions and reset options."""
+"""Checks of what callers pass to the adapters: seeds, actions and reset options."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Gymnasium faces of every family: `gymnasium.make(id)` gives a TaskEnv, `gymnasium.make_vec(id)` a TaskVectorEnv.
+"""Gymnasium interfaces of every family: `gymnasium.make(id)` gives a TaskEnv, `gymnasium.make_vec(id)` a TaskVectorEnv.
 
-Both stand on `Lanes`, and follow one rule about tasks:
+Both are built on `Lanes` and follow one rule about tasks:
 
 * a task that was given (to `make`, `set_task` or `reset(options={"task": ...})`) is kept until another is given;
 * otherwise `reset(seed=s)` draws a task of the train split, which the seed alone determines, and `reset()` keeps it;
@@ -65,11 +65,11 @@ class TaskEnv(gymnasium.Env):
         return self.lanes.tasks[0]
 
     def set_task(self, task: Mapping[str, Any]) -> None:
-        """Give a task, from the next `reset` on; the present episode goes on with the old one. Raises `InputError`."""
+        """Set the task from the next `reset` on; the current episode keeps the old one. Raises `InputError`."""
         self.lanes.set_task(0, task)
 
     def sample_tasks(self, n: int, seed: int | None = None, split: str = "train") -> list[dict[str, Any]]:
-        """Draw `n` tasks of a split as plain dicts; the present episode is not touched. Raises `InputError`."""
+        """Draw `n` tasks of a split as plain dicts; the current episode is not affected. Raises `InputError`."""
         return self.lanes.sample_tasks(n, seed, split)
 
     def reset(
@@ -104,7 +104,7 @@ class TaskEnv(gymnasium.Env):
         return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
 
     def render(self) -> np.ndarray:  # type: ignore[override]
-        """The present episode as a `uint8 [H, W, 3]` image. Raises `InputError` without `render_mode="rgb_array"`."""
+        """The current episode as a `uint8 [H, W, 3]` image. Raises `InputError` without `render_mode="rgb_array"`."""
         return self.lanes.render(0)
 
 
@@ -201,5 +201,5 @@ class TaskVectorEnv(VectorEnv):
         return obs, reward.astype(np.float64), terminated, truncated, info
 
     def render(self) -> tuple[np.ndarray, ...]:
-        """Each lane's present episode as a `uint8 [H, W, 3]` image. Raises `InputError` without `render_mode`."""
+        """Each lane's current episode as a `uint8 [H, W, 3]` image. Raises `InputError` without `render_mode`."""
         return tuple(self.lanes.render(i) for i in range(self.num_envs))

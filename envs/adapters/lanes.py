@@ -1,4 +1,4 @@
-"""Lanes: the running episodes behind every adapter, so that the three faces cannot disagree."""
+"""Lanes: the running episodes behind every adapter, so that the three interfaces cannot disagree."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ RENDER_METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 
 class Lanes:
     """N episodes side by side, each on its own task (E = 1), in and out as fresh numpy arrays.
 
-    A task assigned to a lane takes effect when the lane's next episode starts; until then the present episode goes on
-    with the old one. Assigned tasks are kept; a lane without one draws from the train split whenever a seed is given.
+    A task assigned to a lane takes effect when the lane's next episode starts; until then the current episode keeps
+    the old one. Assigned tasks are kept; a lane without one draws from the train split whenever a seed is given.
 
     Attributes:
         env: the batched environment.
-        t: [N] steps taken in the present episodes.
+        t: [N] steps taken in the current episodes.
         ended: [N] bool, lanes that must `begin` before the next step.
     """
 
@@ -49,7 +49,7 @@ class Lanes:
         self.task: Struct | None = None  # in force: [N]
         self.state: Struct | None = None  # [N, 1]
         self.obs = torch.empty(0)  # [N, 1, O]
-        self.path: list[Struct] = []  # states since the longest present episode began, for rendering
+        self.path: list[Struct] = []  # states since the longest current episode began, for rendering
         if tasks is not None:
             self.set_tasks(tasks)
 
@@ -105,7 +105,7 @@ class Lanes:
         return self.begin(np.ones(self.num_envs, bool))
 
     def begin(self, lanes: np.ndarray) -> np.ndarray:
-        """Start the next episode in `lanes` [N] bool, each on its task of now. Returns obs [N, O] of all lanes."""
+        """Start the next episode in `lanes` [N] bool, each on its assigned task. Returns obs [N, O] of all lanes."""
         if self.batch is None:
             rows = [row for row in self.rows if row is not None]
             self.batch = type(rows[0]).cat(rows)
@@ -146,7 +146,7 @@ class Lanes:
         return _numpy(self.obs), _numpy(result.reward), terminated, truncated
 
     def render(self, lane: int) -> np.ndarray:
-        """The lane's present episode as a `uint8 [H, W, 3]` image. Raises `InputError` without a render mode."""
+        """The lane's current episode as a `uint8 [H, W, 3]` image. Raises `InputError` without a render mode."""
         require(self.render_mode is not None, "Make the environment with render_mode='rgb_array' to render it.")
         require(len(self.path) > 0, "There is nothing to render yet; call reset() before render().")
         assert self.task is not None

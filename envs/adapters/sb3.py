@@ -1,4 +1,4 @@
-"""Stable-Baselines3 face of every family: a VecEnv directly over the batched environment."""
+"""Stable-Baselines3 interface of every family: a VecEnv directly over the batched environment."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class TaskVecEnv(VecEnv):
         return obs, reward, done, infos
 
     def get_images(self) -> list[np.ndarray]:
-        """Each lane's present episode as a `uint8 [H, W, 3]` image."""
+        """Each lane's current episode as a `uint8 [H, W, 3]` image."""
         return [self.lanes.render(i) for i in range(self.num_envs)]
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 """Bandits: K arms whose expected rewards are hidden, and n pulls to find and use the best.
 
-The Bernoulli law is that of Duan et al. 2016 (RL²), section 3.1, and Mishra et al. 2018 (SNAIL): p ~ U[0, 1]^K, an
-episode is n pulls. Pulls are seen through previous actions and rewards alone: the observation says nothing about the
-task. It is not zero either, since a feed-forward policy with zero biases has nothing to learn from a zero.
+The Bernoulli distribution is that of Duan et al. 2016 (RL²), section 3.1, and Mishra et al. 2018 (SNAIL):
+p ~ U[0, 1]^K, and an episode is n pulls. Pulls are seen only through previous actions and rewards: the observation
+says nothing about the task. It is not zero either, since a feed-forward policy with zero biases cannot learn from a
+zero input.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from envs.bandit.task import BanditConfig, State, Task
 from envs.core import Env, Reference, StepResult
 from envs.errors import require
 
-LARGEST_MEAN = 20.0  # in the task schema: far beyond every law here
+LARGEST_MEAN = 20.0  # in the task schema: far beyond every distribution here
 
 
 class Bandit(Env[Task, State]):
@@ -45,7 +46,7 @@ class Bandit(Env[Task, State]):
             train, ood = "drawn from N(0, 1)", "drawn from N(3, 1)"
         self.splits = {
             "train": f"{what} {train}",
-            "test": f"fresh draws of the same law: {what} {train}",
+            "test": f"fresh draws from the same distribution: {what} {train}",
             "ood": f"{what} {ood}",
         }
 

@@ -3,8 +3,8 @@
 UCB1: Auer, Cesa-Bianchi & Fischer 2002. Thompson sampling: Thompson 1933; Agrawal & Goyal 2012. The finite-horizon
 index: `envs.bandit.gittins`.
 
-All of them read the counts of the present episode, so they start afresh with each. Where arms tie, the lowest index is
-pulled: the laws of the tasks are the same for all arms, so this favours none.
+All of them read the counts of the current episode, so they start afresh with each. Ties go to the lowest index: all
+arms have the same distribution, so this favours none.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ EPSILON = 0.1
 UCB_WIDTH = {"bernoulli": 0.2, "gaussian": 0.4}  # 0.4 times the largest standard deviation of a pull
 PRIOR = {("bernoulli", "uniform"): (0.5, 2), ("gaussian", "normal"): (0.0, 1), ("gaussian", "uniform"): (0.5, 12)}
 """The mean of the arms' means, and the number of pulls that this knowledge is worth: the variance of a pull over that
-of the means (Bühlmann 1967). For the first two laws this gives the posterior mean; for the third, the best linear
-estimate."""
+of the means (Bühlmann 1967). For the first two distributions this gives the posterior mean; for the third, the best
+linear estimate."""
 
 
 def make_references(config: BanditConfig) -> dict[str, Reference]:
@@ -49,7 +49,7 @@ class Policies:
     config: BanditConfig
 
     def epsilon_greedy(self, task: Task, state: State, memory: None, generator: Generator) -> Tensor:
-        """The arm of the highest expected mean, or with probability 0.1 any arm."""
+        """The arm with the highest expected mean, or with probability 0.1 any arm."""
         mean, weight = PRIOR[self.config.rewards, self.config.prior]
         best = ((state.rewards + mean * weight) / (state.pulls + weight)).argmax(-1)
         anywhere = torch.randint(self.config.num_arms, best.shape, generator=generator, device=best.device)
@@ -75,7 +75,7 @@ class Policies:
         return ((state.rewards + mean * weight) / pulls + width).argmax(-1)
 
     def thompson(self, task: Task, state: State, memory: None, generator: Generator) -> Tensor:
-        """The arm that is best in one draw from the posterior, which is exact for each law."""
+        """The arm that is best in one draw from the posterior, which is exact for each distribution."""
         pulls = state.pulls.float()
         if self.config.rewards == "bernoulli":
             won, lost = (sample_gamma(1 + x, generator) for x in (state.rewards.float(), pulls - state.rewards))
@@ -87,12 +87,12 @@ class Policies:
         return truncated_normal(state.rewards.double(), pulls.double(), uniform).argmax(-1)
 
     def gittins(self, task: Task, state: State, memory: None, generator: Generator) -> Tensor:
-        """The arm of the highest finite-horizon index. Its table is computed on first use and kept."""
+        """The arm with the highest finite-horizon index. The table is computed on first use and cached."""
         remaining = self.config.horizon - state.pulls.sum(-1, keepdim=True)
         return gittins_table(self.config.horizon, state.pulls.device)(state.pulls, state.rewards, remaining).argmax(-1)
 
     def clairvoyant(self, task: Task, state: State, memory: None, generator: Generator) -> Tensor:
-        """The arm of the highest true mean, which it is told: the ceiling, n K / (K + 1) for the Bernoulli law."""
+        """The arm with the highest true mean, which it knows: an upper bound, n K / (K + 1) for Bernoulli rewards."""
         return task.mean.argmax(-1, keepdim=True).repeat(1, state.pulls.shape[1])
 
 

@@ -23,11 +23,11 @@ class BanditConfig:
     horizon: int = 10
     """n, the number of pulls in an episode."""
     rewards: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """What a pull pays: 1 with the arm's probability and else 0, or a normal draw of unit variance around its mean."""
+    """What a pull pays: 1 with the arm's probability, else 0; or a normal draw of unit variance around its mean."""
     prior: Literal["uniform", "normal"] = "uniform"
-    """Law of the arms' means, which are independent: U[0, 1], or N(0, 1) for Gaussian rewards."""
+    """Distribution of the arms' means, which are independent: U[0, 1], or N(0, 1) for Gaussian rewards."""
     observation: Literal["constant", "time"] = "constant"
-    """What is seen at each step: a 1, or the fraction of the pulls that are spent."""
+    """What is seen at each step: a 1, or the fraction of the pulls already made."""
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -66,7 +66,7 @@ class Task(Struct):
 
 @dataclass(frozen=True, eq=False)
 class State(Struct):
-    """What has been seen in this episode: sufficient statistics for every law here."""
+    """What has been seen in this episode: sufficient statistics for every distribution here."""
 
     pulls: Tensor  # [N, E, K] int16, times each arm was pulled
     rewards: Tensor  # [N, E, K] sum of each arm's rewards: int16 when Bernoulli, float32 when Gaussian

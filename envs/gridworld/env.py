@@ -1,9 +1,9 @@
-"""Gridworlds: an agent searches a board for a goal that it is not told.
+"""Gridworlds: an agent searches a board for a hidden goal.
 
 `varibad` is the GridNavi task of VariBAD (Zintgraf et al. 2020, section 5.1); its y axis points up and our rows count
 downwards, so boards are mirrored. `hyperx-rooms` has the board, the corner goals and the horizon of the rooms of HyperX
 (Zintgraf et al. 2021), but one goal that pays 1 in place of HyperX's chain of three that pay 1, 10 and 100 in turn.
-The observation tells the position, never the goal, which can only be inferred from rewards. Randomized walls belong
+The observation shows the position, never the goal, which can only be inferred from rewards. Randomized walls belong
 to the hidden task too, unless `obs` is "local".
 """
 
@@ -120,7 +120,7 @@ class GridWorld(Env[Task, State]):
         return torch.cat([obs, wide.gather(1, seen).view(*cell.shape, -1).to(obs.dtype)], -1)
 
     def references(self) -> dict[str, Reference]:
-        """`random`; `shortest path`, told the task; `systematic search`; `Bayes-optimal search` where it is exact."""
+        """`random`, `shortest path`, `systematic search`, and `Bayes-optimal search` where it is exact."""
         return {"random": Reference(self.random_actions), **make_references(self.config, self.board)}
 
     def render(self, task: Task, episode: State, earlier: Sequence[State] = (), size: int = 480) -> np.ndarray:

@@ -80,7 +80,7 @@ def move_table(walls: Tensor) -> Tensor:
 
 
 def distances(free: Tensor, source: Tensor) -> Tensor:
-    """Steps from each cell to the nearest source [*, H, W] int16, over free cells only; `FAR` where there is no way.
+    """Steps from each cell to the nearest source [*, H, W] int16, over free cells only; `FAR` where there is no path.
 
     Args:
         free: [*, H, W] bool, cells without a wall.

@@ -1,7 +1,7 @@
 """Reference policies of the gridworld, batched over tasks and lanes.
 
-`shortest path` is told the task. The two searches are not: they carry the set of places where the goal may still be
-through the episodes of a trial, and walk to the goal once they have met it. None of them plans for slips.
+`shortest path` knows the task. The two searches do not: they carry the set of places where the goal may still be
+through the episodes of a trial, and walk to the goal once they have found it. None of them plans for slips.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from envs.gridworld.task import GridWorldConfig, State, Task
 from envs.structs import Struct
 
 EXACT_CELLS = 25
-"""Boards of up to so many cells get the Bayes-optimal search."""
+"""Largest board, in cells, that gets the Bayes-optimal search."""
 
 TABLE_CELLS = 1_000
-"""Boards of up to so many cells get a table of all distances."""
+"""Largest board, in cells, that gets a table of all distances."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +43,9 @@ class Search(Struct):
 
 def make_references(config: GridWorldConfig, board: Board) -> dict[str, Reference]:
     """The references of a board by name, beside `random`."""
-    told, systematic = ShortestPathPolicy(board), SystematicSearch(config, board)
+    shortest, systematic = ShortestPathPolicy(board), SystematicSearch(config, board)
     references = {
-        "shortest path": Reference(told.act, told.start),
+        "shortest path": Reference(shortest.act, shortest.start),
         "systematic search": Reference(systematic.act, systematic.start, systematic.observe),
     }
     walk = bayes_optimal_walk(config, board)
@@ -57,7 +57,7 @@ def make_references(config: GridWorldConfig, board: Board) -> dict[str, Referenc
 
 @dataclass(frozen=True)
 class ShortestPathPolicy:
-    """Takes a shortest path to the goal, which it is told, and stays there."""
+    """Takes a shortest path to the goal, which it knows, and stays there."""
 
     board: Board
 
@@ -82,8 +82,7 @@ def first_least(values: Tensor) -> Tensor:
 class SystematicSearch:
     """Walks to the nearest place where the goal may still be; good, but not optimal.
 
-    On randomized boards it takes every cell for free until it has run against it (where there are slips: in this
-    episode).
+    On randomized boards it assumes that a cell is free until it has bumped into it (with slips: in this episode).
     """
 
     def __init__(self, config: GridWorldConfig, board: Board) -> None:

@@ -29,7 +29,7 @@ def draw(
         walls: [H, W] bool.
         possible: [H, W] bool, where goals may lie; marked with dots.
         goal, start: cells, row * width + column.
-        path: cells of the present episode up to now; the agent stands on the last.
+        path: cells of the current episode up to now; the agent stands on the last.
         earlier: cells of earlier episodes on the same task, the latest last.
     """
     height, width = walls.shape

@@ -25,7 +25,7 @@ class GridWorldConfig:
     """`open`; `random-walls`, drawn for each task; or a drawing: rows of `#` (wall), `.` (floor) and `G` (floor where
     goals may lie; without any, goals may lie anywhere), ended by `/` or newlines, of just `height` × `width` cells."""
     wall_fraction: float = 0.25
-    """Probability of a wall in each cell of `random-walls`; boards that hide the goal are drawn again."""
+    """Probability of a wall in each cell of `random-walls`; boards that cut off the goal are drawn again."""
     start: tuple[int, int] = (0, 0)
     """Place in which every episode starts."""
     min_goal_distance: int = 1
@@ -33,15 +33,15 @@ class GridWorldConfig:
     max_goal_steps: int = 0
     """Goals lie at most this many steps from the start (over the walls of `random-walls`); 0: anywhere."""
     held_out_every: int = 5
-    """Every so-many-th goal in row-major order is in `test` only; 0: train and test hold all goals alike."""
+    """Every n-th goal in row-major order is in `test` only; 0: train and test share all goals."""
     reward_goal: float = 1.0
     """Reward of a step that ends on the goal."""
     reward_step: float = -0.1
     """Reward of any other step."""
     terminate_at_goal: bool = False
-    """Does the episode end on the goal? Otherwise the agent may stay there and be paid at every step."""
+    """Does the episode end on the goal? Otherwise the agent may stay there and is rewarded at every step."""
     slip: float = 0.0
-    """Probability that the action is replaced by one of the four moves, each equally likely."""
+    """Probability that the action is replaced by one of the four moves, all equally likely."""
     horizon: int = 15
     """Steps in an episode."""
     trial_episodes: int = 4

@@ -37,7 +37,7 @@ class AntConfig(RobotConfig):
     contact_cost: float = 0.0005
     """Weight of the squared norm of the clipped contact forces, which is subtracted from the reward."""
     survive_bonus: float = 0.05
-    """Reward of each step besides."""
+    """Bonus in the reward of each step."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,7 +76,7 @@ class GoalConfig(AntConfig):
     control_cost: float = 0.1
     """Weight of the squared norm of the action, which is subtracted from the reward."""
     survive_bonus: float = 0.0
-    """Reward of each step besides."""
+    """Bonus in the reward of each step."""
     goal_radius: float = 3.0
     """Goals are uniform in a disk of this radius around the start, in m."""
 
@@ -105,7 +105,7 @@ class GoalTask(Struct):
 
 
 def survival(config: AntConfig, motion: Motion, action: Tensor) -> Tensor:
-    """What all rewards have in common [N, E]: the bonus less the costs of control and of contact."""
+    """What all rewards share [N, E]: the bonus minus the costs of control and contact."""
     assert motion.contact_force is not None
     contact = motion.contact_force[..., 1:, :].clamp(-1.0, 1.0).square().sum((-1, -2))  # all bodies but the world
     control = action.square().sum(-1)
@@ -119,7 +119,7 @@ def unhealthy(state: PhysicsState) -> Tensor:
 
 
 class AntVel(Robot[VelTask]):
-    """Run along x at a velocity that only the reward tells: 1 - |v - v*|, bonus and costs."""
+    """Run along x at a velocity known only through the reward: 1 - |v - v*|, bonus and costs."""
 
     model, frame_skip, hidden, contact_forces = "ant", 5, 2, True
     task_type = VelTask
@@ -146,7 +146,7 @@ class AntVel(Robot[VelTask]):
 
 
 class AntDir(Robot[DirTask]):
-    """Run in a direction that only the reward tells: the velocity along it, bonus and costs.
+    """Run in a direction known only through the reward: the velocity along it, bonus and costs.
 
     PEARL draws any angle; MAML, and VariBAD's published protocol, forward or backward.
     """
@@ -159,17 +159,17 @@ class AntDir(Robot[DirTask]):
         super().__init__(config, device)
         self.task_space = spaces.Dict(angle=spaces.Box(-2 * math.pi, 2 * math.pi, (), np.float32))
         if config.directions == "two":
-            law = "forward (angle 0) and backward (angle π) in equal numbers, a random one in excess"
+            train = "forward (angle 0) and backward (angle π) in equal numbers, a random one in excess"
             self.splits = {
-                "train": law,
-                "test": f"the same two directions, since there are no others: {law}",
+                "train": train,
+                "test": f"the same two directions, since there are no others: {train}",
                 "ood": "sideways: left (angle π/2) and right (angle 3π/2) in equal numbers",
             }
         else:
-            law = "any direction, angles uniform in [0, 2π)"
+            train = "any direction, angles uniform in [0, 2π)"
             self.splits = {
-                "train": law,
-                "test": f"fresh draws of the same law, outside which no direction lies: {law}",
+                "train": train,
+                "test": f"fresh draws from the same distribution, which covers every direction: {train}",
             }
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> DirTask:
@@ -198,9 +198,9 @@ class AntDir(Robot[DirTask]):
 
 
 class AntGoal(Robot[GoalTask]):
-    """Go to a place that only the reward tells: -(|x - gx| + |y - gy|), bonus and costs. Never terminates.
+    """Go to a place known only through the reward: -(|x - gx| + |y - gy|), bonus and costs. Never terminates.
 
-    The observation holds the position, without which a place could not be found again.
+    The observation holds the position, without which the goal could not be found again.
     """
 
     model, frame_skip, hidden, contact_forces = "ant", 5, 0, True
@@ -211,10 +211,10 @@ class AntGoal(Robot[GoalTask]):
         super().__init__(config, device)
         radius = config.goal_radius
         self.task_space = spaces.Dict(goal=spaces.Box(-20.0, 20.0, (2,), np.float32))
-        law = f"goals uniform in a disk of radius {radius:g} m around the start"
+        train = f"goals uniform in a disk of radius {radius:g} m around the start"
         self.splits = {
-            "train": law,
-            "test": f"fresh draws of the same law: {law}",
+            "train": train,
+            "test": f"fresh draws from the same distribution: {train}",
             "ood": f"goals uniform in the ring from there to {1.5 * radius:g} m",
         }
 

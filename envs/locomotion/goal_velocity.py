@@ -1,4 +1,4 @@
-"""The hidden goal velocity that HalfCheetahVel and AntVel share: the task, its law and its splits."""
+"""The hidden goal velocity that HalfCheetahVel and AntVel share: the task, its distribution and its splits."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class VelTask(Struct):
 
 
 def task_space() -> spaces.Dict:
-    """Schema of a task, well beyond every law here."""
+    """Schema of a task, well beyond every distribution here."""
     return spaces.Dict(goal_velocity=spaces.Box(-20.0, 20.0, (), np.float32))
 
 
 def splits(top: float) -> dict[str, str]:
     """What each split holds, for goal velocities from 0 to `top` m/s."""
-    law = f"goal velocities uniform in [0, {top:g}] m/s"
+    train = f"goal velocities uniform in [0, {top:g}] m/s"
     return {
-        "train": law,
-        "test": f"fresh draws of the same law: {law}",
+        "train": train,
+        "test": f"fresh draws from the same distribution: {train}",
         "ood": f"faster goals, uniform in [{top:g}, {1.5 * top:g}] m/s",
     }
 

@@ -55,7 +55,7 @@ class DirTask(Struct):
 
 
 class HalfCheetahVel(Robot[VelTask]):
-    """Run at a velocity that only the reward tells: -|v - v*| - control cost. Never terminates."""
+    """Run at a velocity known only through the reward: -|v - v*| - control cost. Never terminates."""
 
     model, frame_skip = "half_cheetah", 5
     task_type = VelTask
@@ -79,7 +79,7 @@ class HalfCheetahVel(Robot[VelTask]):
 
 
 class HalfCheetahDir(Robot[DirTask]):
-    """Run forward or backward, whichever the reward says: d v - control cost. Never terminates."""
+    """Run forward or backward, whichever the reward favours: d v - control cost. Never terminates."""
 
     model, frame_skip = "half_cheetah", 5
     task_type = DirTask
@@ -87,8 +87,8 @@ class HalfCheetahDir(Robot[DirTask]):
     def __init__(self, config: RobotConfig, device: torch.device) -> None:
         super().__init__(config, device)
         self.task_space = spaces.Dict(direction=spaces.Box(-1.0, 1.0, (), np.float32))
-        law = "forward (1) and backward (-1) in equal numbers, a random one when the number of tasks is odd"
-        self.splits = {"train": law, "test": f"the same two directions, since there are no others: {law}"}
+        train = "forward (1) and backward (-1) in equal numbers, a random one when the number of tasks is odd"
+        self.splits = {"train": train, "test": f"the same two directions, since there are no others: {train}"}
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> DirTask:
         self.check_split(split)

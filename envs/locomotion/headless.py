@@ -1,4 +1,4 @@
-"""OpenGL without a display, for MuJoCo's renderer: EGL, or else OSMesa, or whatever MUJOCO_GL names.
+"""OpenGL without a display, for MuJoCo's renderer: EGL, otherwise OSMesa, or whatever MUJOCO_GL names.
 
 MuJoCo chooses once, when it is imported, and then takes MUJOCO_GL's word for it. Here the first backend that really
 makes a context is taken, in this process and whether or not MuJoCo was imported before.
@@ -22,7 +22,7 @@ PACKAGES = "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri (or libosmesa6)
 
 
 def make_current() -> None:
-    """Make the process's OpenGL context, which is made at the first call and freed at exit, the current one.
+    """Make this process's OpenGL context current; it is created on first use and freed at exit.
 
     Raises:
         InputError: when there is none, with what to install.

@@ -33,7 +33,7 @@ class ParamsConfig(RobotConfig):
     control_cost: float = 0.001
     """Weight of the squared norm of the action, which is subtracted from the reward."""
     survive_bonus: float = 1.0
-    """Reward of each step besides."""
+    """Bonus in the reward of each step."""
     max_exponent: float = 3.0
     """Factors are 1.5, for dampings 1.3, to the power of an exponent that is uniform within plus or minus this."""
 
@@ -57,9 +57,9 @@ class Task(Struct):
 
 
 class Params(Robot[Task]):
-    """Run with a body that only its motion tells: forward velocity + bonus - control cost. Terminates in a fall.
+    """Run with a body known only through its motion: forward velocity + bonus - control cost. Terminates in a fall.
 
-    A family names its model, and says what a fall is.
+    A family names its model and defines a fall.
     """
 
     frame_skip, noise, gaussian = 4, 0.005, False
@@ -71,10 +71,10 @@ class Params(Robot[Task]):
         self.shapes = {name: getattr(self.physics.model, name).shape for name in BASES}
         self.task_space = spaces.Dict([(k, spaces.Box(0.01, 100.0, x, np.float32)) for k, x in self.shapes.items()])
         top = config.max_exponent
-        law = f"factors 1.5^u (dampings 1.3^u), each u uniform in [{-top:g}, {top:g}]"
+        train = f"factors 1.5^u (dampings 1.3^u), each u uniform in [{-top:g}, {top:g}]"
         self.splits = {
-            "train": law,
-            "test": f"fresh draws of the same law: {law}",
+            "train": train,
+            "test": f"fresh draws from the same distribution: {train}",
             "ood": f"all factors beyond that, each |u| uniform in [{top:g}, {top + 1:g}]",
         }
 

@@ -1,4 +1,4 @@
-"""Pictures of a robot at work: the scene, what is asked of it and what it does, and that over the whole episode."""
+"""Pictures of a robot: the scene, the goal and the current value, and a chart of the whole episode."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Robot(Env[TaskT, PhysicsState]):
 
     Attributes:
         physics: the engine.
-        num_diverged: int64 tensor; how many times a simulation became non-finite and was put back to the start.
+        num_diverged: int64 tensor; how many times a simulation became non-finite and was reset.
     """
 
     model: ClassVar[str]
@@ -138,7 +138,7 @@ class Robot(Env[TaskT, PhysicsState]):
         return torch.cat([state.qpos[..., self.hidden :], state.qvel], -1).float()
 
     def stand_still(self, task: TaskT, state: PhysicsState, memory: None, generator: Generator) -> Tensor:
-        """The reference that lets all motors rest."""
+        """The reference that applies no torque."""
         return torch.zeros(*state.qpos.shape[:2], self.physics.model.nu, device=self.device)
 
     def references(self) -> dict[str, Reference]:
@@ -152,8 +152,8 @@ class Robot(Env[TaskT, PhysicsState]):
         count = int(self.num_diverged)
         if count > self._reported:
             warnings.warn(
-                f"{count - self._reported} simulations of {self.model!r} became non-finite and were put back to the "
-                f"start ({count} so far); those steps count no velocity.",
+                f"{count - self._reported} simulations of {self.model!r} became non-finite and were reset "
+                f"({count} so far); those steps count as zero velocity.",
                 stacklevel=3,
             )
             self._reported = count
@@ -188,7 +188,7 @@ class Robot(Env[TaskT, PhysicsState]):
         return draw(picture, size)
 
     def equal_halves(self, n: int, generator: Generator) -> Tensor:
-        """0 and 1 in equal numbers [N], in random order; a random one is in excess when `n` is odd.
+        """0 and 1 in equal numbers [N], in random order; with one more of either, at random, when `n` is odd.
 
         For families of two tasks. With few tasks, chance would favour one of them in each batch, and that noise would
         drown the difference between the two, from which a policy learns to adapt.

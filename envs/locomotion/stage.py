@@ -161,7 +161,7 @@ def ground_texture(pixels: int) -> np.ndarray:
 
 
 def stage(name: str, width: int, height: int) -> Stage:
-    """The stage of a model and size; kept, but when there are too many, the one made first goes."""
+    """The stage of a model and size, cached; when there are too many, the oldest is closed."""
     key = name, width, height
     if key not in _stages:
         if len(_stages) == MAX_STAGES:

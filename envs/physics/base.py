@@ -65,7 +65,7 @@ class Physics(ABC):
             scales: multipliers [N, ...] of the model's fields in `SCALABLE`, one set for each task. They are bound
                 when other tensors come in than last time, so pass the same tensors throughout an episode.
 
-        A lane that becomes non-finite is put back to the model's initial state and flagged; others are not touched.
+        A lane that becomes non-finite is reset to the model's initial state and flagged; others are not affected.
         """
 
     @property
@@ -81,7 +81,7 @@ class Binding:
         self.bound: list[tuple[str, Tensor, int]] = []
 
     def changed(self, scales: Mapping[str, Tensor]) -> bool:
-        """Are these other tensors than last time, or the same with other content? Remembers them."""
+        """Are these different tensors from last time, or the same with new content? Remembers them."""
         wanted = [(name, tensor, tensor._version) for name, tensor in scales.items()]
         same = len(wanted) == len(self.bound) and all(
             a[0] == b[0] and a[1] is b[1] and a[2] == b[2] for a, b in zip(wanted, self.bound, strict=True)

@@ -14,7 +14,7 @@ from envs.errors import InputError
 from envs.physics.base import Binding, Physics, PhysicsState, PhysicsStep
 
 MAX_BATCHES = 4
-"""Batches kept, one for each number of lanes; the one made first goes first."""
+"""Batches kept, one for each number of lanes; the oldest is dropped first."""
 
 
 class CpuPhysics(Physics):

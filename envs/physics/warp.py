@@ -35,7 +35,7 @@ except ImportError:
     ) from None
 
 MAX_LANES = 4
-"""Sets of buffers kept, one for each number of lanes and set of scaled fields; the one made first goes first."""
+"""Sets of buffers kept, one for each number of lanes and set of scaled fields; the oldest is dropped first."""
 
 MAX_VALUE = 1e10
 """What is larger counts as divergence: `mjMAXVAL` of the C engine."""

@@ -1,7 +1,8 @@
 """Random tabular MDPs: a few states and actions whose transitions and rewards are unknown.
 
-The law is that of Duan et al. 2016 (RL²), section 3.2, after Osband et al. 2013: transition rows ~ Dirichlet(1), mean
-rewards ~ N(1, 1), rewards with unit noise, episodes of 10 steps from state 0. The observation is the state, one-hot.
+The distribution is that of Duan et al. 2016 (RL²), section 3.2, after Osband et al. 2013: transition rows
+~ Dirichlet(1), mean rewards ~ N(1, 1), rewards with unit noise, episodes of 10 steps from state 0. The observation is
+the state, one-hot.
 References, in `envs.tabular.references`: exact planning on the true MDP, and posterior sampling (PSRL).
 """
 
@@ -38,10 +39,10 @@ class Tabular(Env[Task, State]):
             transition=spaces.Box(0.0, 1.0, (s, a, s), np.float32),
             reward_mean=spaces.Box(-100.0, 100.0, (s, a), np.float32),
         )
-        law, ood = (f"transition rows ~ Dirichlet({c:g})" for c in (config.concentration, config.concentration / 10))
+        train, ood = (f"transition rows ~ Dirichlet({c:g})" for c in (config.concentration, config.concentration / 10))
         self.splits = {
-            "train": f"{law}, mean rewards ~ N(1, 1)",
-            "test": f"fresh draws of the same law: {law}, mean rewards ~ N(1, 1)",
+            "train": f"{train}, mean rewards ~ N(1, 1)",
+            "test": f"fresh draws from the same distribution: {train}, mean rewards ~ N(1, 1)",
             "ood": f"{ood}: an action leads to fewer states; mean rewards ~ N(1, 1)",
         }
         self._one_hot = torch.eye(s, device=device)

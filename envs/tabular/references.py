@@ -1,4 +1,4 @@
-"""Reference policies of tabular MDPs: exact planning for one that is told the task, and PSRL for one that is not.
+"""Reference policies of tabular MDPs: exact planning, which knows the task, and PSRL, which does not.
 
 PSRL, posterior sampling: Osband, Russo & Van Roy 2013. Both keep a policy by time and state as their memory.
 """
@@ -20,7 +20,7 @@ PLAN_CELLS = 2_000_000
 
 
 def make_references(config: TabularConfig) -> dict[str, Reference]:
-    """All but `random`, by name. `PSRL` is the published one, `PSRL, true prior` knows the law of the tasks."""
+    """All but `random`, by name. `PSRL` is the published one, `PSRL, true prior` knows the task distribution."""
     planner, published, exact = ValueIteration(config), PSRL(config, 0.0), PSRL(config, 1.0)
     return {
         "value iteration": Reference(follow_plan, planner.start, planner.observe),
@@ -54,7 +54,7 @@ def follow_plan(task: Task, state: State, memory: Plan, generator: Generator) ->
 
 @dataclass(frozen=True)
 class ValueIteration:
-    """Acts optimally in the true MDP, which it is told: the ceiling of the expected return."""
+    """Acts optimally in the true MDP, which it knows: an upper bound on the expected return."""
 
     config: TabularConfig
 
@@ -71,8 +71,8 @@ class ValueIteration:
 class PSRL:
     """At the start of each episode, draws an MDP from the posterior; acts optimally in it until the episode ends.
 
-    Its prior is the law of the train split but for `prior_mean`, the mean of the mean rewards. The published figures
-    for this law (Duan et al. 2016, table 2) are those of a prior N(0, 1), although mean rewards are N(1, 1): with the
+    Its prior is the train distribution except for `prior_mean`, the mean of the mean rewards. The published figures
+    for it (Duan et al. 2016, table 2) are those of a prior N(0, 1), although mean rewards are N(1, 1): with the
     true prior, every action that was not tried yet looks good, and few episodes do not pay for so much exploration.
     """
 

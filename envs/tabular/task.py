@@ -47,6 +47,6 @@ class Task(Struct):
 
 @dataclass(frozen=True, eq=False)
 class State(Struct):
-    index: Tensor  # [N, E] int64, the present state
+    index: Tensor  # [N, E] int64, the current state
     action: Tensor  # [N, E] int64, the action that led here; -1 at the start
     total: Tensor  # [N, E] reward since the start of the episode

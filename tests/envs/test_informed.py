@@ -65,9 +65,17 @@ class Odd(envs.point.Point):
 @pytest.mark.parametrize(
     ("name", "space", "said"),
     [
-        ("task_space", spaces.Dict(goal=spaces.Text(3)), "The task field 'goal' cannot be told as numbers: it is Text"),
-        ("observation_space", spaces.Discrete(3), "Only an observation that is a vector can be told the task, not one"),
-        ("observation_space", spaces.Box(0, 1, (2, 2)), "Only an observation that is a vector can be told the task"),
+        (
+            "task_space",
+            spaces.Dict(goal=spaces.Text(3)),
+            "The task field 'goal' cannot be turned into numbers",
+        ),
+        (
+            "observation_space",
+            spaces.Discrete(3),
+            "The task can only be appended to a vector observation",
+        ),
+        ("observation_space", spaces.Box(0, 1, (2, 2)), "The task can only be appended to a vector observation"),
     ],
 )
 def test_what_cannot_be_told_is_refused(name, space, said, sentence):

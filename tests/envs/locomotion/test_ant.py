@@ -59,7 +59,7 @@ class TestLawsOfTasks:
             assert angle.min() >= 0 and angle.max() <= np.float32(2 * math.pi)
             quarters = torch.histc(angle, 4, 0, 2 * math.pi) / 20_000
             assert quarters.numpy() == pytest.approx(np.full(4, 0.25), abs=0.015)
-        assert "outside which no direction lies" in envs.make("ant-dir", "pearl").splits["test"]
+        assert "which covers every direction" in envs.make("ant-dir", "pearl").splits["test"]
         with pytest.raises(envs.InputError, match="Unknown split 'ood'"):
             self.draw("ant-dir", "ood", "pearl")
 

@@ -53,7 +53,7 @@ def test_rewards_follow_the_formula(family):
     action = 1.5 * torch.randn(4, 2, env.action_space.shape[0], generator=generator(2))
     result = env.step(task, state, action, generator())
     clipped = action.clamp(-1, 1)
-    forces = env.physics.step(state, clipped, env.scales(task)).contact_force  # checked in test_models.py
+    forces = env.physics.step(state, clipped, env.scales(task)).contact_force  # checked in physics/test_cpu.py
     contact = np.zeros((4, 2)) if forces is None else (forces[:, :, 1:].numpy().clip(-1, 1) ** 2).sum((2, 3))
     assert (contact.max() > 1) == family.startswith("ant")
     dt = 0.008 if family in PARAMS else 0.05
