@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from envs.core import Env
 from envs.errors import require, unknown
 from metarl import losses
 from metarl.advantage import ValueFunction, advantages, standardize
 from metarl.linearize import Objective, linearize
 from metarl.policy import Policy
 from metarl.rollout import Adapter, Trajectory, task_slices
+from metarl.value import ValueNetwork
 
 ESTIMATORS = {
     "first-order": "the Jacobian of adaptation taken as the identity (FOMAML)",
@@ -138,3 +140,11 @@ def sgd_adapt(policy: Policy, loss: InnerLoss, inner_lr: float | Tensor) -> Adap
         return torch.cat([sgd_step(policy, p, t, loss.objective(t), inner_lr) for p, t in groups]), memory
 
     return adapt
+
+
+def value_network(config: InnerConfig, env: Env, generator: Generator) -> ValueNetwork | None:
+    """The learned baseline, where the configuration asks for one."""
+    if config.baseline == "linear":
+        return None
+    size = env.observation_space.shape[0]
+    return ValueNetwork(size, env.horizon, config.gamma, config.value_lr, generator)

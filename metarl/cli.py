@@ -20,18 +20,14 @@ import torch
 from envs.core import Env
 from envs.errors import InputError, require
 from metarl import distributed
-from metarl.config import Algorithm
+from metarl.algorithm import Algorithm
 from metarl.cores import share_cores
-from metarl.distributed import ParallelError
+from metarl.errors import NonFiniteError, ParallelError
 from metarl.graphs import Graphs
 from metarl.held_out import HeldOut
-from metarl.maml import MAML
-from metarl.recurrent_ppo import RecurrentPPO
-from metarl.reptile import Reptile
 from metarl.room import too_large
 from metarl.run import Run
 from metarl.signals import Stopped, raised
-from metarl.train import NonFiniteError
 
 
 @dataclass(frozen=True)
@@ -117,27 +113,21 @@ class TrainSession(Session):
             require(
                 env.device.type == "cuda", "--graphs records CUDA graphs, and this run is on the CPU; leave it out."
             )
-            recordable(algorithm, env).graphs = Graphs(record=True)
+            check_recordable(algorithm, env)
+            algorithm.graphs = Graphs(record=True)
         if self.compile:
-            if not isinstance(algorithm, RecurrentPPO):
-                raise InputError(
-                    "--compile is for policies with a memory (metanet, rl2), and the derivatives of others are "
-                    "written out already; leave it out."
-                )
+            algorithm.compile()
             check_compiler(env.device)
-            algorithm.network.compile()
 
 
-def recordable(algorithm: Algorithm, env: Env) -> MAML | Reptile | RecurrentPPO:
-    """The algorithm, if its rollouts and updates can be recorded; else raises `InputError`."""
-    if not isinstance(algorithm, (MAML, Reptile, RecurrentPPO)):
-        raise InputError("Stable-Baselines3 chooses how it computes; leave --graphs out.")
+def check_recordable(algorithm: Algorithm, env: Env) -> None:
+    """Raise `InputError` unless the algorithm's rollouts and updates can be recorded."""
+    require(algorithm.graphs is not None, "Stable-Baselines3 chooses how it computes; leave --graphs out.")
     require(
-        not hasattr(env.config, "engine"), "The physics of a locomotion family is a recording of its own; leave "
-        "--graphs out.",
-    )  # fmt: skip
+        not hasattr(env.config, "engine"),
+        "The physics of a locomotion family is a recording of its own; leave --graphs out.",
+    )
     require(distributed.world_size() == 1, "--graphs works in a single process; leave it out, or start one process.")
-    return algorithm
 
 
 def check_compiler(device: torch.device) -> None:

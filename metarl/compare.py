@@ -53,7 +53,7 @@ def compare(methods: Sequence[Method]) -> dict[str, Any]:
     return {
         "env": env,
         **{key: e[key] for key in ("split", "num_tasks", "seed")},
-        "unit": " or ".join(dict.fromkeys(run.unit for run in runs)),
+        "unit": " or ".join(dict.fromkeys(run.adaptation.unit for run in runs)),
         "methods": numbers,
         "references": _references(runs, lengths),
         "notes": _notes(methods, env),
@@ -73,7 +73,7 @@ def _numbers(method: Method, methods: Sequence[Method], lengths: Sequence[int]) 
         "env_steps": evaluations[0]["env_steps"],
         "train_seconds": statistics.median(e["train_seconds"] for e in evaluations),
         "resampled": "runs" if len(method.runs) > 1 else "tasks",
-        "unit": run.unit,
+        "unit": run.adaptation.unit,
         "num_episodes": run.num_episodes,
         "stages": run.stages,
         "episodes_before": run.episodes_before,
@@ -81,7 +81,9 @@ def _numbers(method: Method, methods: Sequence[Method], lengths: Sequence[int]) 
         "trials": _trials(method, methods, lengths),
     }
     if method is not first:
-        there = {name: k for k, name in enumerate(other.stages)} if run.unit == other.unit else {}
+        there = (
+            {name: k for k, name in enumerate(other.stages)} if run.adaptation.trial == other.adaptation.trial else {}
+        )
         better = [
             probability_of_improvement(method.scores[..., k], first.scores[..., there[name]]) if name in there else None
             for k, name in enumerate(run.stages)
@@ -99,7 +101,7 @@ def trial_returns(method: Method, num_episodes: int) -> np.ndarray | None:
     otherwise None.
     """
     run = method.runs[0]
-    stages = run.num_episodes if run.unit == "episodes" else run.last_step + 1
+    stages = run.num_episodes if run.adaptation.trial else run.last_step + 1
     if run.episodes_before[:stages][:num_episodes] != list(range(num_episodes)):
         return None
     return method.scores[..., :num_episodes].sum(-1)

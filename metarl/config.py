@@ -5,44 +5,23 @@ from __future__ import annotations
 import dataclasses
 import reprlib
 from dataclasses import dataclass, field
-from typing import Any, Protocol, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from torch import Generator, Tensor
+from torch import Generator
 
 from envs.core import Env
-from envs.errors import InputError, require
-from envs.structs import Struct
-from metarl.adapt import InnerConfig
-from metarl.baselines.ppo import SB3PPO, SB3PPOConfig
-from metarl.maml import MAML, MAMLConfig
-from metarl.metanet import MetaNet, MetaNetConfig
-from metarl.policy import MLPConfig, MLPPolicy, make_policy
-from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
-from metarl.reptile import Reptile, ReptileConfig
-from metarl.rl2 import GRUConfig, GRUNetwork
-from metarl.rollout import Play, Trajectory
-from metarl.trial import make_network
+from envs.errors import require
+from metarl.algorithm import Algorithm
+from metarl.baselines.ppo import SB3PPOConfig
+from metarl.maml import MAMLConfig
+from metarl.metanet import MetaNetConfig
+from metarl.policy import MLPConfig, MLPPolicy
+from metarl.recurrent_ppo import RecurrentPPOConfig
+from metarl.reptile import ReptileConfig
+from metarl.rl2 import GRUConfig
 
-AlgorithmConfig = MAMLConfig | ReptileConfig | RecurrentPPOConfig | SB3PPOConfig
-PolicyConfig = MLPConfig | GRUConfig | MetaNetConfig
-
-
-class Algorithm(Protocol):
-    """What training, evaluation and videos need of a method."""
-
-    unit: str
-    """Of the entries of `play`, in the plural: gradient steps, or episodes of a trial."""
-
-    @property
-    def params(self) -> Tensor:
-        """What training changes [P]."""
-        ...
-
-    def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]: ...
-    def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play: ...
-    def update(self, trajectories: list[Trajectory]) -> dict[str, float]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+Algorithms = MAMLConfig | ReptileConfig | RecurrentPPOConfig | SB3PPOConfig
+Policies = MLPConfig | GRUConfig | MetaNetConfig
 
 
 @dataclass(frozen=True)
@@ -73,8 +52,8 @@ class TrainConfig:
     init_sb3: str | None = None
     """A .zip that Stable-Baselines3 saved: a model whose policy is the start, of a method that adapts by gradients.
     Its tensors and the text beside them are read; nothing is unpickled."""
-    policy: PolicyConfig = field(default_factory=MLPConfig)
-    algorithm: AlgorithmConfig = field(default_factory=MAMLConfig)
+    policy: Policies = field(default_factory=MLPConfig)
+    algorithm: Algorithms = field(default_factory=MAMLConfig)
 
     def __post_init__(self) -> None:
         require(self.num_iterations >= 0, f"num_iterations must be at least 0, not {self.num_iterations}.")
@@ -83,48 +62,24 @@ class TrainConfig:
         shards = 1 if self.shards is None else self.shards
         require(shards >= 1, f"shards must be at least 1, not {shards}.")
         require(
-            shards == 1 or not isinstance(self.algorithm, SB3PPOConfig), "Stable-Baselines3 trains in one process; "
-            "start this method without torchrun, and without --shards.",
-        )  # fmt: skip
+            shards == 1 or self.algorithm.several_processes,
+            "Stable-Baselines3 trains in one process; start this method without torchrun, and without --shards.",
+        )
         require(
             self.meta_batch_size % shards == 0, "meta_batch_size must be a multiple of the number of shards (by "
             f"default that of processes), and {self.meta_batch_size} is none of {shards}.",
         )  # fmt: skip
         require(0 <= self.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {self.seed}.")
         require(
-            self.init_sb3 is None or isinstance(self.algorithm, InnerConfig), "A model of Stable-Baselines3 can be the "
-            "start of a method that adapts by gradient steps only; leave --init-sb3 out, or choose maml or reptile.",
-        )  # fmt: skip
-
-
-def make_algorithm(config: TrainConfig, env: Env, generator: Generator, policy: MLPPolicy | None = None) -> Algorithm:
-    """The method of a run, with fresh parameters.
-
-    Args:
-        policy: of a method that adapts by gradient steps, instead of the one that the configuration describes.
-
-    Raises:
-        InputError: when the method does not suit the environment.
-    """
-    if isinstance(config.algorithm, RecurrentPPOConfig):
-        require(
-            not isinstance(config.policy, MLPConfig), "PPO on trials trains a policy with a memory, so give it a "
-            "MetaNetConfig or GRUConfig and not an MLPConfig.",
-        )  # fmt: skip
-        network_class = MetaNet if isinstance(config.policy, MetaNetConfig) else GRUNetwork
-        network = make_network(network_class, env, config.algorithm.num_episodes, config.policy, generator)
-        return RecurrentPPO(config.algorithm, network, generator, config.num_iterations, config.shards or 1)
-    if not isinstance(config.policy, MLPConfig):
-        raise InputError(
-            f"{type(config.algorithm).__name__} adapts an MLPConfig by gradient steps, and a "
-            f"{type(config.policy).__name__} adapts by its memory; train it with a RecurrentPPOConfig."
+            self.init_sb3 is None or self.algorithm.takes_a_policy,
+            "A model of Stable-Baselines3 can be the start of a method that adapts by gradient steps only; leave "
+            "--init-sb3 out, or choose maml or reptile.",
         )
-    if isinstance(config.algorithm, SB3PPOConfig):
-        return SB3PPO(config.algorithm, env, config.policy, generator)
-    policy = policy or make_policy(env.observation_space, env.action_space, config.policy)
-    if isinstance(config.algorithm, ReptileConfig):
-        return Reptile(config.algorithm, env, policy, generator, config.num_iterations)
-    return MAML(config.algorithm, env, policy, generator)
+
+
+def make_algorithm(config: TrainConfig, env: Env, generator: Generator, start: MLPPolicy | None = None) -> Algorithm:
+    """The method of a run, with fresh parameters; see `AlgorithmConfig.make`."""
+    return config.algorithm.make(env, config.policy, generator, config.num_iterations, config.shards or 1, start)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from metarl import diagnose_network, diagnose_run, diagnose_steps, diagnose_tria
 from metarl.findings import Finding, Interval, does_not_apply, judge_gain, plain
 from metarl.finite import check_environment
 from metarl.probe import Probe
-from metarl.recurrent_ppo import RecurrentPPO, actor
-from metarl.rollout import Trajectory
+from metarl.recurrent_ppo import actor
 
 FEWEST = 8
 """Tasks below which an interval over them says nothing."""
@@ -72,13 +71,13 @@ def headline(findings: list[Finding]) -> str:
 
 def found(probe: Probe) -> Iterator[Finding]:
     """The findings, one after another."""
-    algorithm: Any = probe.run.algorithm
+    algorithm = probe.run.algorithm
     yield diagnose_run.training(probe)
     if not bool(algorithm.params.isfinite().all()):
         return
-    if isinstance(algorithm, RecurrentPPO):
+    if algorithm.network is not None:
         yield from _of_trials(probe)
-    elif hasattr(algorithm, "adapters"):
+    elif algorithm.inner is not None:
         yield from _of_steps(probe)
     else:
         yield from _of_anything(probe)
@@ -86,7 +85,6 @@ def found(probe: Probe) -> Iterator[Finding]:
 
 def _of_steps(probe: Probe) -> Iterator[Finding]:
     """Of a policy that adapts by gradient steps."""
-    algorithm: Any = probe.run.algorithm
     adapted = diagnose_steps.adapt(probe, probe.num_steps)
     check_environment(probe.run.env, adapted.trajectories)
     before, at = adapted.trajectories[0], probe.trained_steps
@@ -94,7 +92,7 @@ def _of_steps(probe: Probe) -> Iterator[Finding]:
     yield diagnose_steps.step_size(probe, adapted)
     yield diagnose_network.units(probe, before)
     yield diagnose_network.baseline(probe, before)
-    distribution, _ = algorithm.policy.bind(adapted.params[0])(before.inputs, None)
+    distribution, _ = diagnose_steps.learner_of(probe).policy.bind(adapted.params[0])(before.inputs, None)
     yield diagnose_run.entropy(probe, distribution, before.mask)
     yield diagnose_run.leak(probe, before)
     yield diagnose_run.gap(probe, _curve(probe, adapted.returns[0], adapted.returns[at]), diagnose_steps.steps_said(at))
@@ -126,7 +124,7 @@ def _of_anything(probe: Probe) -> Iterator[Finding]:
     yield diagnose_network.units(probe, None)
     yield diagnose_network.baseline(probe, None)
     yield does_not_apply("exploration", f"{name} does not say how it draws its actions.")
-    if getattr(probe.run.config.algorithm, "informed", False):
+    if probe.run.algorithm.informed:
         yield does_not_apply("leak", "The policy is told the task.")
     else:
         yield diagnose_run.leak(probe, None)
@@ -140,11 +138,12 @@ def _curve(probe: Probe, before: Tensor, after: Tensor) -> diagnose_run.Curve:
 
 def _play(probe: Probe, split: str) -> tuple[Tensor, Tensor]:
     """Return of each task [N] before and after adaptation, as evaluation plays."""
-    algorithm: Any = probe.run.algorithm
-    steps = 0 if algorithm.unit == "episodes" else probe.trained_steps
-    play = algorithm.play(probe.run.env, probe.num_envs, probe.generator("other tasks"), steps)
-    trajectories = play(probe.tasks(split), None)
+    algorithm = probe.run.algorithm
+    stages = algorithm.stages()
+    stages = stages if stages.trial else algorithm.stages(probe.trained_steps)
+    play = algorithm.play(probe.run.env, probe.num_envs, probe.generator("other tasks"), stages)
+    trajectories = play(probe.tasks(split), False)
     check_environment(probe.run.env, trajectories)
-    if algorithm.unit == "episodes":
-        return diagnose_trials.ends(Trajectory.cat(trajectories, 1).reward, algorithm.config.num_episodes)
+    if stages.trial:
+        return diagnose_trials.ends(trajectories[0].reward, stages.episodes)
     return trajectories[0].returns.double().mean(1), trajectories[-1].returns.double().mean(1)

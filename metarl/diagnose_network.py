@@ -10,10 +10,8 @@ from torch import Tensor
 
 from metarl.advantage import discounted_sum, linear_baseline, linear_features, linear_weights
 from metarl.findings import Finding, Verdict, does_not_apply, short
-from metarl.maml import MAML
 from metarl.policy import MLPPolicy
 from metarl.probe import Probe
-from metarl.reptile import Reptile
 from metarl.rollout import Trajectory
 
 SATURATED = 0.99
@@ -26,11 +24,11 @@ FEW_DEAD, MANY_DEAD = 0.3, 0.8
 
 def units(probe: Probe, t: Trajectory | None) -> Finding:
     """Hidden units that pass no gradient on what the policy sees before adaptation."""
-    name, algorithm = "hidden units", probe.run.algorithm
-    policy, params = getattr(algorithm, "policy", None), getattr(algorithm, "eval_params", None)
-    if t is None:
-        return does_not_apply(name, f"{type(algorithm).__name__} does not show its network.")
-    if not isinstance(policy, MLPPolicy) or params is None or not policy.config.hidden_sizes:
+    name, inner = "hidden units", probe.run.algorithm.inner
+    if t is None or inner is None:
+        return does_not_apply(name, f"{type(probe.run.algorithm).__name__} does not show its network.")
+    policy, params = inner.policy, inner.params
+    if not isinstance(policy, MLPPolicy) or not policy.config.hidden_sizes:
         return does_not_apply(name, "The policy has no hidden layers of tanh or ReLU units.")
     obs = t.obs[t.mask > 0]
     obs = obs[:: max(1, len(obs) // 10_000)]
@@ -97,10 +95,11 @@ def held_out_linear(x: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 def baseline(probe: Probe, t: Trajectory | None) -> Finding:
     """What the baseline explains of returns before adaptation, on data that it was not fitted to."""
-    name, algorithm, config = "baseline", probe.run.algorithm, probe.run.config.algorithm
-    if t is None or not isinstance(algorithm, MAML | Reptile):
-        return does_not_apply(name, f"{type(algorithm).__name__} has no baseline of its inner steps.")
-    target, x = discounted_sum(t.reward, algorithm.config.gamma), linear_features(t.obs)
+    name, inner = "baseline", probe.run.algorithm.inner
+    config: Any = probe.run.config.algorithm
+    if t is None or inner is None:
+        return does_not_apply(name, f"{type(probe.run.algorithm).__name__} has no baseline of its inner steps.")
+    target, x = discounted_sum(t.reward, config.gamma), linear_features(t.obs)
     alone = t.reward.shape[2] < 2  # one episode a task: nothing to hold out
     by_episode = [y.transpose(1, 2) for y in (x, target, t.mask)]  # [N, E, T, ...]
     fit = linear_baseline(t.obs, target, t.mask)
@@ -109,14 +108,14 @@ def baseline(probe: Probe, t: Trajectory | None) -> Finding:
     pooled = held_out_linear(*(y.flatten(1, 2).unsqueeze(0) for y in (x, target, t.mask)))[0]
     pooled_fit = explained(target, pooled.unflatten(1, target.shape[1:]), t.mask)
     numbers: dict[str, Any] = {"linear fit for each task": task_fit, "linear fit for all tasks": pooled_fit}
-    if algorithm.value is None or math.isnan(in_sample):
+    if inner.value is None or math.isnan(in_sample):
         return _linear(name, {**numbers, "on its own episodes": in_sample}, in_sample, task_fit, alone, probe)
-    value = explained(target, algorithm.value(t), t.mask)
+    value = explained(target, inner.value(t), t.mask)
     numbers = {"value network": value, **numbers}
     said = f"The value network explains {short(value)} of the variance of returns"
     best = max(task_fit, pooled_fit)
     if value < USELESS and best >= PREDICTABLE:
-        rate, epochs = algorithm.config.value_lr, algorithm.config.value_epochs
+        rate, epochs = config.value_lr, config.value_epochs
         if pooled_fit < PREDICTABLE:
             remedy = "--baseline linear, which is fitted to each task"
         else:
@@ -128,7 +127,7 @@ def baseline(probe: Probe, t: Trajectory | None) -> Finding:
     if value < task_fit - PREDICTABLE:
         return Finding(
             name, "note", f"{said}, a linear fit to each task's own episodes {short(task_fit)}.", numbers,
-            "--baseline linear, or --value-epochs " + str(2 * getattr(config, "value_epochs", 10)),
+            "--baseline linear, or --value-epochs " + str(2 * config.value_epochs),
         )  # fmt: skip
     return Finding(name, "ok", f"{said}; a linear fit to each task's episodes explains {short(task_fit)}.", numbers)
 

@@ -81,7 +81,7 @@ def _training_returns(probe: Probe) -> list[float]:
             continue
         if len(returns) != kind:  # pretraining has fewer entries, and is another thing
             kind, values = len(returns), []
-        values.append(float(np.mean(returns)) if probe.run.algorithm.unit == "episodes" else returns[-1])
+        values.append(float(np.mean(returns)) if probe.run.algorithm.stages().trial else returns[-1])
     return values
 
 
@@ -154,7 +154,7 @@ def leak(probe: Probe, played: Trajectory | None) -> Finding:
     field = max(at_once, key=at_once.__getitem__)
     if at_once[field] >= HINTS:
         verdict: Verdict = "problem" if at_once[field] >= LEAKS else "note"
-        adapts = probe.run.algorithm.unit == "gradient steps"
+        adapts = not probe.run.algorithm.stages().trial
         return Finding(
             name, verdict, f"The first observation {'gives away' if verdict == 'problem' else 'hints at'} the task's "
             f"{field} (R² {at_once[field]:.2f} on tasks held out), and what a policy sees it need not adapt to.",

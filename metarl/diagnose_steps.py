@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,9 @@ from scipy.special import stdtr
 from torch import Tensor
 
 from envs.structs import Struct
-from metarl.adapt import InnerLoss, sgd_adapt
-from metarl.findings import Finding, Interval, does_not_apply, judge_gain, short
-from metarl.maml import MAML
+from metarl.algorithm import InnerLearner
+from metarl.findings import Finding, Interval, judge_gain, short
 from metarl.probe import Probe, other_tasks
-from metarl.reptile import Reptile, learner
 from metarl.rollout import Adapter, Trajectory, collect, policy_actor, rollout
 
 SCALES = (0.0, 1 / 64, 1 / 16, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 16.0, 64.0)
@@ -49,11 +46,17 @@ class Adapted:
         return torch.stack([t.returns.double().mean(1) for t in self.trajectories])
 
 
+def learner_of(probe: Probe) -> InnerLearner:
+    inner = probe.run.algorithm.inner
+    assert inner is not None
+    return inner
+
+
 def adapt(probe: Probe, num_steps: int) -> Adapted:
     """Play as evaluation does, and keep the parameters that played."""
-    algorithm: Any = probe.run.algorithm
+    inner = learner_of(probe)
     task = probe.tasks(probe.split)
-    params = [algorithm.eval_params.detach().expand(len(task), -1)]
+    params = [inner.params.detach().expand(len(task), -1)]
 
     def kept(step: Adapter) -> Adapter:
         def adapter(before: Tensor, memory: Any, trajectory: Trajectory) -> tuple[Tensor, Any]:
@@ -63,17 +66,16 @@ def adapt(probe: Probe, num_steps: int) -> Adapted:
 
         return adapter
 
-    adapters = [kept(step) for step in algorithm.adapters(num_steps, test=True)]
+    adapters = [kept(step) for step in inner.adapters(num_steps)]
     generator = probe.generator("adaptation")
-    played = collect(probe.run.env, algorithm.policy, algorithm.eval_params, task, adapters, probe.num_envs, generator)
+    played = collect(probe.run.env, inner.policy, inner.params, task, adapters, probe.num_envs, generator)
     return Adapted(task, played, params)
 
 
 def played_returns(probe: Probe, params: Tensor, task: Struct, stream: str) -> Tensor:
     """Mean return [N] of policies with `params` [N, P], each on its task; the same random numbers for each stream."""
-    algorithm: Any = probe.run.algorithm
     generator = probe.generator(stream)
-    act = policy_actor(algorithm.policy, params, generator)
+    act = policy_actor(learner_of(probe).policy, params, generator)
     return rollout(probe.run.env, act, task, probe.judges, generator).returns.double().mean(1)
 
 
@@ -100,7 +102,7 @@ def adaptation(probe: Probe, adapted: Adapted) -> Finding:
         "steps judged": at,
         "tasks": len(task),
     }
-    lr = probe.run.config.algorithm.inner_lr  # type: ignore[union-attr]
+    lr = configured_rate(probe)
     if diverged:
         return Finding(
             "adaptation", "problem", f"Adaptation diverges: on {diverged} of {len(task)} tasks the return is not "
@@ -126,35 +128,22 @@ def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:
     return f"the other problems first; then --num-envs {2 * config.num_envs}, for inner gradients with less noise"
 
 
-def scaled_step(algorithm: Any, scale: float, unit: float | None) -> Adapter:
-    """The first adaptation step with its size, or the `unit` in its place, multiplied by `scale`."""
-    loss = InnerLoss.of(algorithm.config, "naive", algorithm.value)
-    if isinstance(algorithm, Reptile):
-        config = algorithm.config if unit is None else dataclasses.replace(algorithm.config, inner_lr=unit)
-        return learner(algorithm.policy, loss, config, scale)
-    rate = algorithm.rates.split(algorithm.meta)[1] if unit is None else unit
-    return sgd_adapt(algorithm.policy, loss, rate * scale)
-
-
 def step_size(probe: Probe, adapted: Adapted) -> Finding:
     """The return along the line θ - s α ∇L, for steps of other sizes on the same data."""
-    name, algorithm = "inner step size", probe.run.algorithm
-    if not isinstance(algorithm, MAML | Reptile):
-        return does_not_apply(name, f"{type(algorithm).__name__} has no inner step size.")
-    rate = _rate(algorithm)
-    unit = UNIT if rate == 0 else None
+    inner = learner_of(probe)
+    rate = None if inner.inner_lr else UNIT
     before, data = adapted.params[0], adapted.trajectories[0]
     line = []
     for scale in SCALES:
-        params = before if scale == 0 else scaled_step(algorithm, scale, unit)(before, None, data)[0]
+        params = before if scale == 0 else inner.step(scale, rate)(before, None, data)[0]
         line.append(played_returns(probe, params, adapted.task, "line"))
-    return judge_line(torch.stack(line), rate, algorithm.config.inner_lr, probe.run.config.num_envs)
+    return judge_line(torch.stack(line), inner.inner_lr, configured_rate(probe), probe.run.config.num_envs)
 
 
-def _rate(algorithm: MAML | Reptile) -> float:
-    """The step size; the mean magnitude of learned ones."""
-    rate = algorithm.rates.split(algorithm.meta)[1] if isinstance(algorithm, MAML) else algorithm.config.inner_lr
-    return float(rate.abs().mean()) if isinstance(rate, Tensor) else rate
+def configured_rate(probe: Probe) -> float:
+    """`inner_lr` of the run's configuration, which learned rates start from."""
+    algorithm: Any = probe.run.config.algorithm
+    return algorithm.inner_lr
 
 
 def judge_line(line: Tensor, rate: float, inner_lr: float, num_envs: int, scales: Sequence[float] = SCALES) -> Finding:

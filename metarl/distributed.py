@@ -17,16 +17,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from metarl.errors import ParallelError
+
 TIMEOUT = timedelta(minutes=10)
 """A process that does not answer for as long counts as lost. One that dies is noticed at once."""
 
 P = ParamSpec("P")
 
 _store: Any = None  # of the running session
-
-
-class ParallelError(RuntimeError):
-    """The processes of a job cannot go on together. The message says why."""
 
 
 def launched() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from envs.contract import all_references
 from envs.core import Env, Reference
 from envs.structs import Struct
+from metarl.algorithm import Stages
 from metarl.finite import check_environment
 from metarl.rollout import Play, reference_rollout
 
@@ -37,23 +38,24 @@ def adaptation_rewards(
     """Rewards of each task in each stage of adaptation, averaged over episodes; their sum over time is the return.
 
     Args:
-        play: such as an algorithm's `play(env, num_envs, generator, num_steps)`.
+        play: such as an algorithm's `play(env, num_envs, generator, stages)`.
         task: N tasks.
         num_envs: episodes per task that `play` plays at once, or in a trial; they bound the size of a group.
         progress: called with the part that is done, after each group of tasks.
         group: tasks in a group, instead.
 
     Returns:
-        [N, K, T] for K trajectories of T steps that `play` returns.
+        [N, K, T] for the K stages of T steps that `play` plays.
 
     Raises:
         NonFiniteError: when the environment returned numbers that are not finite.
     """
     rows: list[Tensor] = []
     for chunk in _chunks(env, task, num_envs, group):
-        trajectories = play(chunk, None)
+        trajectories = play(chunk, False)
         check_environment(env, trajectories)
-        rows.extend(torch.stack([t.reward.mean(-1) for t in trajectories], 1))
+        stages = [episode for t in trajectories for episode in t.episodes(env.horizon)]
+        rows.extend(torch.stack([stage.reward.mean(-1) for stage in stages], 1))
         progress(len(rows) / len(task))
     return torch.stack(rows).cpu()
 
@@ -83,16 +85,6 @@ def fingerprint(task: Struct) -> str:
     return digest.hexdigest()[:16]
 
 
-def stage_names(unit: str, count: int, num_episodes: int) -> list[str]:
-    """Names of the stages of adaptation, for tables and videos."""
-    if unit == "episodes":
-        if count == num_episodes == 1:
-            return ["whole trial"]
-        refined = [f"refined {k + 1}×" for k in range(count - num_episodes)]
-        return [*(f"episode {k + 1}" for k in range(num_episodes)), *refined]
-    return [f"after {k} step{'s' * (k != 1)}" for k in range(count)]
-
-
 def interquartile_mean(x: np.ndarray, axis: int = 0) -> np.ndarray:
     """Mean of the middle half (Agarwal et al. 2021)."""
     from scipy.stats import trim_mean
@@ -111,15 +103,13 @@ def bootstrap_ci(x: np.ndarray, statistic: Callable, seed: int = 0) -> list[floa
     return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
 
 
-def summarize(
-    rewards: np.ndarray, references: dict[str, np.ndarray], unit: str = "gradient steps", num_episodes: int = 1
-) -> dict[str, Any]:
+def summarize(rewards: np.ndarray, references: dict[str, np.ndarray], stages: Stages | None = None) -> dict[str, Any]:
     """Statistics over tasks, JSON-able.
 
     Args:
         rewards: [N, K, T] as `adaptation_rewards` returns them.
         references: name -> [N, num_episodes, T].
-        unit: of the K stages. Where it is "episodes", the first `num_episodes` of them are a trial.
+        stages: what the K stages are; by default gradient steps.
 
     Returns:
         `adaptation` with `unit`, and for each stage `mean`, `mean_ci95`, `iqm`, `ci95` (of the interquartile mean) and
@@ -131,11 +121,12 @@ def summarize(
         1963).
     """
     rewards = rewards.astype(np.float64)
+    stages = stages or Stages(rewards.shape[1] - 1)
     x = rewards.sum(2)
     columns = list(x.T)
     out: dict[str, Any] = {
         "adaptation": {
-            "unit": unit,
+            "unit": stages.unit,
             "mean": x.mean(0).tolist(),
             "mean_ci95": [bootstrap_ci(c, np.mean) for c in columns],
             "iqm": interquartile_mean(x).tolist(),
@@ -147,12 +138,20 @@ def summarize(
             name: statistics_over_tasks(r.astype(np.float64).sum((1, 2)) / r.shape[1]) for name, r in references.items()
         },
     }
-    if unit == "episodes":
-        out["num_episodes"] = num_episodes
-        out["trial"] = _trial(rewards[:, :num_episodes])
+    if stages.trial:
+        out["num_episodes"] = stages.num_episodes
+        out["trial"] = _trial(rewards[:, : stages.num_episodes])
         for name, r in references.items():
             out["references"][name]["trial"] = _trial(r.astype(np.float64))
     return out
+
+
+def stages_of(evaluation: Mapping[str, Any]) -> Stages:
+    """The stages of an evaluation that `summarize` made."""
+    count = len(evaluation["adaptation"]["mean"])
+    if "num_episodes" not in evaluation:
+        return Stages(count - 1)
+    return Stages(count - evaluation["num_episodes"], evaluation["num_episodes"])
 
 
 def _trial(rewards: np.ndarray) -> dict[str, Any]:

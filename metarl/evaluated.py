@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from envs.errors import InputError, require
-from metarl.evaluate import stage_names
+from metarl.algorithm import Stages
+from metarl.evaluate import stages_of
 from metarl.presets import name_on
 from metarl.run import first_difference, read_config
 
@@ -46,31 +47,24 @@ class EvaluatedRun:
         return self.scores.shape[1] - 1
 
     @property
-    def unit(self) -> str:
-        """Of the stages: gradient steps, or episodes of a trial."""
-        return self.evaluation["adaptation"]["unit"]
+    def adaptation(self) -> Stages:
+        """The stages that were evaluated."""
+        return stages_of(self.evaluation)
 
     @property
     def num_episodes(self) -> int:
         """Of a trial; 1 where the stages are no trial."""
-        return self.evaluation["num_episodes"] if self.unit == "episodes" else 1
+        return self.adaptation.episodes
 
     @property
     def stages(self) -> list[str]:
         """Their names [K + 1]."""
-        names = stage_names(self.unit, self.last_step + 1, self.num_episodes)
-        return [name.removeprefix("after ") for name in names]
+        return [name.removeprefix("after ") for name in self.adaptation.names]
 
     @property
     def episodes_before(self) -> list[int]:
-        """How many episodes of experience on a task each stage comes after [K + 1].
-
-        A gradient step learns from all of the `num_envs` episodes that an evaluation plays in a stage. A memory has
-        seen the earlier episodes of its own trial alone; refined, it plays the last one again, after as many.
-        """
-        if self.unit == "episodes":
-            return [min(k, self.num_episodes - 1) for k in range(self.last_step + 1)]
-        return [k * self.evaluation["num_envs"] for k in range(self.last_step + 1)]
+        """How many episodes of experience on a task each stage comes after [K + 1]."""
+        return self.adaptation.episodes_before(self.evaluation["num_envs"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +205,7 @@ def _check_tasks(run: EvaluatedRun, other: EvaluatedRun) -> None:
 
 def _check_episodes(run: EvaluatedRun, runs: Sequence[EvaluatedRun]) -> None:
     """A step must learn from as many episodes as everybody else's step of the same kind."""
-    other = next(r for r in runs if r.unit == run.unit)
+    other = next(r for r in runs if r.adaptation.trial == run.adaptation.trial)
     a, b = other.evaluation["num_envs"], run.evaluation["num_envs"]
     require(
         a == b, f"{run.path} cannot be compared with {other.path}: the evaluation has {a} episodes per task and step "

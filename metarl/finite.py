@@ -8,11 +8,8 @@ from torch import Tensor
 
 from envs.contract import family_name
 from envs.core import Env
+from metarl.errors import NonFiniteError
 from metarl.rollout import Trajectory
-
-
-class NonFiniteError(ArithmeticError):
-    """Training, or playing, met a number that is not finite. The message says where, and what is kept."""
 
 
 def environment_fault(env: Env, trajectories: Sequence[Trajectory]) -> str | None:

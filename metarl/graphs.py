@@ -6,7 +6,9 @@ recording replays them all in one launch. Elsewhere, and by default, functions a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
@@ -35,6 +37,7 @@ class Graphs:
     def __init__(self, record: bool = False) -> None:
         self.record = record
         self._recordings: dict[Hashable, Recording] = {}
+        self._subjects: dict[Hashable, SimpleNamespace] = {}
 
     def __call__(
         self, name: Hashable, function: Callable[..., T], *inputs: Any, generators: Sequence[Generator] = ()
@@ -55,6 +58,53 @@ class Graphs:
         if key not in self._recordings:
             self._recordings[key] = Recording(function, inputs, generators)
         return self._recordings[key].replay(inputs)
+
+    def capture(self, name: Hashable, make: Callable[..., T], *inputs: Any) -> T:
+        """`make(*inputs)`, an object on whose tensors `capturable` functions work; where it records, a stand-in.
+
+        The first of these functions makes the object, so that its recording holds both; the later ones read what the
+        first one left on the device. `name` stands for all but the inputs' shapes that decides which operations follow.
+        """
+        if not self.record:
+            return make(*inputs)
+        key = (name, tuple(x.shape for x in _flat(inputs)))
+        # one place for all steps: a recording goes on to read what was there when it was made
+        place = self._subjects.setdefault(key, SimpleNamespace(made=None))
+        return Captured(self, key, place, make, inputs)  # type: ignore[return-value]
+
+
+class Captured:
+    """Stands for the object that `make(*inputs)` makes, in calls of `capturable` functions."""
+
+    def __init__(
+        self, graphs: Graphs, key: Hashable, place: SimpleNamespace, make: Callable, inputs: tuple[Any, ...]
+    ) -> None:
+        self.graphs, self.key, self.place, self.make, self.inputs = graphs, key, place, make, inputs
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """`function(made, *args)`, recorded."""
+        place, make, given = self.place, self.make, self.inputs
+
+        def first(*inputs: Any) -> Any:
+            place.made = make(*inputs[: len(given)])
+            return function(place.made, *inputs[len(given) :])
+
+        def later(*args: Any) -> Any:
+            return function(place.made, *args)
+
+        self.inputs = ()
+        name = (function.__name__, self.key)
+        return self.graphs(name, first if given else later, *given, *args)
+
+
+def capturable(function: Callable[..., T]) -> Callable[..., T]:
+    """Marks a function of an object and tensors that `Graphs.capture` may record: the host decides nothing in it."""
+
+    @functools.wraps(function)
+    def call(subject: Any, *args: Any) -> T:
+        return subject.call(function, *args) if isinstance(subject, Captured) else function(subject, *args)
+
+    return call
 
 
 class Recording:

@@ -7,9 +7,9 @@ import sys
 import envs
 from envs.contract import draw_tasks
 from metarl import distributed
+from metarl.errors import NonFiniteError
 from metarl.evaluate import adaptation_rewards
-from metarl.finite import NonFiniteError
-from metarl.run import Run, gradient_steps
+from metarl.run import Run
 
 
 class HeldOut:
@@ -33,7 +33,7 @@ class HeldOut:
         generator = envs.task_generator(0, "evaluation in training", run.device)
         self.task = draw_tasks(self.env, num_tasks, generator, "test")
 
-    def returns(self, run: Run) -> dict[str, float]:
+    def __call__(self, run: Run) -> dict[str, float]:
         """`eval_return_k`: the mean return of stage k, of those that evaluate.py has by default.
 
         Empty where none is due, in all processes but the main one, and where returns are not finite, which is said.
@@ -41,10 +41,10 @@ class HeldOut:
         if run.iteration % self.every or not distributed.is_main():
             return {}
         generator = envs.task_generator(run.config.seed, f"evaluation after {run.iteration}", run.device)
-        num_envs, num_episodes = run.config.eval_num_envs, getattr(run.config.algorithm, "num_episodes", 1)
-        play = run.algorithm.play(self.env, num_envs, generator, gradient_steps(run, None, 0))
+        num_envs, stages = run.config.eval_num_envs, run.algorithm.stages()
+        play = run.algorithm.play(self.env, num_envs, generator, stages)
         try:
-            rewards = adaptation_rewards(self.env, play, self.task, num_envs * num_episodes)
+            rewards = adaptation_rewards(self.env, play, self.task, num_envs * stages.episodes)
         except NonFiniteError:  # in fine-tuning
             finite = False
         else:

@@ -7,7 +7,6 @@ ProMP (Rothfuss et al. 2018) is the low-variance estimator with clipped outer st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -17,20 +16,30 @@ from torch import Generator, Tensor
 from envs.core import Env
 from envs.errors import require, unknown
 from envs.structs import Struct
-from metarl.adapt import ESTIMATORS, InnerConfig, InnerLoss, sgd_adapt
+from metarl.adapt import ESTIMATORS, InnerConfig, InnerLoss, sgd_adapt, value_network
+from metarl.adaptation import Rates
 from metarl.advantage import advantages, standardize
-from metarl.distributed import world_size
+from metarl.algorithm import (
+    Algorithm,
+    AlgorithmConfig,
+    InnerLearner,
+    PolicyConfig,
+    Stages,
+    check_num_parameters,
+    need_mlp,
+)
 from metarl.graphs import Graphs
-from metarl.meta_gradient import Rates, TaskGroup
-from metarl.outer import TRPO, Adam, AdamConfig, Problem, TRPOConfig
-from metarl.policy import Policy
-from metarl.rollout import Adapter, Play, Trajectory, collect, player, task_slices
-from metarl.value import ValueNetwork
+from metarl.objective import MetaObjective
+from metarl.outer import AdamConfig, TRPOConfig
+from metarl.policy import MLPPolicy, Policy, make_policy
+from metarl.rollout import Adapter, Play, Trajectory, collect, player
 
 
 @dataclass(frozen=True)
-class MAMLConfig(InnerConfig):
+class MAMLConfig(InnerConfig, AlgorithmConfig):
     """Gradient-based meta-learning through the inner steps."""
+
+    takes_a_policy = True
 
     estimator: Literal["first-order", "naive", "lvc", "dice"] = "naive"
     """How the outer gradient passes through adaptation; docs/estimators.md measures bias and variance of each."""
@@ -56,17 +65,31 @@ class MAMLConfig(InnerConfig):
         least = self.pretrain_iterations
         require(least >= 0, f"pretrain_iterations must be at least 0, not {least}.")
 
+    def make(
+        self,
+        env: Env,
+        policy: PolicyConfig,
+        generator: Generator,
+        num_iterations: int,
+        num_shards: int = 1,
+        start: MLPPolicy | None = None,
+    ) -> MAML:
+        config = need_mlp(policy, "MAML")
+        return MAML(self, env, start or make_policy(env.observation_space, env.action_space, config), generator)
 
-class MAML:
+    @property
+    def smaller_steps(self) -> str:
+        return self.outer.smaller_steps
+
+
+class MAML(Algorithm):
     """Holds the meta-parameters; `adapters` move a policy to a task, `update` improves the meta-parameters.
 
     Attributes:
-        unit: of the entries of `play`.
         meta: [M] the policy's parameters, followed by learned inner step sizes.
-        graphs: how functions of tensors are called: `Graphs(record=True)` records them.
     """
 
-    unit = "gradient steps"
+    graphs: Graphs
 
     def __init__(self, config: MAMLConfig, env: Env, policy: Policy, generator: Generator) -> None:
         self.config, self.policy, self.generator = config, policy, generator
@@ -75,14 +98,30 @@ class MAML:
         self.meta = self.rates.init(policy.init(generator))
         self.value = value_network(config, env, generator)
         self.updates = 0
-        self.optimizer = TRPO(config.outer) if isinstance(config.outer, TRPOConfig) else Adam(config.outer, self.meta)
+        self.optimizer = config.outer.make(self.meta)
 
     @property
     def params(self) -> Tensor:
         """The policy's parameters before adaptation [P]."""
         return self.rates.split(self.meta)[0]
 
-    eval_params = params
+    @property
+    def inner(self) -> InnerLearner:
+        rate = self.rates.split(self.meta)[1]
+
+        def step(scale: float, inner_lr: float | None) -> Adapter:
+            loss = InnerLoss.of(self.config, "naive", self.value)
+            return sgd_adapt(self.policy, loss, (rate if inner_lr is None else inner_lr) * scale)
+
+        return InnerLearner(
+            self.policy,
+            self.params,
+            partial(self.adapters, test=True),
+            step,
+            float(rate.abs().mean()) if isinstance(rate, Tensor) else rate,
+            self.config.num_inner_steps,
+            self.value,
+        )
 
     @property
     def loss(self) -> InnerLoss:
@@ -115,27 +154,27 @@ class MAML:
         name = ("collect", self.num_inner_steps, num_envs)
         return self.graphs(name, play, self.meta, task, generators=[generator])
 
-    def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play:
-        """The same for evaluation and videos, with `num_steps` gradient steps."""
-        return player(env, self.policy, self.eval_params, self.adapters(num_steps, test=True), num_envs, generator)
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
+        return player(env, self.policy, self.params, self.adapters(stages.num_steps, test=True), num_envs, generator)
 
-    def pose(self, meta: Tensor, trajectories: list[Trajectory]) -> Problem:
+    def to_sb3(self, env: Any, **options: Any) -> Any:
+        from metarl.baselines.sb3 import policy_to_sb3
+
+        assert isinstance(self.policy, MLPPolicy)
+        return policy_to_sb3(self.policy, self.params, env, **options)
+
+    def objective(self, theta: Tensor, trajectories: list[Trajectory]) -> MetaObjective:
         """The outer objective that trajectories define, at the meta-parameters [M] that collected them."""
         c, outer = self.config, trajectories[-1]
         raw = advantages(outer, c.gamma, c.gae_lambda, self.value)
         advantage = standardize(raw, outer.mask, over_tasks=c.outer_scale == "batch")
-
-        def groups(episodes: slice) -> list[TaskGroup]:
-            some = [trajectory[:, :, episodes] for trajectory in trajectories]
-            make = partial(TaskGroup, self.policy, self.rates, self.loss, meta)
-            return [make([t[i] for t in some], advantage[i][:, :, episodes]) for i in task_slices(outer)]
-
-        return Problem(groups, len(outer) * world_size(), outer.reward.shape[2])
+        return MetaObjective(self.policy, self.rates, self.loss, theta, trajectories, advantage, self.optimizer.clip)
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """One outer step from what `collect` returned. Returns metrics."""
         c = self.config
-        self.meta, metrics = self.optimizer.step(self.pose, self.meta, trajectories, self.graphs)
+        objective = self.graphs.capture("objective", self.objective, self.meta, trajectories)
+        self.meta, metrics = self.optimizer.step(objective, self.meta)
         self.updates += 1
         if self.value is not None:
             metrics["value_explained"] = self.value.fit(trajectories, c.value_epochs, self.generator)
@@ -148,33 +187,8 @@ class MAML:
         return state if self.value is None else {**state, "value": self.value.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises `ValueError` when the parameters are of another policy."""
-        check_size(state["params"], self.meta)
+        check_num_parameters(state["params"], self.meta)
         self.meta, self.updates = state["params"], int(state["updates"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.value is not None:
             self.value.load_state_dict(state["value"])
-
-
-def check_size(found: Tensor, expected: Tensor) -> None:
-    """Raise `ValueError` unless a checkpoint's parameters fit."""
-    if found.shape != expected.shape:
-        raise ValueError(f"it holds {found.numel()} parameters, the policy has {expected.numel()}")
-
-
-def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """The same for the tensors of a module, by name."""
-    if found.keys() != expected.keys():
-        raise ValueError("it is a checkpoint of another kind of policy")
-    for name, tensor in expected.items():
-        here, right = list(found[name].shape), list(tensor.shape)
-        if here != right:
-            raise ValueError(f"its {name} has the shape {here}, and here {right} is right")
-
-
-def value_network(config: InnerConfig, env: Env, generator: Generator) -> ValueNetwork | None:
-    """The learned baseline, where the configuration asks for one."""
-    if config.baseline == "linear":
-        return None
-    size = env.observation_space.shape[0]
-    return ValueNetwork(size, env.horizon, config.gamma, config.value_lr, generator)

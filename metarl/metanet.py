@@ -27,16 +27,16 @@ from torch.nn import functional
 from envs.core import Env
 from envs.errors import require, unknown
 from envs.structs import Struct
-from metarl.memory import Entries, Memory
+from metarl.memory import MEMORIES, Entries
 from metarl.policy import StepInput, check_size
-from metarl.trial import Outputs, TrialNetwork
+from metarl.trial import MemoryConfig, Outputs, TrialNetwork
 
 MOST_STEPS = 4000
 """Steps of a trial up to which attention over all pairs of them is computed: 64 MB a trial and head in float32."""
 
 
 @dataclass(frozen=True)
-class MetaNetConfig:
+class MetaNetConfig(MemoryConfig):
     """A memory policy."""
 
     memory: Literal["full", "ring", "linear", "delta", "none"] = "linear"
@@ -71,7 +71,7 @@ class MetaNetConfig:
 
     def __post_init__(self) -> None:
         for name, allowed in (
-            ("memory", ("full", "ring", "linear", "delta", "none")),
+            ("memory", (*MEMORIES, "none")),
             ("weights", ("slow+fast", "fast", "readout")),
             ("attention", ("learned", "uniform")),
             ("meta_information", ("gradient", "transition")),
@@ -82,6 +82,9 @@ class MetaNetConfig:
             check_size(name, getattr(self, name))
         check_size("action_heads", self.action_heads or 0, least=0)
         require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
+
+    def build(self, env: Env, num_episodes: int) -> MetaNet:
+        return MetaNet(env, num_episodes, self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,15 +132,13 @@ class FastLayer(nn.Module):
 class Recall(nn.Module):
     """A memory with what makes keys, queries and codes from embeddings and entries."""
 
-    def __init__(self, config: MetaNetConfig, num_heads: int, num_classes: int, num_steps: int) -> None:
+    def __init__(self, config: MetaNetConfig, num_heads: int, num_classes: int) -> None:
         super().__init__()
         c, d = config, config.hidden_size
-        assert c.memory != "none"
         self.num_heads, self.num_classes, self.code_size = num_heads, num_classes, num_heads * c.code_size
-        self.memory = Memory(
-            c.memory, num_heads, c.key_size, c.code_size, num_classes, c.num_slots,
-            c.ring_size if c.memory == "ring" else num_steps, c.attention == "uniform",
-        )  # fmt: skip
+        self.memory = MEMORIES[c.memory](
+            num_heads, c.key_size, c.code_size, num_classes, c.num_slots, c.ring_size, c.attention == "uniform"
+        )
         self.key, self.query = nn.Linear(d, num_heads * c.key_size), nn.Linear(d, num_heads * c.key_size)
         self.code = nn.Linear(d, self.code_size)
 
@@ -164,11 +165,12 @@ class MetaNet(TrialNetwork):
             self.discrete or not c.action_heads, f"action_heads={c.action_heads} asks for a memory that is read for "
             f"each action apart, and the actions of {type(env).__name__} are continuous; leave action_heads out.",
         )  # fmt: skip
+        pairs = c.memory != "none" and MEMORIES[c.memory].pairs
         require(
-            c.memory not in ("full", "ring") or self.num_steps <= MOST_STEPS, f"A {c.memory} memory learns from all "
-            f"pairs of a trial's steps, so from at most {MOST_STEPS:,} steps, and these trials have "
-            f"{self.num_steps:,}; choose the memory linear or delta.",
-        )  # fmt: skip
+            not pairs or self.num_steps <= MOST_STEPS,
+            f"A {c.memory} memory learns from all pairs of a trial's steps, so from at most {MOST_STEPS:,} steps, and "
+            f"these trials have {self.num_steps:,}; choose the memory linear or delta.",
+        )
         action_heads = (1 if self.discrete else 0) if c.action_heads is None else c.action_heads
         self.embed_obs = nn.Sequential(nn.Linear(self.obs_size, d), nn.SiLU(), nn.Linear(d, d), nn.SiLU())
         self.embed_step = nn.Sequential(nn.Linear(self.step_size, d), nn.SiLU())
@@ -179,9 +181,9 @@ class MetaNet(TrialNetwork):
             meta_size = actions + 2 + (actions + 1 if c.meta_information == "gradient" else 0)
             self.entry_obs, self.entry_next = nn.Linear(d, d), nn.Linear(d, d, bias=False)
             self.entry_meta = nn.Linear(meta_size, d, bias=False)
-            self.recalls.append(Recall(c, c.num_heads, 1, self.num_steps))
+            self.recalls.append(Recall(c, c.num_heads, 1))
             if action_heads:
-                tied = Recall(c, action_heads, actions, self.num_steps)
+                tied = Recall(c, action_heads, actions)
                 self.score = FastLayer(d, c.action_units, tied.code_size, c.weights)
                 self.score_evidence = nn.Linear(action_heads, c.action_units)
                 self.score_out = nn.Sequential(

@@ -1,9 +1,11 @@
-"""Outer steps: trust region with conjugate gradients (TRPO), or Adam on a clipped or plain policy gradient."""
+"""Outer steps on the meta-objective: TRPO, or Adam on a clipped or plain policy gradient.
+
+The functions marked `capturable` work on tensors alone, without a decision of the host in between.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -12,10 +14,8 @@ import torch
 from torch import Tensor
 
 from envs.errors import require, unknown
-from metarl.distributed import all_sum
-from metarl.graphs import Graphs
-from metarl.meta_gradient import Linearized, TaskGroup
-from metarl.rollout import Trajectory
+from metarl.graphs import capturable
+from metarl.objective import MetaObjective
 from metarl.trpo import conjugate_gradient, line_search
 
 
@@ -46,6 +46,13 @@ class TRPOConfig:
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
         shrink = self.line_search_shrink
         require(0 <= shrink <= 1, f"line_search_shrink must lie in [0, 1], not {shrink}.")
+
+    @property
+    def smaller_steps(self) -> str:
+        return f"--max-kl {self.max_kl / 2:g}"
+
+    def make(self, meta: Tensor) -> TRPO:
+        return TRPO(self)
 
 
 @dataclass(frozen=True)
@@ -85,93 +92,37 @@ class AdamConfig:
             "inner_kl_coef acts from the second outer step on; with num_outer_steps 1, set it to 0.",
         )
 
+    @property
+    def smaller_steps(self) -> str:
+        return f"--outer-lr {self.outer_lr / 2:g}"
 
-@dataclass(frozen=True)
-class Problem:
-    """The outer objective of a meta-batch, as groups of tasks."""
-
-    groups: Callable[[slice], list[TaskGroup]]
-    """Groups that cover all tasks of this process, from a slice of the episodes of each."""
-    num_tasks: int
-    """Of all processes."""
-    num_envs: int
+    def make(self, meta: Tensor) -> Adam:
+        return Adam(self, meta)
 
 
-Pose = Callable[[Tensor, list[Trajectory]], Problem]
-"""`(meta [M], trajectories) -> problem`, with the outer advantages of the last trajectory."""
+class TRPO:
+    """A natural-gradient step with a line search (Schulman et al. 2015). Holds no state between steps."""
 
-
-class Posed:
-    """The groups of a problem, for functions of tensors that work on what an earlier one has posed."""
-
-    def pose(self, problem: Problem) -> list[TaskGroup]:
-        self.groups, self.num_tasks = problem.groups(slice(None)), problem.num_tasks
-        return self.groups
-
-    def mean(self, terms: Iterable[Tensor]) -> Tensor:
-        """Over tasks, from a sum of each group."""
-        return sum_over(terms) / self.num_tasks
-
-    def entropy(self) -> Tensor:
-        """Of the policies that collected the data, a mean over their steps and tasks."""
-        return self.mean(group.entropy() for group in self.groups)
-
-
-class OuterStep:
-    """What outer steps have in common: problems by shape, which their recordings work on."""
-
-    def __init__(self) -> None:
-        self._recorded: dict[Hashable, Posed] = {}
-
-    def posed(self, case: Hashable, graphs: Graphs) -> Posed:
-        """Where the functions of a case find their problem: the same for all their recordings, else for one step."""
-        return self._recorded.setdefault(case, Posed()) if graphs.record else Posed()
-
-
-class TRPO(OuterStep):
-    """A natural-gradient step with a line search. Holds no state between steps.
-
-    What comes before the line search, and each evaluation in it, is a function of tensors that `graphs` can record.
-    """
+    clip: float | None = None
 
     def __init__(self, config: TRPOConfig) -> None:
-        super().__init__()
         self.config = config
 
-    def step(
-        self, pose: Pose, meta: Tensor, trajectories: list[Trajectory], graphs: Graphs
-    ) -> tuple[Tensor, dict[str, float]]:
-        c, case = self.config, _shape(trajectories)
-        posed = self.posed(case, graphs)
-
-        def search(meta: Tensor, trajectories: list[Trajectory]) -> tuple[Tensor, Tensor]:
-            """The full step [M]; the norm of the gradient, the loss and the entropy [3]."""
-            problem = pose(meta, trajectories)
-            groups = posed.pose(problem)
-            some = 0 < c.curvature_episodes < problem.num_envs
-            curved = problem.groups(slice(c.curvature_episodes)) if some else groups
-            products = [g.here.curvature(g.kl) for g in curved]
-
-            def curvature(vector: Tensor) -> Tensor:
-                return posed.mean(product(vector) for product in products) + c.cg_damping * vector
-
-            gradient = posed.mean(g.here.gradient(g.surrogate) for g in groups)
-            direction, residual = conjugate_gradient(curvature, gradient, c.cg_iterations)
-            scale = torch.sqrt(2 * c.max_kl / (direction @ (gradient - residual)).clamp_min(1e-30))
-            loss = posed.mean(g.surrogate(g.old).sum() for g in groups)
-            return scale * direction, torch.stack([gradient.norm(), loss, posed.entropy()])
-
-        def evaluate(candidate: Tensor) -> Tensor:
-            """Loss and divergence [2]."""
-            return posed.mean(g.evaluate(candidate) for g in posed.groups)
-
-        full_step, numbers = graphs(("search", case), search, meta, trajectories)
+    def step(self, objective: MetaObjective, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """New meta-parameters [M] from θ₀ = `theta`, and metrics."""
+        c = self.config
+        full_step, numbers = natural_gradient_step(objective, c)
         grad_norm, loss, entropy = numbers.tolist()
-        meta, metrics = line_search(
-            lambda candidate: graphs(("evaluate", case), evaluate, candidate),
-            meta, full_step, loss, c.max_kl, c.line_search_steps, c.line_search_shrink,
-        )  # fmt: skip
-        return meta, {"grad_norm": grad_norm, **metrics, "entropy": entropy}
+        theta, metrics = line_search(
+            partial(evaluate, objective),
+            theta,
+            full_step,
+            loss,
+            c.max_kl,
+            c.line_search_steps,
+            c.line_search_shrink,
+        )
+        return theta, {"grad_norm": grad_norm, **metrics, "entropy": entropy}
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -180,62 +131,71 @@ class TRPO(OuterStep):
         pass
 
 
-class Adam(OuterStep):
+@capturable
+def natural_gradient_step(objective: MetaObjective, config: TRPOConfig) -> tuple[Tensor, Tensor]:
+    """The step [M] to the edge of the trust region; the gradient's norm, the loss and the entropy [3]."""
+    hessian, gradient = objective.curvature(config.curvature_episodes), objective.gradient()
+    direction, residual = conjugate_gradient(
+        lambda vector: hessian(vector) + config.cg_damping * vector, gradient, config.cg_iterations
+    )
+    length = torch.sqrt(2 * config.max_kl / (direction @ (gradient - residual)).clamp_min(1e-30))
+    return length * direction, torch.stack([gradient.norm(), objective.loss(), objective.entropy()])
+
+
+@capturable
+def evaluate(objective: MetaObjective, theta: Tensor) -> Tensor:
+    return objective.evaluate(theta)
+
+
+@capturable
+def first_gradient(objective: MetaObjective, inner_kl_coef: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Of J at θ₀ [M]; and the entropy."""
+    return objective.gradient(inner_kl_coef=inner_kl_coef), objective.entropy()
+
+
+@capturable
+def gradient(objective: MetaObjective, theta: Tensor, inner_kl_coef: Tensor | None) -> Tensor:
+    return objective.gradient(theta, inner_kl_coef)
+
+
+@capturable
+def inner_kl(objective: MetaObjective, theta: Tensor) -> Tensor | None:
+    return objective.inner_kl(theta)
+
+
+class Adam:
     """Steps of Adam on the same trajectories, each with adaptation computed anew from the moved meta-parameters."""
 
     def __init__(self, config: AdamConfig, meta: Tensor) -> None:
-        super().__init__()
         self.config, self.inner_kl_coef = config, config.inner_kl_coef
+        self.clip = config.clip if config.objective == "clip" else math.inf
         self.leaf = meta.clone().requires_grad_()
         self.adam = torch.optim.Adam([self.leaf], config.outer_lr)
 
-    def step(
-        self, pose: Pose, meta: Tensor, trajectories: list[Trajectory], graphs: Graphs
-    ) -> tuple[Tensor, dict[str, float]]:
-        c, coef = self.config, self.inner_kl_coef
-        penalized = coef > 0 and len(trajectories) > 1
-        weight = meta.new_tensor(coef) if penalized else None
-        case = (penalized, _shape(trajectories))
-        posed = self.posed(case, graphs)
-
-        def gradient(points: Iterable[Linearized], weight: Tensor | None) -> Tensor:
-            pairs = zip(posed.groups, points, strict=True)
-            return posed.mean(x.gradient(partial(g.clipped_surrogate, clip=self.clip), weight) for g, x in pairs)
-
-        def first(meta: Tensor, trajectories: list[Trajectory], weight: Tensor | None) -> tuple[Tensor, Tensor]:
-            return gradient([group.here for group in posed.pose(pose(meta, trajectories))], weight), posed.entropy()
-
-        def later(meta: Tensor, weight: Tensor | None) -> Tensor:
-            return gradient((group.at(meta) for group in posed.groups), weight)  # one at a time, for its memory
-
-        def evaluate(meta: Tensor) -> Tensor:
-            """Loss, divergence, and that of the inner policies where it counts [2 or 3]."""
-            values = posed.mean(group.evaluate(meta) for group in posed.groups)
-            if not penalized:
-                return values
-            return torch.cat([values, posed.mean(group.inner_divergence(meta) for group in posed.groups).unsqueeze(0)])
-
-        self.leaf.data = meta.clone()
-        self.leaf.grad, entropy = graphs(("first gradient", case), first, meta, trajectories, weight)
+    def step(self, objective: MetaObjective, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """New meta-parameters [M] from θ₀ = `theta`, and metrics."""
+        coef = theta.new_tensor(self.inner_kl_coef) if self.inner_kl_coef > 0 else None
+        self.leaf.data = theta.clone()
+        self.leaf.grad, entropy = first_gradient(objective, coef)
         norm = self.leaf.grad.norm()
         self.adam.step()
-        for _ in range(c.num_outer_steps - 1):
-            self.leaf.grad = graphs(("later gradient", case), later, self.leaf.detach(), weight)
+        for _ in range(self.config.num_outer_steps - 1):
+            self.leaf.grad = gradient(objective, self.leaf.detach(), coef)
             self.adam.step()
-        meta = self.leaf.detach().clone()
-        grad_norm, loss, kl, *rest = [float(norm), *graphs(("evaluate", case), evaluate, meta).tolist()]
-        metrics = {"grad_norm": grad_norm, "loss": loss, "kl": kl, "entropy": float(entropy)}
-        if penalized:
-            (inner,) = rest
-            metrics |= {"inner_kl": inner, "inner_kl_coef": coef}
-            if c.target_inner_kl:
-                self.inner_kl_coef *= 2.0 if inner > 1.5 * c.target_inner_kl else 1.0
-                self.inner_kl_coef *= 0.5 if inner < c.target_inner_kl / 1.5 else 1.0
-        return meta, metrics
+        theta = self.leaf.detach().clone()
+        loss, kl = evaluate(objective, theta).tolist()
+        metrics = {"grad_norm": float(norm), "loss": loss, "kl": kl, "entropy": float(entropy)}
+        moved = None if coef is None else inner_kl(objective, theta)
+        if moved is not None:
+            metrics |= {"inner_kl": float(moved), "inner_kl_coef": self.inner_kl_coef}
+            self._adapt_inner_kl_coef(float(moved))
+        return theta, metrics
 
-    @property
-    def clip(self) -> float:
-        return self.config.clip if self.config.objective == "clip" else math.inf
+    def _adapt_inner_kl_coef(self, moved: float) -> None:
+        target = self.config.target_inner_kl
+        if target:
+            self.inner_kl_coef *= 2.0 if moved > 1.5 * target else 1.0
+            self.inner_kl_coef *= 0.5 if moved < target / 1.5 else 1.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"adam": self.adam.state_dict(), "inner_kl_coef": self.inner_kl_coef}
@@ -243,12 +203,3 @@ class Adam(OuterStep):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.adam.load_state_dict(state["adam"])
         self.inner_kl_coef = float(state["inner_kl_coef"])
-
-
-def _shape(trajectories: list[Trajectory]) -> tuple[int, torch.Size]:
-    return len(trajectories), trajectories[-1].reward.shape
-
-
-def sum_over(terms: Iterable[Tensor]) -> Tensor:
-    """The sum of the terms of all processes: of gradients, curvature products, losses and divergences."""
-    return all_sum(torch.stack(list(terms)).sum(0))

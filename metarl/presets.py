@@ -15,7 +15,7 @@ from gymnasium import spaces
 import envs
 from envs.errors import InputError
 from metarl.baselines.ppo import SB3PPOConfig
-from metarl.config import AlgorithmConfig, PolicyConfig, TrainConfig, from_dict
+from metarl.config import Algorithms, Policies, TrainConfig, from_dict
 from metarl.maml import MAMLConfig
 from metarl.metanet import MetaNetConfig
 from metarl.outer import AdamConfig, TRPOConfig
@@ -46,8 +46,8 @@ class MethodSpec:
     """How a method is configured for a family."""
 
     about: str
-    make: Callable[[Suite], AlgorithmConfig]
-    policy: PolicyConfig | None = None  # where it is not the suite's
+    make: Callable[[Suite], Algorithms]
+    policy: Policies | None = None  # where it is not the suite's
     train: Callable[[Suite], dict[str, Any]] = lambda suite: {}
     """Fields of TrainConfig that are not the suite's, either."""
 

@@ -43,7 +43,7 @@ class Probe:
     ) -> Probe:  # fmt: skip
         """By default a task has as many episodes as in training, and a stage about `STEPS` environment steps."""
         num_envs = num_envs or run.config.num_envs
-        each = num_envs * run.env.horizon * getattr(run.config.algorithm, "num_episodes", 1)
+        each = num_envs * run.env.horizon * run.algorithm.stages().episodes
         default = min(max(STEPS // each, FEWEST_TASKS), MOST_TASKS, max(run.config.eval_num_tasks, FEWEST_TASKS))
         return cls(run, split, num_tasks or default, num_envs, seed, num_steps)
 
@@ -55,17 +55,13 @@ class Probe:
     @property
     def trained_steps(self) -> int:
         """Gradient steps after which adaptation is judged: as many as training takes, at most `num_steps`."""
-        return min(getattr(self.run.config.algorithm, "num_inner_steps", self.num_steps), self.num_steps)
+        inner = self.run.algorithm.inner
+        return self.num_steps if inner is None else min(inner.num_trained_steps, self.num_steps)
 
     @property
     def smaller_outer_steps(self) -> str:
         """As an option of this run."""
-        algorithm = self.run.config.algorithm
-        for holder in (getattr(algorithm, "outer", None), algorithm):
-            for name in ("max_kl", "outer_lr", "lr"):
-                if hasattr(holder, name):
-                    return f"--{name.replace('_', '-')} {getattr(holder, name) / 2:g}"
-        return "smaller steps"
+        return self.run.config.algorithm.smaller_steps
 
     def generator(self, stream: str) -> Generator:
         """Random numbers of their own for each purpose; the same purpose has the same ones again."""

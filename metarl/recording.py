@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from envs.structs import Struct
-from metarl.evaluate import stage_names
+from metarl.algorithm import Stages
 from metarl.policy import StepInput
-from metarl.rollout import Play, Trajectory
+from metarl.rollout import Play
 
 MOST_PANELS = 5
 """Episodes of a trial side by side; longer trials show some of them."""
@@ -37,8 +37,7 @@ class Recording:
         mean_rewards: rewards averaged over all lanes, [K, N, T]; 0 after a lane's termination.
         durations: length of the longest episode of each task, over all lanes and k, in steps.
         num_envs: lanes behind each mean.
-        unit: of the stages. "episodes" are those of a trial, one after another.
-        num_episodes: of a trial; stages beyond them are its last episode in other versions.
+        stages: what they are.
         attention: share of each earlier step of lane 0's trial in what each step retrieves from the memory,
             [N, num_episodes * T, num_episodes * T]; 0 in the rows and columns of steps that did not happen.
     """
@@ -48,9 +47,13 @@ class Recording:
     mean_rewards: Tensor
     durations: list[int]
     num_envs: int
-    unit: str = "gradient steps"
-    num_episodes: int = 1
+    stages: Stages
     attention: Tensor | None = None
+
+    @property
+    def num_episodes(self) -> int:
+        """Of a trial; 1 where the stages are none."""
+        return self.stages.episodes
 
     @property
     def returns(self) -> Tensor:
@@ -59,15 +62,14 @@ class Recording:
 
     @property
     def trial(self) -> bool:
-        return self.unit == "episodes"
+        return self.stages.trial
 
     @property
     def names(self) -> list[str]:
         """Of the stages."""
-        count = len(self.mean_rewards)
         if self.trial:
-            return stage_names(self.unit, count, self.num_episodes) if self.num_episodes > 1 else ["trial"]
-        after = (f"after {k} {self.unit if k > 1 else self.unit.removesuffix('s')}" for k in range(1, count))
+            return self.stages.names if self.num_episodes > 1 else ["trial"]
+        after = (f"after {k} gradient step{'s' * (k > 1)}" for k in range(1, len(self.stages)))
         return ["before adaptation", *after]
 
     @property
@@ -90,32 +92,33 @@ class Recording:
 def record_adaptation(
     play: Play,
     task: Struct,
-    unit: str = "gradient steps",
-    num_episodes: int = 1,
+    stages: Stages,
     attention: Callable[[StepInput], Tensor | None] = lambda inputs: None,
 ) -> Recording:
     """Play on these tasks and keep lane 0 of each stage of adaptation.
 
     Args:
-        unit, num_episodes: as in `Recording`.
+        stages: those that `play` plays.
         attention: of whole trials, inputs [N, T, ...] -> [N, T, T], such as a `TrialNetwork`'s; None without a memory
             to attend to.
     """
-    states: list[list] = []
-    trajectories = play(task, states)
+    played = play(task, True)
+    horizon = played[0].reward.shape[1] // stages.episodes
+    trajectories = [episode for trajectory in played for episode in trajectory.episodes(horizon)]
     episodes: list[list[Episode]] = [[] for _ in trajectories[0].obs]
-    for trajectory, steps in zip(trajectories, states, strict=True):
-        lane = Struct.stack([state[:, 0] for state in steps], 1)  # [N, T + 1, ...]
+    for trajectory in trajectories:
+        assert trajectory.states is not None
+        lane = trajectory.states.map(lambda x: x[:, 0, :, 0])  # [N, T + 1, ...]
         for n, length in enumerate(trajectory.mask[:, :, 0].sum(1).int().tolist()):
             episodes[n].append(Episode(lane[n, : length + 1], trajectory.reward[n, :length, 0]))
     lengths = torch.stack([t.mask.sum(1).amax(1) for t in trajectories])  # [K, N]
     mean_rewards = torch.stack([t.reward.mean(-1) for t in trajectories])
     durations, num_envs = lengths.amax(0).int().tolist(), trajectories[0].reward.shape[2]
-    trial = Trajectory.cat(trajectories[:num_episodes], 1)[:, :, 0]
+    trial = replace(played[0], states=None)[:, :, 0]
     shares = attention(trial.inputs)
     if shares is not None:
         shares = shares * trial.mask.unsqueeze(-1)
-    return Recording(task, episodes, mean_rewards, durations, num_envs, unit, num_episodes, shares)
+    return Recording(task, episodes, mean_rewards, durations, num_envs, stages, shares)
 
 
 def pace(recording: Recording) -> tuple[int, int]:

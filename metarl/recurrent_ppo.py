@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,16 +18,16 @@ from envs.core import Env
 from envs.errors import InputError, require
 from envs.structs import Struct
 from metarl import distributed
+from metarl.algorithm import Algorithm, AlgorithmConfig, PolicyConfig, Stages, check_tensors
 from metarl.distributed import all_sum
 from metarl.graphs import Graphs
-from metarl.maml import check_tensors
-from metarl.policy import StepInput
+from metarl.policy import MLPPolicy, StepInput
 from metarl.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollout
-from metarl.trial import Outputs, TrialNetwork
+from metarl.trial import MemoryConfig, Outputs, TrialNetwork
 
 
 @dataclass(frozen=True)
-class RecurrentPPOConfig:
+class RecurrentPPOConfig(AlgorithmConfig):
     """PPO on trials."""
 
     num_episodes: int = 1
@@ -67,6 +67,27 @@ class RecurrentPPOConfig:
         for name in ("value_coef", "entropy_coef", "refine_lr"):
             require(getattr(self, name) >= 0, f"{name} must not be negative, as {getattr(self, name)} is.")
 
+    def make(
+        self,
+        env: Env,
+        policy: PolicyConfig,
+        generator: Generator,
+        num_iterations: int,
+        num_shards: int = 1,
+        start: MLPPolicy | None = None,
+    ) -> RecurrentPPO:
+        if not isinstance(policy, MemoryConfig):
+            raise InputError(
+                "PPO on trials trains a policy with a memory, so give it a MetaNetConfig or GRUConfig and not an "
+                "MLPConfig."
+            )
+        network = policy.make(env, self.num_episodes, generator)
+        return RecurrentPPO(self, network, generator, num_iterations, num_shards)
+
+    @property
+    def smaller_steps(self) -> str:
+        return f"--lr {self.lr / 2:g}"
+
 
 @dataclass(frozen=True, eq=False)
 class Batch(Struct):
@@ -80,19 +101,24 @@ class Batch(Struct):
     target: Tensor  # [B, T] of the value output
 
 
-class RecurrentPPO:
+class RecurrentPPO(Algorithm):
     """Trains a `TrialNetwork`; what it learns needs no gradient to adapt.
 
     Args:
         num_shards: equal parts of a meta-batch, spread over the processes; a minibatch takes as many trials of each.
     """
 
-    unit = "episodes"
+    graphs: Graphs
+    network: TrialNetwork
 
     def __init__(
-        self, config: RecurrentPPOConfig, network: TrialNetwork, generator: Generator, num_iterations: int,
+        self,
+        config: RecurrentPPOConfig,
+        network: TrialNetwork,
+        generator: Generator,
+        num_iterations: int,
         num_shards: int = 1,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.config, self.network, self.generator, self.num_iterations = config, network, generator, num_iterations
         self.num_shards, self.graphs = num_shards, Graphs()
         self.optimizer = torch.optim.Adam(network.parameters(), config.lr, eps=1e-5)
@@ -106,63 +132,57 @@ class RecurrentPPO:
         )
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
-        """The episodes of one trial in each lane, to train on."""
-
-        episodes = self.config.num_episodes
+        """A trial in each lane, to train on."""
 
         def play(task: Struct) -> Trajectory:
-            return rollout(env, actor(self.network, generator), task, num_envs, generator, episodes)
+            return rollout(env, actor(self.network, generator), task, num_envs, generator, self.config.num_episodes)
 
-        return _episodes(self.graphs(("collect", num_envs), play, task, generators=[generator]), episodes)
+        return [self.graphs(("collect", num_envs), play, task, generators=[generator])]
 
-    def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int = 0) -> Play:
-        """The episodes of trials, for evaluation and videos; behind them the last episode again, refined.
+    def stages(self, num_steps: int | None = None, refine_steps: int = 0) -> Stages:
+        """The episodes of a trial; behind them the last one again, refined."""
+        require(
+            num_steps is None,
+            "A policy with a memory adapts in the episodes of its trial; --refine-steps adds gradient steps.",
+        )
+        require(
+            refine_steps == 0 or self.config.num_episodes > 1,
+            "Refinement learns from the episodes before the last one of a trial, and these trials have one episode; "
+            "train with --num-episodes 2 or more, or leave --refine-steps out.",
+        )
+        return Stages(refine_steps, self.config.num_episodes)
 
-        Entry num_episodes - 1 + j is the last episode with parameters that took j gradient steps, on the losses of the
-        episodes before it: retrieval from the memory, and then ordinary policy gradient. What comes before is the same,
-        by the same random numbers. Raises `InputError` for steps in trials of one episode.
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
+        """Trials, and their last episode again with parameters that took 1, 2, ... gradient steps.
+
+        These steps are on the losses of the episodes before it: retrieval from the memory, and then ordinary policy
+        gradient. What comes before is the same, by the same random numbers.
         """
-        episodes = self.config.num_episodes
-        if num_steps and episodes == 1:
-            raise InputError(
-                "Refinement learns from the episodes before the last one of a trial, and these trials have one "
-                "episode; train with --num-episodes 2 or more, or leave --refine-steps out."
-            )
 
-        def play(task: Struct, states: list[list] | None) -> list[Trajectory]:
-            if num_steps == 0:
-                return self._trial(env, actor(self.network, generator), task, num_envs, generator, states)
-            alone, seen = [], []
-            for n in range(len(task)):
-                one: list[list] = []
-                alone.append(self._refined_trial(env, task[n : n + 1], num_envs, generator, num_steps, one))
-                seen.append(one)
-            if states is not None:
-                states += [[Struct.cat(list(x)) for x in zip(*entry, strict=True)] for entry in zip(*seen, strict=True)]
+        def play(task: Struct, keep_states: bool) -> list[Trajectory]:
+            if stages.num_steps == 0:
+                return [self._trial(env, actor(self.network, generator), task, num_envs, generator, keep_states)]
+            alone = [
+                self._refined_trial(env, task[n : n + 1], num_envs, generator, stages.num_steps, keep_states)
+                for n in range(len(task))
+            ]
             return [Trajectory.cat(list(entry)) for entry in zip(*alone, strict=True)]
 
         return play
 
     def _trial(
-        self, env: Env, act: Actor, task: Struct, num_envs: int, generator: Generator, states: list[list] | None
-    ) -> list[Trajectory]:
-        """The episodes of a trial, and the states of each."""
-        seen: list = []
-        trial = rollout(
-            env, act, task, num_envs, generator, self.config.num_episodes, states=None if states is None else seen
-        )
-        if states is not None:
-            length = env.horizon + 1
-            states += [seen[start : start + length] for start in range(0, len(seen), length)]
-        return _episodes(trial, self.config.num_episodes)
+        self, env: Env, act: Actor, task: Struct, num_envs: int, generator: Generator, keep_states: bool
+    ) -> Trajectory:
+        return rollout(env, act, task, num_envs, generator, self.config.num_episodes, keep_states=keep_states)
 
     def _refined_trial(
-        self, env: Env, task: Struct, num_envs: int, generator: Generator, num_steps: int, states: list[list]
+        self, env: Env, task: Struct, num_envs: int, generator: Generator, num_steps: int, keep_states: bool
     ) -> list[Trajectory]:
         """The trial of one task, and its last episode after each gradient step."""
         start = generator.get_state()
-        played = self._trial(env, actor(self.network, generator), task, num_envs, generator, states)
-        known = Trajectory.cat([*played[:-1], played[-1][:, :1]], 1)  # and what the last episode starts from
+        played = [self._trial(env, actor(self.network, generator), task, num_envs, generator, keep_states)]
+        before_last = played[0].reward.shape[1] - env.horizon
+        known = replace(played[0], states=None)[:, : before_last + 1]  # and what the last episode starts from
         batch, _ = self.batch(known.map(lambda x: x.transpose(1, 2).flatten(0, 1)), bootstrap=True)
         network = copy.deepcopy(self.network)
         for _ in range(num_steps):
@@ -176,16 +196,21 @@ class RecurrentPPO:
                     if gradient is not None:
                         parameter.sub_(self.config.refine_lr * gradient)
             generator.set_state(start)
-            again: list[list] = []
             switch = actor(self.network, generator, network, batch.mask.shape[1])
-            played.append(self._trial(env, switch, task, num_envs, generator, again)[-1])
-            states.append(again[-1])
+            again = self._trial(env, switch, task, num_envs, generator, keep_states)
+            played.append(again.episodes(env.horizon)[-1])
         return played
+
+    def attention(self, inputs: StepInput) -> Tensor | None:
+        return self.network.attention(inputs)
+
+    def compile(self) -> None:
+        self.network.compile()
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """PPO on what `collect` returned. Returns metrics."""
         c, done = self.config, self.updates / max(1, self.num_iterations)
-        trial = Trajectory.cat(trajectories, 1).map(lambda x: x.transpose(1, 2).flatten(0, 1))  # [B, T, ...]
+        trial = trajectories[0].map(lambda x: x.transpose(1, 2).flatten(0, 1))  # [B, T, ...]
         batch, explained = self.batch(trial)
         rising = min(1.0, (self.updates + 1) / max(1.0, c.warmup * self.num_iterations))
         for group in self.optimizer.param_groups:
@@ -265,7 +290,6 @@ class RecurrentPPO:
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises `ValueError` when the parameters are of another network."""
         own, other = self.network.state_dict(), state["network"]
         check_tensors(other, own)
         self.network.load_state_dict(other)
@@ -285,11 +309,6 @@ def actor(network: TrialNetwork, generator: Generator, later: TrialNetwork | Non
         return action.unflatten(0, inputs.obs.shape[:2]), (t + 1, memory)
 
     return act
-
-
-def _episodes(trial: Trajectory, num_episodes: int) -> list[Trajectory]:
-    length = trial.reward.shape[1] // num_episodes
-    return [trial[:, k * length : (k + 1) * length] for k in range(num_episodes)]
 
 
 def trial_advantages(

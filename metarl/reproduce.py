@@ -60,7 +60,7 @@ def evaluate_command(run: EvaluatedRun) -> str:
         words += ["--tasks", e["split"]]
     words += [] if e["num_envs"] == train.get("eval_num_envs") else ["--num-envs", str(e["num_envs"])]
     refined = run.last_step + 1 - run.num_episodes
-    if run.unit == "episodes":
+    if run.adaptation.trial:
         words += ["--refine-steps", str(refined)] if refined else []
     else:
         words += [] if run.last_step == 3 else ["--num-steps", str(run.last_step)]

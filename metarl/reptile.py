@@ -7,7 +7,8 @@ With one round and one SGD step that is the mean gradient.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,18 +18,28 @@ from envs.core import Env
 from envs.errors import require, unknown
 from envs.structs import Struct
 from metarl import losses
-from metarl.adapt import InnerConfig, InnerLoss
+from metarl.adapt import InnerConfig, InnerLoss, value_network
+from metarl.algorithm import (
+    Algorithm,
+    AlgorithmConfig,
+    InnerLearner,
+    PolicyConfig,
+    Stages,
+    check_num_parameters,
+    need_mlp,
+)
 from metarl.distributed import all_mean
 from metarl.graphs import Graphs
 from metarl.linearize import linearize
-from metarl.maml import check_size, value_network
-from metarl.policy import Policy
+from metarl.policy import MLPPolicy, Policy, make_policy
 from metarl.rollout import Adapter, Play, Trajectory, collect, player, task_slices
 
 
 @dataclass(frozen=True)
-class ReptileConfig(InnerConfig):
+class ReptileConfig(InnerConfig, AlgorithmConfig):
     """Reptile over vanilla policy gradient or PPO."""
+
+    takes_a_policy = True
 
     num_inner_steps: int = 3
     """Rounds of episodes that each task learns from in training (k)."""
@@ -57,6 +68,23 @@ class ReptileConfig(InnerConfig):
             value = getattr(self, name)
             require(0 <= value <= 1e6, f"{name} must lie in [0, 1e6], not {value}.")
         require(0 <= self.average_last <= 1, f"average_last must lie in [0, 1], not {self.average_last}.")
+
+    def make(
+        self,
+        env: Env,
+        policy: PolicyConfig,
+        generator: Generator,
+        num_iterations: int,
+        num_shards: int = 1,
+        start: MLPPolicy | None = None,
+    ) -> Reptile:
+        config = need_mlp(policy, "Reptile")
+        start = start or make_policy(env.observation_space, env.action_space, config)
+        return Reptile(self, env, start, generator, num_iterations)
+
+    @property
+    def smaller_steps(self) -> str:
+        return f"--outer-lr {self.outer_lr / 2:g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,24 +164,38 @@ def learner(
     return adapt
 
 
-class Reptile:
-    """Holds the start `params` [P]; `adapters` learn from it on each task, `update` moves it."""
+class Reptile(Algorithm):
+    """Holds the `start` [P]; `adapters` learn from it on each task, `update` moves it."""
 
-    unit = "gradient steps"
+    graphs: Graphs
 
     def __init__(
         self, config: ReptileConfig, env: Env, policy: Policy, generator: Generator, num_iterations: int
     ) -> None:
         self.config, self.policy, self.generator, self.num_iterations = config, policy, generator, num_iterations
-        self.params = policy.init(generator)
+        self.start = policy.init(generator)
         self.value = value_network(config, env, generator)
         self.updates, self.averaged = 0, 0
-        self.mean, self.graphs = self.params, Graphs()
+        self.mean, self.graphs = self.start, Graphs()
+
+    @property
+    def params(self) -> Tensor:
+        return self.start
 
     @property
     def eval_params(self) -> Tensor:
         """The start that is evaluated [P]."""
-        return self.mean if self.averaged else self.params
+        return self.mean if self.averaged else self.start
+
+    @property
+    def inner(self) -> InnerLearner:
+        def step(scale: float, inner_lr: float | None) -> Adapter:
+            config = self.config if inner_lr is None else replace(self.config, inner_lr=inner_lr)
+            return learner(self.policy, InnerLoss.of(config, "naive", self.value), config, scale)
+
+        c = self.config
+        adapters = partial(self.adapters, test=True)
+        return InnerLearner(self.policy, self.eval_params, adapters, step, c.inner_lr, c.num_inner_steps, self.value)
 
     def adapters(
         self, num_steps: int | None = None, test: bool = False, entropies: list[Tensor] | None = None
@@ -171,11 +213,17 @@ class Reptile:
         def play(params: Tensor, task: Struct) -> list[Trajectory]:
             return collect(env, self.policy, params, task, self.adapters(), num_envs, generator)
 
-        return self.graphs(("collect", num_envs), play, self.params, task, generators=[generator])
+        return self.graphs(("collect", num_envs), play, self.start, task, generators=[generator])
 
-    def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play:
-        """Episodes before and after each of `num_steps` inner steps, for evaluation and videos."""
-        return player(env, self.policy, self.eval_params, self.adapters(num_steps, test=True), num_envs, generator)
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
+        adapters = self.adapters(stages.num_steps, test=True)
+        return player(env, self.policy, self.eval_params, adapters, num_envs, generator)
+
+    def to_sb3(self, env: Any, **options: Any) -> Any:
+        from metarl.baselines.sb3 import policy_to_sb3
+
+        assert isinstance(self.policy, MLPPolicy)
+        return policy_to_sb3(self.policy, self.eval_params, env, **options)
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """Move the start, given what `collect` returned. Returns metrics."""
@@ -191,25 +239,24 @@ class Reptile:
 
         done = self.updates / max(1, self.num_iterations - 1)
         outer_lr = c.outer_lr + (c.outer_lr_end - c.outer_lr) * min(done, 1.0)
-        move, entropy = self.graphs("learn", learn, self.params, trajectories)
-        self.params = self.params + outer_lr * move
+        move, entropy = self.graphs("learn", learn, self.start, trajectories)
+        self.start = self.start + outer_lr * move
         self.updates += 1
         if self.updates + c.average_last * self.num_iterations > self.num_iterations:
             self.averaged += 1
-            self.mean = self.params if self.averaged == 1 else torch.lerp(self.mean, self.params, 1 / self.averaged)
+            self.mean = self.start if self.averaged == 1 else torch.lerp(self.mean, self.start, 1 / self.averaged)
         metrics = {"move_norm": float(move.norm()), "outer_lr": outer_lr, "entropy": float(entropy)}
         if self.value is not None:
             metrics["value_explained"] = self.value.fit(trajectories, c.value_epochs, self.generator)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"params": self.params, "updates": self.updates, "averaged": self.averaged, "mean": self.mean}
+        state = {"params": self.start, "updates": self.updates, "averaged": self.averaged, "mean": self.mean}
         return state if self.value is None else {**state, "value": self.value.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises `ValueError` when the parameters are of another policy."""
-        check_size(state["params"], self.params)
-        self.params, self.mean = state["params"], state["mean"]
+        check_num_parameters(state["params"], self.start)
+        self.start, self.mean = state["params"], state["mean"]
         self.updates, self.averaged = int(state["updates"]), int(state["averaged"])
         if self.value is not None:
             self.value.load_state_dict(state["value"])

@@ -12,11 +12,11 @@ from envs.core import Env
 from envs.errors import require
 from envs.structs import Struct
 from metarl.policy import StepInput, check_size
-from metarl.trial import Outputs, TrialNetwork
+from metarl.trial import MemoryConfig, Outputs, TrialNetwork
 
 
 @dataclass(frozen=True)
-class GRUConfig:
+class GRUConfig(MemoryConfig):
     """A recurrent policy, as in RL²."""
 
     hidden_size: int = 128
@@ -27,6 +27,9 @@ class GRUConfig:
     def __post_init__(self) -> None:
         check_size("hidden_size", self.hidden_size)
         require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
+
+    def build(self, env: Env, num_episodes: int) -> GRUNetwork:
+        return GRUNetwork(env, num_episodes, self)
 
 
 @dataclass(frozen=True, eq=False)

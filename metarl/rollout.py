@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,11 +42,20 @@ class Trajectory(Struct):
     reward: Tensor  # [N, T, E], 0 where mask is 0
     mask: Tensor  # [N, T, E] float: 1 while the episode runs, its terminating step included
     first: Tensor  # [N, T, E] bool: does an episode start here?
+    states: Struct | None = None  # [N, num_episodes, H + 1, E, ...] of the environment, where they were kept
 
     @property
     def returns(self) -> Tensor:
         """Undiscounted sum of rewards of each lane [N, E]."""
         return self.reward.sum(1)
+
+    def episodes(self, horizon: int) -> list[Trajectory]:
+        """The episodes of `horizon` steps that follow one another, each a trajectory."""
+        steps, states = replace(self, states=None), self.states
+        return [
+            replace(steps[:, k * horizon : (k + 1) * horizon], states=states and states[:, k : k + 1])
+            for k in range(self.reward.shape[1] // horizon)
+        ]
 
     @property
     def inputs(self) -> StepInput:
@@ -109,7 +118,7 @@ def rollout(
     generator: Generator,
     num_episodes: int = 1,
     memory: Any = None,
-    states: list | None = None,
+    keep_states: bool = False,
     observe: Observer | None = None,
 ) -> Trajectory:
     """Run `num_episodes` consecutive episodes of `horizon` steps in `num_envs` lanes of each task.
@@ -117,8 +126,7 @@ def rollout(
     Args:
         act: chooses actions; see `policy_actor`.
         memory: passed to the first `act`; it survives the ends of episodes.
-        states: a list that receives the state before each step and at each episode's end, for a video; horizon + 1
-            of an episode.
+        keep_states: keep the state before each step and at each episode's end, for a video.
         observe: updates the memory after each step; see `reference_rollout`.
 
     Returns:
@@ -126,6 +134,7 @@ def rollout(
     """
     with small_tensors_on_one_thread(len(task) * num_envs):
         steps: list[tuple[Tensor, ...]] = []
+        kept: list[Struct] = []
         lanes = len(task), num_envs
         state, obs = check_reset(env, env.reset(task, num_envs, generator), *lanes)
         prev_reward = torch.zeros(obs.shape[:2], device=obs.device)
@@ -138,12 +147,12 @@ def rollout(
             if t % env.horizon == 0:
                 first = alive = yes
                 if t > 0:
-                    if states is not None:
-                        states.append(state)
+                    if keep_states:
+                        kept.append(state)
                     state, obs = env.reset(task, num_envs, generator)
             action, memory = act(StepInput(obs, prev_action, prev_reward, first, alive.to(obs.dtype)), state, memory)
-            if states is not None:
-                states.append(state)
+            if keep_states:
+                kept.append(state)
             if t == 0:
                 check_action(env, action, *lanes)
             result = env.step(task, state, action, generator)
@@ -155,10 +164,11 @@ def rollout(
             steps.append((obs, action, reward, alive, first))
             state, obs, prev_action, prev_reward = result.state, result.obs, _taken(action, alive), reward
             alive = alive & ~result.terminated
-        if states is not None:
-            states.append(state)
+        states = None
+        if keep_states:
+            states = Struct.stack([*kept, state], 1).map(lambda x: x.unflatten(1, (num_episodes, -1)))
         obs_, action_, reward_, alive_, first_ = (torch.stack(column, 1) for column in zip(*steps, strict=True))
-        return Trajectory(obs_, action_, reward_, alive_.to(reward_.dtype), first_)
+        return Trajectory(obs_, action_, reward_, alive_.to(reward_.dtype), first_, states)
 
 
 def reference_rollout(
@@ -180,9 +190,9 @@ def reference_rollout(
 Adapter = Callable[[Tensor, Any, Trajectory], tuple[Tensor, Any]]
 """`(params [N, P], memory, trajectory) -> (params [N, P], memory)`, pure."""
 
-Play = Callable[[Any, list[list] | None], list[Trajectory]]
-"""`(task [N], states) -> trajectories`: how a method plays on tasks and adapts; entry k is its k-th stage.
-`states` receives a list of states for each entry, for a video."""
+Play = Callable[[Any, bool], list[Trajectory]]
+"""`(task [N], keep_states) -> trajectories`: how a method plays on tasks and adapts, one stage after another. Episodes
+of a trial share a trajectory."""
 
 
 def collect(
@@ -193,23 +203,19 @@ def collect(
     adapters: Sequence[Adapter],
     num_envs: int,
     generator: Generator,
-    states: list[list] | None = None,
+    keep_states: bool = False,
 ) -> list[Trajectory]:
     """Roll out, adapt, roll out again, starting from `params` [P] or [N, P]; one adaptation step for each adapter.
 
-    Returns len(adapters) + 1 trajectories; entry k was collected after k adaptation steps. `states` receives one list
-    of states for each of them, for a video.
+    Returns len(adapters) + 1 trajectories; entry k was collected after k adaptation steps.
     """
     params, memory = params.detach().expand(len(task), -1), None
     trajectories: list[Trajectory] = []
     for adapt in (None, *adapters):
         if adapt is not None:
             params, memory = adapt(params, memory, trajectories[-1])
-        seen: list | None = None if states is None else []
         act = policy_actor(policy, params, generator)
-        trajectories.append(rollout(env, act, task, num_envs, generator, states=seen))
-        if states is not None and seen is not None:
-            states.append(seen)
+        trajectories.append(rollout(env, act, task, num_envs, generator, keep_states=keep_states))
     return trajectories
 
 
@@ -217,4 +223,4 @@ def player(
     env: Env, policy: Policy, params: Tensor, adapters: Sequence[Adapter], num_envs: int, generator: Generator
 ) -> Play:
     """`collect` with all but the tasks given: before adaptation and after each adapter."""
-    return lambda task, states: collect(env, policy, params, task, adapters, num_envs, generator, states)
+    return lambda task, keep_states: collect(env, policy, params, task, adapters, num_envs, generator, keep_states)

@@ -289,21 +289,6 @@ class Run:
         metrics_log.append(self.path / "metrics.jsonl", metrics)
 
 
-def gradient_steps(run: Run, num_steps: int | None, refine_steps: int) -> int:
-    """Gradient steps in evaluation, from --num-steps or --refine-steps. Raises `InputError` for the wrong one."""
-    if run.algorithm.unit == "episodes":
-        require(
-            num_steps is None, f"{run.path} holds a policy with a memory, which adapts in the episodes of its trial; "
-            "--refine-steps adds gradient steps.",
-        )  # fmt: skip
-        return refine_steps
-    require(
-        refine_steps == 0, f"--refine-steps is for policies with a memory, and {run.path} holds none; "
-        "give --num-steps.",
-    )  # fmt: skip
-    return 3 if num_steps is None else num_steps
-
-
 def read_config(path: Path) -> dict[str, Any]:
     require(path.is_dir(), f"There is no run folder {path}.")
     file = path / "config.json"

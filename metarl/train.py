@@ -6,6 +6,7 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from types import FrameType
 
@@ -15,13 +16,15 @@ import torch
 from envs.contract import all_metrics, draw_tasks
 from metarl import distributed
 from metarl.cores import Watch, warn_too_late
-from metarl.distributed import ParallelError
+from metarl.errors import NonFiniteError, ParallelError
 from metarl.events import event_log
-from metarl.finite import NonFiniteError, environment_fault
-from metarl.held_out import HeldOut
+from metarl.finite import environment_fault
 from metarl.rollout import Trajectory
 from metarl.run import Run
 from metarl.signals import STOPPING, ignored
+
+Evaluate = Callable[[Run], dict[str, float]]
+"""Called after each meta-iteration, such as `metarl.held_out.HeldOut`; its figures are logged beside the metrics."""
 
 
 class StopSignals:
@@ -84,7 +87,7 @@ def collect(run: Run) -> list[Trajectory]:
 
 
 def train_iteration(run: Run) -> dict[str, float]:
-    """One meta-iteration. Returns its metrics; `return_k` is the mean return of what `collect` returned as entry k.
+    """One meta-iteration. Returns its metrics; `return_k` is the mean return in stage k of adaptation.
 
     Raises:
         NonFiniteError: when a return, a metric or a parameter is not finite. Call this within `Run.undone_on_error`.
@@ -93,7 +96,8 @@ def train_iteration(run: Run) -> dict[str, float]:
     algorithm = run.algorithm
     start = time.perf_counter()
     trajectories = collect(run)
-    means = distributed.all_mean(torch.stack([t.returns.mean() for t in trajectories])).tolist()
+    stages = [episode for t in trajectories for episode in t.episodes(run.env.horizon)]
+    means = distributed.all_mean(torch.stack([stage.returns.mean() for stage in stages])).tolist()
     sampled = time.perf_counter()  # after what waits for the device
     returns = {f"return_{k}": mean for k, mean in enumerate(means)}
     _check_finite(run, returns, trajectories)
@@ -131,7 +135,7 @@ def _check_finite(run: Run, values: dict[str, float], trajectories: list[Traject
         )
 
 
-def train(run: Run, quiet: bool = False, held_out: HeldOut | None = None) -> int | None:
+def train(run: Run, quiet: bool = False, held_out: Evaluate | None = None) -> int | None:
     """Train until the configured number of iterations. The run's folder must exist (`Run.create` or `Run.open`).
 
     It is locked meanwhile.
@@ -156,7 +160,7 @@ def train(run: Run, quiet: bool = False, held_out: HeldOut | None = None) -> int
         return _train(run, quiet, held_out)
 
 
-def _train(run: Run, quiet: bool, held_out: HeldOut | None) -> int | None:
+def _train(run: Run, quiet: bool, held_out: Evaluate | None) -> int | None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     total, main = run.config.num_iterations, distributed.is_main()
@@ -177,7 +181,7 @@ def _train(run: Run, quiet: bool, held_out: HeldOut | None) -> int | None:
                 with run.undone_on_error():
                     metrics = train_iteration(run)
                     if held_out is not None:
-                        metrics |= held_out.returns(run)
+                        metrics |= held_out(run)
                     run.log(metrics)
                 log_event(metrics)
                 if watch and (slow := watch.note(run.iteration, metrics, f"--resume {run.path}")) and not quiet:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,29 @@ class Outputs(Struct):
 
     action: Tensor  # [..., A] inputs of the action distribution
     value: Tensor  # [...] mean reward of the trial's remaining steps, in standard deviations of a reward
+
+
+class MemoryConfig(ABC):
+    """The options of a policy with a memory, which know how to make it."""
+
+    init_std: float
+
+    @abstractmethod
+    def build(self, env: Env, num_episodes: int) -> TrialNetwork:
+        """The network with fresh parameters, from torch's global random stream."""
+
+    def make(self, env: Env, num_episodes: int, generator: Generator) -> TrialNetwork:
+        """The network with fresh parameters, drawn from a seed that the generator draws.
+
+        Raises `InputError` when the environment's observations are not vectors.
+        """
+        space = env.observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            raise InputError(f"A policy needs a one-dimensional Box observation space, not {space}.")
+        seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.build(env, num_episodes).to(generator.device)
 
 
 class TrialNetwork(nn.Module):
@@ -102,23 +124,6 @@ class TrialNetwork(nn.Module):
             1 - begun.squeeze(-1).float(),
         ]
         return torch.cat([action, reward, inputs.first.float().unsqueeze(-1), torch.stack(times, -1)], -1)
-
-
-def make_network(
-    network_class: Callable[[Env, int, Any], TrialNetwork], env: Env, num_episodes: int, config: Any,
-    generator: Generator,
-) -> TrialNetwork:  # fmt: skip
-    """A network with fresh parameters, drawn from a seed that the generator draws.
-
-    Raises `InputError` when the environment's observations are not vectors.
-    """
-    space = env.observation_space
-    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-        raise InputError(f"A policy needs a one-dimensional Box observation space, not {space}.")
-    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return network_class(env, num_episodes, config).to(generator.device)
 
 
 class Normalizer(nn.Module):

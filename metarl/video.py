@@ -83,7 +83,7 @@ def make_sheet(r: Recording, n: int, title: str, subtitle: str) -> Sheet:
     if r.attention is not None:  # time passes in which no lane is left; nothing of it is shown
         kept = (torch.arange(r.attention.shape[1]) % r.mean_rewards.shape[2]) < duration
         attention = r.attention[n].cpu()[kept][:, kept].numpy()
-    axis, ticks = r.unit, [str(k) for k in range(count)]
+    axis, ticks = r.stages.unit, [str(k) for k in range(count)]
     if r.trial:
         refined = (f"{k}×" for k in range(1, count - episodes + 1))
         axis, ticks = "episode", [*(str(k + 1) for k in range(episodes)), *refined]

@@ -228,13 +228,13 @@ def locomotion(
     count = num_tasks * num_envs * env.horizon
     sampling, plain, result = [], [], {}
     for _ in range(repeats + 1):
-        states: list[Any] = []
         trajectories: list[Any] = []
         act = policy_actor(policy, params, generator)
-        sampling.append(_timed(lambda out=trajectories, a=act, s=states: out.append(
-            rollout(env, a, task, num_envs, generator, states=s))))  # fmt: skip
+        sampling.append(_timed(lambda out=trajectories, a=act: out.append(
+            rollout(env, a, task, num_envs, generator, keep_states=True))))  # fmt: skip
         if env.device.type == "cpu":
-            plain.append(_timed(lambda t=trajectories[0], s=states[0]: _plain_c_loop(env, s, t.action)))
+            start = trajectories[0].states.map(lambda x: x[:, 0, 0])
+            plain.append(_timed(lambda t=trajectories[0], s=start: _plain_c_loop(env, s, t.action)))
     result["sampling_steps_per_second"] = count / statistics.median(sampling[1:])
     if plain:
         result["share_of_plain_c"] = statistics.median(p / s for p, s in zip(plain[1:], sampling[1:], strict=True))

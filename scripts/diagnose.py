@@ -94,12 +94,12 @@ def main(arguments: list[str]) -> None:
     check_output(output, ["findings"])
     run = Run.open(args.run_dir, args.session.apply(), change_env=args.session.choose_engine)
     run.env.check_split(args.split)
-    remembers = run.algorithm.unit == "episodes"
+    remembers = run.algorithm.stages().trial
     require(
         not remembers or args.num_steps is None, f"{args.run_dir} holds a policy with a memory, which takes no "
         "gradient steps; leave --num-steps out.",
     )  # fmt: skip
-    trained = getattr(run.config.algorithm, "num_inner_steps", 1)
+    trained = run.algorithm.inner.num_trained_steps if run.algorithm.inner else 1
     num_steps = 0 if remembers else args.num_steps or max(3, trained)
     probe = Probe.of(run, args.split, args.num_tasks, args.num_envs, args.seed, num_steps)
     with Progress(transient=True, disable=not sys.stdout.isatty()) as progress:

@@ -17,8 +17,9 @@ from torch import Generator, Tensor
 from envs.core import Env
 from envs.structs import Struct
 from metarl.adapt import ESTIMATORS, InnerLoss, sgd_step
+from metarl.adaptation import Rates
 from metarl.advantage import advantages
-from metarl.meta_gradient import Rates, TaskGroup
+from metarl.objective import TaskGroup
 from metarl.policy import Policy, StepInput
 from metarl.rollout import Trajectory, policy_actor, rollout
 

@@ -21,12 +21,11 @@ import envs
 from envs.contract import draw_tasks
 from envs.errors import require
 from metarl.appearance import title
-from metarl.baselines.ppo import SB3PPO
 from metarl.cli import Session, run_main
-from metarl.evaluate import adaptation_rewards, fingerprint, reference_rewards, stage_names, summarize
+from metarl.evaluate import adaptation_rewards, fingerprint, reference_rewards, stages_of, summarize
 from metarl.files import check_output, write_atomically
 from metarl.plot import plot_curve
-from metarl.run import Run, gradient_steps, read_config
+from metarl.run import Run, read_config
 from metarl.tables import show
 from metarl.train import NonFiniteError
 
@@ -72,12 +71,12 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
         task = draw_tasks(run.env, num_tasks, task_generator, args.split)
     split = args.split if args.tasks is None else str(args.tasks)
     algorithm = run.algorithm
-    num_steps = gradient_steps(run, args.num_steps, args.refine_steps)
-    num_episodes = getattr(run.config.algorithm, "num_episodes", 1)
+    stages = algorithm.stages(args.num_steps, args.refine_steps)
+    num_episodes = stages.episodes
     with Progress(transient=True) as progress:
         bar = progress.add_task(f"{len(task)} tasks", total=1.0)
-        play = algorithm.play(run.env, num_envs, generator, num_steps)
-        group = 1 if isinstance(algorithm, SB3PPO) else None  # it takes seconds a task: progress after each
+        play = algorithm.play(run.env, num_envs, generator, stages)
+        group = algorithm.tasks_at_a_time
         rewards = adaptation_rewards(
             run.env, play, task, num_envs * num_episodes, lambda done: progress.update(bar, completed=done), group
         )
@@ -98,7 +97,7 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
         "iteration": run.iteration,
         "env_steps": run.env_steps,
         "train_seconds": run.seconds,
-        **summarize(rewards.numpy(), {k: r.numpy() for k, r in references.items()}, algorithm.unit, num_episodes),
+        **summarize(rewards.numpy(), {k: r.numpy() for k, r in references.items()}, stages),
     }
 
 
@@ -119,7 +118,7 @@ def table(result: dict[str, Any]) -> Table:
         return f"{number(low)} … {number(high)}"
 
     a = result["adaptation"]
-    names = stage_names(a["unit"], len(a["mean"]), result.get("num_episodes", 1))
+    names = stages_of(result).names
     for k, (name, mean) in enumerate(zip(names, a["mean"], strict=True)):
         spread = (interval(*a["mean_ci95"][k]), number(a["iqm"][k]), interval(*a["ci95"][k]), number(a["std"][k]))
         out.add_row(name, number(mean), *spread)

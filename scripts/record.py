@@ -22,8 +22,7 @@ from envs.errors import require
 from metarl.appearance import title
 from metarl.cli import Session, run_main
 from metarl.recording import pace, record_adaptation
-from metarl.recurrent_ppo import RecurrentPPO
-from metarl.run import Run, gradient_steps
+from metarl.run import Run
 from metarl.video import check_video_path, compose, keep_frame, write_video
 
 
@@ -74,13 +73,9 @@ def main(arguments: list[str]) -> None:
     frame = args.frame and check_video_path(args.frame, "frame")
     output = check_video_path(args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4")
     algorithm = run.algorithm
-    num_steps = gradient_steps(run, args.num_steps, args.refine_steps)
-    play = algorithm.play(run.env, run.config.eval_num_envs, generator, num_steps)
-    if isinstance(algorithm, RecurrentPPO):
-        num_episodes, attention = algorithm.config.num_episodes, algorithm.network.attention
-        recording = record_adaptation(play, task, algorithm.unit, num_episodes, attention)
-    else:
-        recording = record_adaptation(play, task, algorithm.unit)
+    stages = algorithm.stages(args.num_steps, args.refine_steps)
+    play = algorithm.play(run.env, run.config.eval_num_envs, generator, stages)
+    recording = record_adaptation(play, task, stages, algorithm.attention)
     every, fps = pace(recording)
     header = title(run.preset, f"{run.config.env}/{run.config.env_preset}")
     frames = compose(run.env, recording, header, "" if args.tasks else args.split, every=every, fps=fps)

@@ -27,17 +27,19 @@ from envs.core import Env, StepResult
 from envs.errors import require
 from envs.proxy import Proxy
 from envs.structs import Struct
-from metarl.finite import NonFiniteError
-from metarl.maml import check_tensors
-from metarl.policy import MLPConfig
+from metarl.algorithm import Algorithm, AlgorithmConfig, PolicyConfig, Stages, check_tensors, need_mlp
+from metarl.errors import NonFiniteError
+from metarl.policy import MLPConfig, MLPPolicy
 from metarl.rollout import Play, Trajectory, small_tensors_on_one_thread
 
 LEAST_MINIBATCH = 64
 
 
 @dataclass(frozen=True)
-class SB3PPOConfig:
+class SB3PPOConfig(AlgorithmConfig):
     """PPO of Stable-Baselines3 on the episodes of all tasks, and then on those of each task alone."""
+
+    several_processes = False
 
     informed: bool = False
     """Tell the policy the task, behind its observation."""
@@ -77,6 +79,21 @@ class SB3PPOConfig:
         for name in ("value_coef", "entropy_coef"):
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
+
+    def make(
+        self,
+        env: Env,
+        policy: PolicyConfig,
+        generator: Generator,
+        num_iterations: int,
+        num_shards: int = 1,
+        start: MLPPolicy | None = None,
+    ) -> SB3PPO:
+        return SB3PPO(self, env, need_mlp(policy, "SB3PPO"), generator)
+
+    @property
+    def smaller_steps(self) -> str:
+        return f"--lr {self.lr / 2:g}"
 
 
 def check_sb3() -> None:
@@ -163,8 +180,8 @@ class Learner:
                 max_grad_norm=config.max_grad_norm,
             )
 
-    def collect(self) -> tuple[Trajectory, list[Any]]:
-        """An episode of each lane, and the states [N, E] of the round.
+    def collect(self) -> Trajectory:
+        """An episode of each lane.
 
         A lane whose episode terminates early goes on with another one until the horizon, which PPO learns from, too;
         in the trajectory that is padding.
@@ -194,8 +211,11 @@ class Learner:
         reward = torch.where(mask > 0, sorted_by_task(torch.stack(self.recorder.rewards).squeeze(-1)), 0.0)
         first = torch.zeros_like(mask, dtype=torch.bool)
         first[:, 0] = True
-        states = [state.map(lambda x: x.squeeze(1).unflatten(0, self.shape)) for state in self.recorder.states]
-        return Trajectory(sorted_by_task(buffer.observations), action, reward, mask, first), states
+        states = None
+        if self.recorder.states:  # [L, 1, ...] each
+            lanes = Struct.stack([state.map(lambda x: x.squeeze(1)) for state in self.recorder.states], 1)
+            states = lanes.map(lambda x: x.unflatten(0, self.shape).transpose(1, 2).unsqueeze(1))
+        return Trajectory(sorted_by_task(buffer.observations), action, reward, mask, first, states)
 
     def train(self) -> dict[str, float]:
         """PPO's update on the latest round. Returns metrics, NaN among them when it leaves no policy to act by."""
@@ -222,13 +242,13 @@ class Learner:
         return all(bool(x.isfinite().all()) for x in tensors)
 
 
-class SB3PPO:
+class SB3PPO(Algorithm):
     """Holds the `parameters` of an SB3 PPO, as its `get_parameters` gives them: networks and optimizer.
 
     A stage of `play` is a round of fine-tuning on as many episodes as a gradient step of the others learns from.
     """
 
-    unit = "gradient steps"
+    tasks_at_a_time = 1  # each takes seconds
 
     def __init__(self, config: SB3PPOConfig, env: Env, policy: MLPConfig, generator: Generator) -> None:
         check_sb3()
@@ -243,6 +263,7 @@ class SB3PPO:
             fresh = make_ppo(TaskVecEnv(self.seen(env), 1), policy, device=env.device)
         self.parameters = fresh.get_parameters()
         self.learning: Learner | None = None
+        self.informed = config.informed
 
     @property
     def params(self) -> Tensor:
@@ -267,7 +288,7 @@ class SB3PPO:
         with global_streams(generator):
             self.learning = self.learner(env, task, num_envs, generator)
             self.start(self.learning)
-            return [self.learning.collect()[0]]
+            return [self.learning.collect()]
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """PPO on what the last `collect` gathered. Returns metrics."""
@@ -277,26 +298,22 @@ class SB3PPO:
         self.parameters, self.learning = self.learning.model.get_parameters(), None
         return metrics
 
-    def play(self, env: Env, num_envs: int, generator: Generator, num_steps: int) -> Play:
-        """Episodes before and after each of `num_steps` rounds of fine-tuning, on each task by a copy of its own."""
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
+        """Episodes before and after each round of fine-tuning, on each task by a copy of its own."""
 
-        def play(task: Struct, states: list[list] | None) -> list[Trajectory]:
+        def play(task: Struct, keep_states: bool) -> list[Trajectory]:
             with global_streams(generator):
                 rows = [
-                    self._play_task(env, task[n : n + 1], num_envs, generator, num_steps, states is not None)
+                    self._play_task(env, task[n : n + 1], num_envs, generator, stages.num_steps, keep_states)
                     for n in range(len(task))
                 ]
-            stages = list(zip(*rows, strict=True))
-            if states is not None:
-                seen = ([kept for _, kept in stage] for stage in stages)
-                states += [[Struct.cat(list(x)) for x in zip(*kept, strict=True)] for kept in seen]
-            return [Trajectory.cat([trajectory for trajectory, _ in stage]) for stage in stages]
+            return [Trajectory.cat(list(stage)) for stage in zip(*rows, strict=True)]
 
         return play
 
     def _play_task(
         self, env: Env, task: Struct, num_envs: int, generator: Generator, num_steps: int, keep_states: bool
-    ) -> list[tuple[Trajectory, list]]:
+    ) -> list[Trajectory]:
         learner = self.learner(env, task, num_envs, generator, finetune=True, keep_states=keep_states)
         self.start(learner)
         stages = [learner.collect()]
@@ -306,11 +323,17 @@ class SB3PPO:
             stages.append(learner.collect())
         return stages
 
+    def to_sb3(self, env: Any, **options: Any) -> Any:
+        from metarl.baselines.sb3 import make_ppo
+
+        model = make_ppo(env, self.policy_config, **options)
+        model.policy.load_state_dict(self.parameters["policy"])
+        return model
+
     def state_dict(self) -> dict[str, Any]:
         return {"policy": self.parameters["policy"], "optimizer": self.parameters["policy.optimizer"]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises `ValueError` when the parameters are of another network."""
         own, other = self.parameters["policy"], state["policy"]
         check_tensors(other, own)
         self.parameters, self.learning = {"policy": other, "policy.optimizer": state["optimizer"]}, None

@@ -1,25 +1,22 @@
 """Policies from and to Stable-Baselines3.
 
-model = to_sb3("runs/maml", make_sb3("point", 8, tasks=[task] * 8))      # a meta-learned start, for PPO to go on with
-policy = from_sb3(model)                                                 # and a model's policy, for our inner loops
+model = policy_to_sb3(policy, params, make_sb3("point", 8, tasks=[task] * 8))  # a start, for PPO to go on with
+policy = from_sb3(model)                                                       # a model's policy, for our inner loops
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from envs.core import Env
-from envs.errors import InputError, require
+from envs.errors import require
 from metarl.baselines.sb3_file import ACTIVATIONS as SB3_ACTIVATIONS
-from metarl.baselines.sb3_file import ModelPolicy, check_architecture, check_raw, check_spaces, line, model_policy
+from metarl.baselines.sb3_file import ModelPolicy, check_architecture, check_raw, line, model_policy
 from metarl.policy import Head, MLPConfig, MLPPolicy
-from metarl.run import Run
 
 try:
     from stable_baselines3 import PPO
@@ -54,40 +51,17 @@ def collect_round(model: PPO) -> None:
     model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
 
 
-def to_sb3(run_dir: str | Path, env: Any, **options: Any) -> PPO:
-    """What a run has learned, as the start of SB3's PPO: the same outputs for the same observation.
+def policy_to_sb3(policy: MLPPolicy, params: Tensor, env: Any, **options: Any) -> PPO:
+    """A policy with parameters [P], such as those after some steps on a task, as the start of SB3's PPO on `env`.
+
+    The same outputs for the same observation; the value network is fresh.
 
     Args:
-        run_dir: folder of a run of the MAML family or Reptile, or of an sb3-ppo run, whose value network comes along.
-            The value network of the others is fresh.
-        env: what PPO shall learn on, such as a `TaskVecEnv` or any Gymnasium or SB3 environment with observations of
-            the same shape and the same actions. An informed run wants `TaskVecEnv(envs.informed(...), ...)`.
-        **options: of `PPO`, such as `n_steps=100, learning_rate=1e-3`.
+        **options: of `PPO`.
 
     Raises:
-        InputError: for a run of another kind, and for an environment of other spaces.
+        InputError: for an environment of other spaces.
     """
-    made = hasattr(env, "observation_space") and not isinstance(env, Env)
-    require(made, "The environment must be one of Gymnasium or SB3, such as TaskVecEnv(env, num_envs).")
-    run = Run.open(Path(run_dir))
-    run.require_checkpoint()
-    require("policy_kwargs" not in options, "The policy's size is the run's, so policy_kwargs cannot be given.")
-    parameters = getattr(run.algorithm, "parameters", None)
-    if parameters is not None:  # an SB3PPO
-        check_spaces(run.algorithm.seen(run.env), env, f"The run {run_dir}")  # type: ignore[attr-defined]
-        assert isinstance(run.config.policy, MLPConfig)
-        model = make_ppo(env, run.config.policy, **options)
-        model.policy.load_state_dict(parameters["policy"])
-        return model
-    policy = getattr(run.algorithm, "policy", None)
-    if not isinstance(policy, MLPPolicy):
-        raise InputError(f"{run_dir} holds a policy with a memory, and SB3's PPO has none; choose a run with an MLP.")
-    check_spaces(run.env, env, f"The run {run_dir}")
-    return policy_to_sb3(policy, run.algorithm.eval_params, env, **options)  # type: ignore[attr-defined]
-
-
-def policy_to_sb3(policy: MLPPolicy, params: Tensor, env: Any, **options: Any) -> PPO:
-    """The same for a policy with parameters [P] at hand, such as those after some steps on a task."""
     require(params.shape == (policy.num_parameters,), f"One set of {policy.num_parameters} parameters is needed here, "
         f"not {tuple(params.shape)}.")  # fmt: skip
     head, size = Head(env.action_space), math.prod(env.observation_space.shape)

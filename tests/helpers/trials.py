@@ -6,11 +6,9 @@ import torch
 from torch import Generator
 
 import envs
-from metarl.metanet import MetaNet, MetaNetConfig
-from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
-from metarl.rl2 import GRUNetwork
+from metarl.recurrent_ppo import RecurrentPPOConfig
 from metarl.rollout import rollout
-from metarl.trial import Outputs, make_network
+from metarl.trial import Outputs
 
 EPISODES = 3
 
@@ -34,8 +32,7 @@ def arms(num_arms=3, pulls=70):
 def make(env, config, num_episodes=EPISODES, seed=0, noise=0.2):
     """A network whose outputs vary: fresh ones are almost 0. Its normalizer has seen some numbers, too."""
     generator = Generator().manual_seed(seed)
-    network = make_network(MetaNet if isinstance(config, MetaNetConfig) else GRUNetwork, env, num_episodes, config,
-        generator)  # fmt: skip
+    network = config.make(env, num_episodes, generator)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             scale = 2 * noise if "out." in name else noise
@@ -82,6 +79,4 @@ def same_outputs(network, rows, acted):
 def algorithm(env, policy, num_iterations=10, seed=0, **fields):
     config = RecurrentPPOConfig(**fields)
     generator = Generator().manual_seed(seed)
-    network = make_network(MetaNet if isinstance(policy, MetaNetConfig) else GRUNetwork, env, config.num_episodes,
-        policy, generator)  # fmt: skip
-    return RecurrentPPO(config, network, generator, num_iterations)
+    return config.make(env, policy, generator, num_iterations)

@@ -10,6 +10,7 @@ import pytest
 from torch import Generator
 
 import envs
+from metarl.algorithm import Stages
 from metarl.evaluate import summarize
 from metarl.maml import MAML, MAMLConfig
 from metarl.outer import Adam, AdamConfig
@@ -58,12 +59,14 @@ def write_run(tmp_path):
         train["algorithm"] = {"kind": "X", "inner_lr": inner_lr}
         config = {"preset": preset, "env": {"config": {"horizon": horizon}}, "train": train}
         (path / "config.json").write_text(json.dumps(config))
-        unit = ("gradient steps", 1) if num_episodes is None else ("episodes", num_episodes)
-        random = np.array([-5.0, -3.0])[:, None, None] + np.arange(unit[1])[:, None]  # learns 1 in each episode
+        stages = None if num_episodes is None else Stages(scores.shape[1] - num_episodes, num_episodes)
+        random = (
+            np.array([-5.0, -3.0])[:, None, None] + np.arange(num_episodes or 1)[:, None]
+        )  # learns 1 in each episode
         played = references or {"random": random}
         evaluation = {
             "split": "test", "num_tasks": len(scores), "num_envs": 4, "seed": 0, "iteration": 3, "env_steps": 600,
-            "train_seconds": 2.0 + seed, **summarize(scores[..., None], played, *unit), **fields,
+            "train_seconds": 2.0 + seed, **summarize(scores[..., None], played, stages), **fields,
         }  # fmt: skip
         (path / "evaluation-test.json").write_text(json.dumps(evaluation))
         return path

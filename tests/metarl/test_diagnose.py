@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 import envs
 from envs import InputError
+from metarl.algorithm import Algorithm
 from metarl.config import TrainConfig, to_dict
 from metarl.diagnose import NUM_FINDINGS, diagnose
 from metarl.maml import MAMLConfig
@@ -444,17 +445,17 @@ def test_without_a_memory_nothing_is_gained(tmp_path, episodes):
     assert "--memory linear" in d.findings["adaptation"].next
 
 
-class Plays:
+class Plays(Algorithm):
     """A method of which only `play` is known."""
 
-    unit = "gradient steps"
+    params = collect = update = state_dict = load_state_dict = None
 
-    def __init__(self, inner):
-        self.inner, self.params = inner, inner.params
+    def __init__(self, other):
+        self.other, self.params = other.inner, other.params
 
-    def play(self, env, num_envs, generator, num_steps):
-        adapters = self.inner.adapters(num_steps)
-        return player(env, self.inner.policy, self.inner.params, adapters, num_envs, generator)
+    def play(self, env, num_envs, generator, stages):
+        adapters = self.other.adapters(stages.num_steps)
+        return player(env, self.other.policy, self.other.params, adapters, num_envs, generator)
 
 
 def test_a_method_that_only_plays_gets_what_applies(good):

@@ -31,6 +31,7 @@ from metarl import distributed
 from metarl.baselines.ppo import SB3PPOConfig
 from metarl.cli import Session
 from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
+from metarl.errors import NonFiniteError, ParallelError
 from metarl.evaluated import read_run
 from metarl.held_out import HeldOut
 from metarl.maml import MAMLConfig
@@ -43,7 +44,7 @@ from metarl.reptile import ReptileConfig
 from metarl.rl2 import GRUConfig
 from metarl.rollout import Trajectory
 from metarl.run import Run
-from metarl.train import NonFiniteError, StopSignals, shard_seed, train, train_iteration
+from metarl.train import StopSignals, shard_seed, train, train_iteration
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}
@@ -162,7 +163,7 @@ def reptile_problem(build_problem, **fields) -> SimpleNamespace:
     p = build_problem(num_tasks=4, num_inner_steps=2)
     config = TrainConfig(algorithm=ReptileConfig(**fields), policy=MLPConfig((5, 4)), num_iterations=4)
     p.algorithm = make_algorithm(config, p.env, Generator().manual_seed(0))
-    p.algorithm.params = p.algorithm.params.double()
+    p.algorithm.start = p.algorithm.start.double()
     return p
 
 
@@ -467,7 +468,7 @@ def test_processes_that_come_apart_say_so(tmp_path, together, sentence):
             return metrics
 
         run.algorithm.update = drifting
-        with pytest.raises(distributed.ParallelError) as error:
+        with pytest.raises(ParallelError) as error:
             train(run, quiet=True)
         return str(error.value)
 

@@ -14,6 +14,7 @@ from torch import Generator
 
 import envs
 from metarl import evaluate
+from metarl.algorithm import Stages
 from metarl.evaluate import adaptation_rewards, bootstrap_ci, interquartile_mean, reference_rewards, summarize
 from metarl.rollout import collect
 from metarl.run import Run
@@ -88,7 +89,7 @@ def test_a_row_is_a_task_and_a_column_a_step(make_run):
     run = make_run()
     task, adapters = run.env.sample_tasks(5, seeded()), run.algorithm.adapters(2, test=True)
     args = run.algorithm.policy, run.algorithm.params, task, adapters, 3
-    returns = adaptation_rewards(run.env, run.algorithm.play(run.env, 3, seeded(1), 2), task, 3).sum(2)
+    returns = adaptation_rewards(run.env, run.algorithm.play(run.env, 3, seeded(1), Stages(2)), task, 3).sum(2)
     trajectories = collect(run.env, *args, seeded(1))
     assert returns.shape == (5, 3)
     for k, trajectory in enumerate(trajectories):
@@ -103,7 +104,7 @@ def test_groups_of_tasks_come_back_in_order(make_run, monkeypatch):
     run.algorithm.meta[-2:] = -10.0  # and its standard deviation small
     fractions: list[float] = []
     monkeypatch.setattr(evaluate, "CHUNK_STEPS", 3 * run.env.horizon * 4)  # three tasks a group
-    play = run.algorithm.play(run.env, 4, seeded(), 1)
+    play = run.algorithm.play(run.env, 4, seeded(), Stages(1))
     returns = adaptation_rewards(run.env, play, task, 4, fractions.append).sum(2)
     assert fractions == [3 / 8, 6 / 8, 1.0]
     assert returns.shape == (8, 2)
@@ -129,7 +130,7 @@ def test_references_are_played_on_the_given_tasks():
 def test_adaptation_with_a_step_of_zero_leaves_the_curve_flat(make_run):
     run = make_run(inner_lr=0.0, horizon=10)
     task = run.env.sample_tasks(200, seeded())
-    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 10, seeded(1), 3), task, 10)
+    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 10, seeded(1), Stages(3)), task, 10)
     returns = rewards.sum(2).double()
     change = returns[:, 1:] - returns[:, :1]
     standard_error = change.std(0) / np.sqrt(200)
@@ -173,7 +174,7 @@ def test_it_evaluates_the_checkpoint_on_the_tasks_of_the_seed(script, trained):
     e = evaluated(script, trained, "--num-tasks", 6, "--num-steps", 1, "--seed", 9, "--num-envs", 5)
     run, generator = Run.open(trained), seeded(9)
     task = run.env.sample_tasks(6, envs.task_generator(9, "test"), "test")
-    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 5, generator, 1), task, 5)
+    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 5, generator, Stages(1)), task, 5)
     np.testing.assert_array_equal(np.array(e["per_task"]), rewards.double().sum(2).numpy())
     line = reference_rewards(run.env, task, 5, generator)["straight line"].sum((1, 2))
     assert e["references"]["straight line"]["mean"] == pytest.approx(float(line.mean()))

@@ -16,7 +16,7 @@ import envs
 from envs.errors import InputError
 from envs.structs import map_tensors
 from metarl.baselines.ppo import SB3PPO, SB3PPOConfig
-from metarl.cli import TrainSession, recordable
+from metarl.cli import TrainSession, check_recordable
 from metarl.config import from_dict, make_algorithm
 from metarl.graphs import Graphs
 from metarl.policy import MLPConfig
@@ -65,7 +65,7 @@ class Steady(Graphs):
     """Calls functions and checks that all they read, but inputs and what earlier ones made, stays where it was."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(record=True)  # so that capturable functions come by
         self.made, self.read, self.kept = set(), {}, []
 
     def __call__(self, name, function, *inputs, generators=()):
@@ -118,7 +118,7 @@ class Watched(Graphs):
     """Calls functions and notes what in them would make the host wait, which a recording cannot."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(record=True)
         self.waits, self.called = Waits(), set()
 
     def __call__(self, name, function, *inputs, generators=()):
@@ -183,12 +183,13 @@ def test_graphs_are_refused_where_there_are_none():
     with pytest.raises(InputError, match="--compile is for policies with a memory"):
         TrainSession(compile=True).speed_up(algorithm, env)
     TrainSession().speed_up(algorithm, env)
-    assert recordable(algorithm, env) is algorithm and not algorithm.graphs.record
+    check_recordable(algorithm, env)
+    assert not algorithm.graphs.record
     with pytest.raises(InputError, match="leave --graphs out"):
-        recordable(SB3PPO(SB3PPOConfig(), env, MLPConfig(), generator), env)
+        check_recordable(SB3PPO(SB3PPOConfig(), env, MLPConfig(), generator), env)
     env.config = envs.make_config("half-cheetah-vel")
     with pytest.raises(InputError, match="physics of a locomotion family"):
-        recordable(algorithm, env)
+        check_recordable(algorithm, env)
 
 
 @pytest.mark.slow

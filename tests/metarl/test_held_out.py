@@ -39,7 +39,7 @@ def make_run(path, name, **fields) -> Run:
 def trained(run: Run, every: int = 0, stop_after: int = 0) -> list[dict]:
     """The lines of metrics.jsonl after training; with `stop_after`, the run is opened again after that iteration."""
     for _ in range(stop_after):
-        run.log(train_iteration(run) | HeldOut(run, every, 3).returns(run))
+        run.log(train_iteration(run) | HeldOut(run, every, 3)(run))
     if stop_after:
         run.save()
         run = Run.open(run.path)
@@ -65,7 +65,9 @@ def test_the_numbers_are_mean_returns_on_held_out_tasks_that_all_runs_share(make
     train(run, quiet=True, held_out=held_out)
     found = [value for key, value in metrics(run)[-1].items() if key.startswith("eval_return_")]
     generator = envs.task_generator(3, "evaluation after 2")
-    stages = run.algorithm.play(run.env, run.config.eval_num_envs, generator, 3)(held_out.task, None)
+    stages = run.algorithm.play(run.env, run.config.eval_num_envs, generator, run.algorithm.stages())(
+        held_out.task, False
+    )
     assert found == pytest.approx([float(stage.returns.mean()) for stage in stages])
     assert torch.equal(HeldOut(make_run("other", seed=4), 1, 5).task.goal, held_out.task.goal)
     final = run.env.sample_tasks(5, envs.task_generator(0, "test"), "test")

@@ -11,7 +11,7 @@ from metarl import losses
 from metarl.adapt import InnerLoss
 from metarl.advantage import advantages, standardize
 from metarl.linearize import linearize
-from metarl.meta_gradient import TaskGroup
+from metarl.objective import TaskGroup
 from metarl.outer import TRPOConfig
 
 SETTINGS = pytest.mark.parametrize("config", [{"num_inner_steps": 1}, {"num_inner_steps": 3}], ids=["K=1", "K=3"])

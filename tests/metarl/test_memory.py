@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metarl import memory as module
-from metarl.memory import MOST_SHARP, Entries, Memory
+from metarl.memory import MEMORIES, DeltaMemory, Entries, RingMemory, linear
+from metarl.memory.softmax import MOST_SHARP
 
 FORMS = ["full", "ring", "linear", "delta"]
 
@@ -20,7 +20,7 @@ def make(form, shape=(2, 3, 2), classes=2, slots=2, capacity=50, uniform=False, 
     """A memory in float64 whose parameters are not the first ones."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        memory = Memory(form, *shape, classes, slots, capacity, uniform).double()
+        memory = MEMORIES[form](*shape, classes, slots, capacity, uniform).double()
         for parameter in memory.parameters():
             parameter.data += 0.5 * torch.randn_like(parameter)
     return memory
@@ -54,9 +54,9 @@ def plain_weight(memory, head, query, key):
     """The weight of an entry with this raw key [K] for this raw query [K]."""
     if memory.uniform:
         return torch.ones(())
-    if memory.constant_size:
+    if not memory.pairs:
         a, b = torch.log1p(query.exp()), torch.log1p(key.exp())
-        return unit(a) @ unit(b) if memory.form == "delta" else a @ b / len(a)
+        return unit(a) @ unit(b) if isinstance(memory, DeltaMemory) else a @ b / len(a)
     return torch.exp(MOST_SHARP * memory.sharpness[head].sigmoid() * (unit(query) @ unit(key)))
 
 
@@ -67,10 +67,10 @@ def plain(memory, query, entries):
     evidence = torch.zeros(lanes, steps, memory.num_classes, heads, dtype=query.dtype)
     for b in range(lanes):
         for h in range(heads):
-            strength = 1 / (1 + math.exp(-memory.write_strength[h])) if memory.form == "delta" else 1.0
+            strength = 1 / (1 + math.exp(-memory.write_strength[h])) if isinstance(memory, DeltaMemory) else 1.0
             stored = entries.value[b, :, h].clone()  # what each entry holds; the delta rule stores corrections
             for t in range(steps):
-                oldest = max(0, t - memory.capacity) if memory.form == "ring" else 0
+                oldest = max(0, t - memory.ring_size) if isinstance(memory, RingMemory) else 0
                 slots = [
                     memory.slot_weight[h, m].exp() * plain_weight(memory, h, query[b, t, h], key)
                     for m, key in enumerate(memory.slot_key[h])
@@ -78,15 +78,15 @@ def plain(memory, query, entries):
                 of_slots = sum(w * v for w, v in zip(slots, memory.slot_value[h], strict=True))
                 for c in range(memory.num_classes):
                     total, read = sum(slots), of_slots
-                    if memory.form == "delta":
+                    if isinstance(memory, DeltaMemory):
                         read = of_slots / total
                     for i in range(oldest, t):
                         if entries.valid[b, i] and entries.kind[b, i] == c:
                             weight = plain_weight(memory, h, query[b, t, h], entries.key[b, i, h])
                             total, read = total + weight, read + weight * stored[i]
-                    readout[b, t, c, h] = read if memory.form == "delta" else read / total
+                    readout[b, t, c, h] = read if isinstance(memory, DeltaMemory) else read / total
                     evidence[b, t, c, h] = torch.log(total / sum(slots))
-                if memory.form == "delta":
+                if isinstance(memory, DeltaMemory):
                     for i in range(t):
                         if entries.valid[b, i] and entries.kind[b, i] == entries.kind[b, t]:
                             weight = plain_weight(memory, h, entries.key[b, t, h], entries.key[b, i, h])
@@ -115,7 +115,7 @@ def test_a_memory_is_what_a_loop_over_its_entries_gives(
     query, entries = trial(steps, shape, classes, lanes, seed)
     expected = plain(memory, query, entries)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK", chunk)
+        patch.setattr(linear, "CHUNK", chunk)
         close(memory.sequence(query, entries), expected)
     close(acted(memory, query, entries), expected)
 
@@ -123,7 +123,7 @@ def test_a_memory_is_what_a_loop_over_its_entries_gives(
 @pytest.mark.parametrize("form", ["linear", "delta"])
 @torch.no_grad()
 def test_long_trials_in_chunks_equal_single_steps(form):
-    steps = 2 * module.CHUNK + 7
+    steps = 2 * linear.CHUNK + 7
     memory, (query, entries) = make(form), trial(steps)
     close(memory.sequence(query, entries), acted(memory, query, entries))
 
@@ -270,7 +270,7 @@ def test_attention_is_the_share_of_each_earlier_entry(form):
 @pytest.mark.parametrize("uniform", [False, True])
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_equal_finite_differences(form, uniform, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 3)
+    monkeypatch.setattr(linear, "CHUNK", 3)
     memory = make(form, capacity=2 if form == "ring" else 9, uniform=uniform)
     query, entries = trial(5, lanes=1)
     names = [name for name, _ in memory.named_parameters()]
@@ -287,7 +287,7 @@ def test_gradients_equal_finite_differences(form, uniform, monkeypatch):
 @torch.no_grad()
 def test_the_sharpest_attention_stays_finite_in_float32():
     """Queries and slots that point to opposite sides, a thousand entries that all agree with the query."""
-    memory = Memory("full", 1, 2, 1, 1, 1, 1000)
+    memory = MEMORIES["full"](1, 2, 1, 1, 1, 1000)
     memory.sharpness.fill_(1e6)
     memory.slot_key.copy_(torch.tensor([-1.0, 0.0]))
     query = torch.tensor([1.0, 0.0]).expand(1, 1000, 1, 2)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import gc
 import itertools
 import weakref
-from functools import partial
 
 import pytest
 import torch
 from plain_meta import outer_advantage, outer_gradient, outer_loss, random_like, relative
 
 from metarl.adapt import ESTIMATORS, InnerLoss
+from metarl.adaptation import Rates
 from metarl.linearize import linearize
-from metarl.meta_gradient import Rates, TaskGroup
+from metarl.objective import TaskGroup
 
 KINDS = ["none", "tensor", "parameter"]
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -21,16 +21,16 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 depths = pytest.mark.parametrize("depth", [1, 3])
 
 
-def group_of(problem, tasks=slice(None), rates=None, meta=None):
+def group_of(problem, tasks=slice(None), rates=None, meta=None, clip=None):
     a = problem.algorithm
     trajectories, advantage = [t[tasks] for t in problem.trajectories], outer_advantage(problem)[tasks]
     return TaskGroup(
-        problem.policy, rates or a.rates, a.loss, a.meta if meta is None else meta, trajectories, advantage
+        problem.policy, rates or a.rates, a.loss, a.meta if meta is None else meta, trajectories, advantage, clip
     )
 
 
 def meta_gradient(group):
-    return group.here.gradient(group.surrogate)
+    return group.gradient()
 
 
 def moved(problem, by=0.05):
@@ -87,7 +87,7 @@ def test_evaluate_equals_plain_adaptation_and_losses(build_problem, estimator):
     surrogate, kl, inner = outer_loss(problem, moved(problem).requires_grad_())
     group = group_of(problem)
     torch.testing.assert_close(group.evaluate(moved(problem)), torch.stack([surrogate, kl]).detach())
-    torch.testing.assert_close(group.inner_divergence(moved(problem)), inner.detach())
+    torch.testing.assert_close(group.at(moved(problem)).inner_kl(), inner.detach())
     assert float(inner.detach()) > 1e-4
 
 
@@ -121,18 +121,18 @@ def test_a_batch_of_tasks_equals_a_loop_over_them(build_problem, estimator, kind
 
 @every_estimator
 @every_kind
-def test_push_and_pull_are_transposes(build_problem, estimator, kind):
+def test_jvp_and_vjp_are_transposes(build_problem, estimator, kind):
     problem = build_problem(estimator=estimator, num_inner_steps=3, learned_rates=kind)
     group = group_of(problem)
     for here in (group.here, group.at(moved(problem))):
         change = random_like(problem.algorithm.meta)
         at_adapted = random_like(problem.algorithm.params.expand(3, -1), seed=1)
-        there = float((here.push(change) * at_adapted).sum())
-        assert there == pytest.approx(float(change @ here.pull(at_adapted)), rel=1e-10)
+        there = float((here.jvp(change) * at_adapted).sum())
+        assert there == pytest.approx(float(change @ here.vjp(at_adapted)), rel=1e-10)
 
 
 @every_kind
-def test_push_is_how_adapted_parameters_move(build_problem, kind):
+def test_the_jvp_is_how_adapted_parameters_move(build_problem, kind):
     problem = build_problem(estimator="dice", num_inner_steps=3, learned_rates=kind)
     group, meta = group_of(problem), problem.algorithm.meta
     direction = random_like(meta)
@@ -142,7 +142,7 @@ def test_push_is_how_adapted_parameters_move(build_problem, kind):
         return params - sum(rate * step.gradient for step in here.steps)
 
     numeric = (adapted(meta + 1e-5 * direction) - adapted(meta - 1e-5 * direction)) / 2e-5
-    assert relative(group.here.push(direction), numeric) < 1e-7
+    assert relative(group.here.jvp(direction), numeric) < 1e-7
 
 
 @every_kind
@@ -215,20 +215,18 @@ def test_at_the_first_outer_step_all_ratios_are_1(build_problem, estimator):
 
     expected = group.here.gradient(policy_gradient)
     for clip in (0.0, 0.2, float("inf")):
-        assert relative(group.here.gradient(partial(group.clipped_surrogate, clip=clip)), expected) < 1e-12
+        assert relative(group_of(problem, clip=clip).gradient(), expected) < 1e-12
     assert relative(meta_gradient(group), expected) < 1e-12
-    assert relative(group.here.gradient(group.surrogate, inner_kl_coef=10.0), expected) < 1e-10
-    assert abs(float(group.inner_divergence(problem.algorithm.meta))) < 1e-14
+    assert relative(group.gradient(inner_kl_coef=10.0), expected) < 1e-10
+    assert abs(float(group.at(problem.algorithm.meta).inner_kl())) < 1e-14
 
 
 @every_kind
 @pytest.mark.parametrize("estimator", ["lvc", "dice"])
 def test_the_penalized_clipped_gradient_at_moved_parameters_equals_autograd(build_problem, kind, estimator):
     problem = build_problem(estimator=estimator, num_inner_steps=2, learned_rates=kind)
-    group, meta = group_of(problem), moved(problem, 0.1)
-    clipped, free = (
-        group.at(meta).gradient(partial(group.clipped_surrogate, clip=clip), 0.5) for clip in (0.1, float("inf"))
-    )
+    meta = moved(problem, 0.1)
+    clipped, free = (group_of(problem, clip=clip).gradient(meta, 0.5) for clip in (0.1, float("inf")))
     assert relative(clipped, outer_gradient(problem, meta, clip=0.1, inner_kl_coef=0.5)) < 1e-10
     assert relative(free, outer_gradient(problem, meta, inner_kl_coef=0.5)) < 1e-10
     assert relative(clipped, free) > 1e-2

@@ -12,7 +12,7 @@ from torch import Generator
 from torch.nn import functional
 
 from envs import InputError
-from metarl import memory as memory_module
+from metarl.memory import linear as memory_module
 from metarl.metanet import FastLayer, MetaNetConfig
 from metarl.recurrent_ppo import actor
 from metarl.rollout import rollout

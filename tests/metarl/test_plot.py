@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from envs import InputError
+from metarl.algorithm import Stages
 from metarl.evaluate import summarize
 from metarl.plot import draw_curve, plot_curve
 
@@ -97,7 +98,7 @@ def trials(num_episodes, refined=0, horizon=3, num_tasks=30):
     return {
         **{key: value for key, value in evaluation().items() if key not in ("adaptation", "per_task", "references")},
         "preset": "metanet-x",
-        **summarize(rewards(0, num_episodes + refined), references, "episodes", num_episodes),
+        **summarize(rewards(0, num_episodes + refined), references, Stages(refined, num_episodes)),
     }
 
 

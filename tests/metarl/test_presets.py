@@ -10,6 +10,7 @@ import pytest
 
 import envs
 from envs import InputError
+from metarl.algorithm import Stages
 from metarl.baselines.ppo import SB3PPO, SB3PPOConfig
 from metarl.config import from_dict, to_dict
 from metarl.evaluate import adaptation_rewards
@@ -179,7 +180,7 @@ def test_bandits_are_learned_fast(method, tmp_path):
     while run.iteration < 4:
         train_iteration(run)
     task = run.env.sample_tasks(2000, envs.task_generator(0, "test"), "test")
-    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 1, run.generator, 2), task, 1)
+    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 1, run.generator, Stages(2)), task, 1)
     before, first, second = rewards.sum(2).mean(0).tolist()
     assert before == pytest.approx(5.0, abs=0.2)
     assert first > 6.0 and second > first

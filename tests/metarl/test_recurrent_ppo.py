@@ -16,6 +16,7 @@ from torch import Generator
 import envs
 from envs import InputError
 from metarl.advantage import gae
+from metarl.algorithm import Stages
 from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
 from metarl.maml import MAMLConfig
 from metarl.metanet import MetaNetConfig
@@ -24,7 +25,7 @@ from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig, trial_advanta
 from metarl.reptile import ReptileConfig
 from metarl.rl2 import GRUConfig
 from metarl.rollout import Trajectory
-from metarl.run import Run, gradient_steps
+from metarl.run import Run
 from metarl.train import train, train_iteration
 
 NET = MetaNetConfig(hidden_size=8, num_heads=2, key_size=3, code_size=3, action_units=4, num_slots=2)
@@ -193,8 +194,8 @@ def test_it_learns_a_bandit(policy):
     generator = algorithm.generator
 
     def score():
-        play = algorithm.play(env, 1, generator)
-        return float(play(env.sample_tasks(2000, generator), None)[0].returns.mean())
+        play = algorithm.play(env, 1, generator, algorithm.stages())
+        return float(play(env.sample_tasks(2000, generator), False)[0].returns.mean())
 
     before = score()
     for _ in range(12):
@@ -221,7 +222,7 @@ def test_a_restored_algorithm_goes_on_to_the_bit(policy):
 # --- Refinement --------------------------------------------------------------------------------------------------
 
 
-def refined(lr, num_steps=2, policy=NET, states=None):
+def refined(lr, num_steps=2, policy=NET, keep_states=False):
     """The episodes of a trial and the refined ones; the replays before them have to be the same."""
     env, trial, replays = trials.board(), RecurrentPPO._trial, []
     algorithm = trials.algorithm(env, policy, num_episodes=3, refine_lr=lr)
@@ -230,16 +231,16 @@ def refined(lr, num_steps=2, policy=NET, states=None):
     generator = Generator().manual_seed(3)
     task = env.sample_tasks(3, Generator().manual_seed(0))
     algorithm._trial = lambda *args: replays.append(trial(algorithm, *args)) or replays[-1]
-    played = algorithm.play(env, 4, generator, num_steps)(task, states)
+    played = algorithm.play(env, 4, generator, algorithm.stages(refine_steps=num_steps))(task, keep_states)
     for k, replay in enumerate(replays if num_steps else []):
-        first = replays[k - k % (num_steps + 1)]
-        assert equal(replay[0], first[0]) and equal(replay[1], first[1])
+        first = replays[k - k % (num_steps + 1)].episodes(env.horizon)
+        assert all(equal(replay.episodes(env.horizon)[j], first[j]) for j in (0, 1))
     assert torch.equal(algorithm.params, start), "refinement leaves the network as it was"
-    return played
+    return [episode for trajectory in played for episode in trajectory.episodes(env.horizon)]
 
 
 def equal(a, b):
-    return all(torch.equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("obs", "action", "reward", "mask", "first"))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -261,17 +262,16 @@ def test_refinement_changes_the_last_episode_alone(policy):
 
 def test_states_of_a_trial_are_kept_for_each_stage():
     for num_steps in (0, 2):
-        states = []
-        played = refined(0.1, num_steps, states=states)
-        assert len(states) == len(played) == 3 + num_steps
-        assert all(len(episode) == 6 + 1 and episode[0].cell.shape == (3, 4) for episode in states)
-        assert all((episode[0].cell == 0).all() for episode in states)
+        played = refined(0.1, num_steps, keep_states=True)
+        assert len(played) == 3 + num_steps
+        assert all(episode.states.cell.shape == (3, 1, 6 + 1, 4) for episode in played)
+        assert all((episode.states.cell[:, 0, 0] == 0).all() for episode in played)
 
 
 def test_refinement_needs_an_episode_to_learn_from(sentence):
     env = trials.board()
     with pytest.raises(InputError) as error:
-        trials.algorithm(env, NET, num_episodes=1).play(env, 2, Generator(), 1)
+        trials.algorithm(env, NET, num_episodes=1).stages(refine_steps=1)
     assert "these trials have one episode" in sentence(error)
 
 
@@ -359,9 +359,10 @@ def test_tasks_of_another_number_of_arms_are_refused(tmp_path, sentence):
 
 def test_gradient_steps_of_a_run_with_a_memory(tmp_path, sentence):
     run = make_trial_run(tmp_path / "run")
-    assert (gradient_steps(run, None, 0), gradient_steps(run, None, 2)) == (0, 2)
+    stages = run.algorithm.stages
+    assert (stages(), stages(refine_steps=2)) == (Stages(0, 2), Stages(2, 2))
     with pytest.raises(InputError) as error:
-        gradient_steps(run, 3, 0)
+        stages(3)
     assert "--refine-steps adds gradient steps" in sentence(error)
 
 
@@ -369,9 +370,9 @@ def test_gradient_steps_of_a_run_with_a_memory(tmp_path, sentence):
     ("policy", "method", "words"),
     [
         (MLPConfig(), RecurrentPPOConfig(), "PPO on trials trains a policy with a memory"),
-        (NET, MAMLConfig(), "MAMLConfig adapts an MLPConfig by gradient steps, and a MetaNetConfig"),
-        (GRUConfig(), MAMLConfig(), "MAMLConfig adapts an MLPConfig by gradient steps, and a GRUConfig"),
-        (GRUConfig(), ReptileConfig(), "ReptileConfig adapts an MLPConfig"),
+        (NET, MAMLConfig(), "adapts an MLPConfig by gradient steps, and a MetaNetConfig"),
+        (GRUConfig(), MAMLConfig(), "adapts an MLPConfig by gradient steps, and a GRUConfig"),
+        (GRUConfig(), ReptileConfig(), "adapts an MLPConfig"),
     ],
 )
 def test_a_method_and_a_policy_that_do_not_fit_are_refused(policy, method, words, sentence):

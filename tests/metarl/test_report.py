@@ -244,7 +244,7 @@ def test_the_command_makes_the_same_configuration(
     assert options is None or words[3:-2] == options.split()
     again = tmp_path / "again"
     assert words[-2:] == ["--run-dir", str(run.path)]
-    monkeypatch.setattr("metarl.train.train", lambda run, quiet=False: None)
+    monkeypatch.setattr("metarl.train.train", lambda run, **options: None)
     result = script("train", *words[2:-1], again)
     assert (result.status, result.err) == (0, "")
     assert (again / "config.json").read_text() == (run.path / "config.json").read_text()

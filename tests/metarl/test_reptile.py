@@ -27,7 +27,7 @@ def build(num_iterations=10, seed=0, **config):
     task = env.sample_tasks(3, generator)
     trajectories = collect(env, policy, algorithm.params, task, algorithm.adapters(), 4, generator)
     trajectories = [t.map(lambda x: x.double() if x.is_floating_point() else x) for t in trajectories]
-    algorithm.params = algorithm.mean = algorithm.params.double()
+    algorithm.start = algorithm.mean = algorithm.start.double()
     return SimpleNamespace(policy=policy, algorithm=algorithm, trajectories=trajectories)
 
 

@@ -27,9 +27,10 @@ from torch import Generator, nn
 import envs
 from envs import InputError
 from envs.adapters.sb3 import TaskVecEnv, make_sb3
-from metarl.baselines.sb3 import from_sb3, policy_to_sb3, to_sb3
+from metarl.baselines.sb3 import from_sb3, policy_to_sb3
 from metarl.baselines.sb3_file import load_sb3
 from metarl.distributions import DiagGaussian
+from metarl.export import to_sb3
 from metarl.maml import MAML, MAMLConfig
 from metarl.policy import MLPConfig, StepInput, make_policy
 from metarl.reptile import ReptileConfig
@@ -135,7 +136,7 @@ def test_a_meta_learned_start_goes_to_ppo_and_comes_back(make_run, algorithm):
     env = TaskVecEnv(run.env, 2, tasks=task * 2, seed=0)
     model = to_sb3(run.path, env, **SMALL)
     obs = some_obs(env)
-    start = run.algorithm.eval_params
+    start = run.algorithm.inner.params
     assert_same(theirs(model, obs), ours(run.algorithm.policy, start, obs))
     assert torch.equal(from_sb3(model).init(Generator()), start)
     model.learn(32)
@@ -329,7 +330,7 @@ def test_a_policy_with_a_memory_is_refused(script, tmp_path, sentence):
     assert script("train", "rl2-bandit", "--run-dir", tmp_path / "rl2", *options).status == 0
     with pytest.raises(InputError) as error:
         to_sb3(tmp_path / "rl2", lanes("bernoulli-bandit"))
-    assert "holds a policy with a memory, and SB3's PPO has none" in sentence(error)
+    assert "policy with a memory" in sentence(error)
 
 
 # --- A model as the start of a run -------------------------------------------------------------------------------

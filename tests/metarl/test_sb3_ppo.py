@@ -14,12 +14,14 @@ from torch import Generator
 
 import envs
 from envs import InputError
+from metarl.algorithm import Stages
 from metarl.baselines.ppo import SB3PPO, SB3PPOConfig, global_streams
 from metarl.config import to_dict
+from metarl.errors import NonFiniteError
 from metarl.maml import MAMLConfig
 from metarl.policy import MLPConfig
 from metarl.run import Run
-from metarl.train import NonFiniteError, train, train_iteration
+from metarl.train import train, train_iteration
 
 
 def build(family="point", env_fields=None, seed=0, **config) -> SimpleNamespace:
@@ -33,9 +35,11 @@ def collect(p, num_envs=4):
     return p.algorithm.collect(p.env, p.task, num_envs, p.generator)[0]
 
 
-def play(p, num_steps, states=None, seed=5, task=None, num_envs=4):
+def play(p, num_steps, keep_states=False, seed=5, task=None, num_envs=4):
     generator = Generator().manual_seed(seed)
-    return p.algorithm.play(p.env, num_envs, generator, num_steps)(p.task if task is None else task, states)
+    return p.algorithm.play(p.env, num_envs, generator, Stages(num_steps))(
+        p.task if task is None else task, keep_states
+    )
 
 
 def vectors(algorithm):
@@ -84,12 +88,11 @@ def test_discrete_actions_and_their_rewards():
 
 def test_states_for_a_video_are_those_of_the_episodes():
     p = build(env_fields={"goal_tolerance": 0.25}, informed=True)
-    states: list[list] = []
-    stages = play(p, 2, states)
-    assert len(stages) == len(states) == 3 and all(len(kept) == 13 for kept in states)
+    stages = play(p, 2, keep_states=True)
+    assert len(stages) == 3
     ended = 0
-    for t, kept in zip(stages, states, strict=True):
-        position = torch.stack([state.position for state in kept], 1)  # [N, T + 1, E, 2]
+    for t in stages:
+        position = t.states.position[:, 0]  # [N, T + 1, E, 2]
         assert position.shape == (3, 13, 4, 2)
         after = t.obs[..., :2] + p.env.config.max_step * t.action.clamp(-1, 1)
         seen = t.mask[..., None] > 0
@@ -244,7 +247,7 @@ def test_steps_that_are_too_large_end_in_one_sentence(make_run, sentence):
     assert "not finite" in sentence(error)
     assert bits(run.state_dict()) == before
     with pytest.raises(NonFiniteError) as error:
-        run.algorithm.play(run.env, 4, Generator().manual_seed(0), 20)(task, None)
+        run.algorithm.play(run.env, 4, Generator().manual_seed(0), Stages(20))(task, False)
     assert "a smaller finetune_lr may help" in sentence(error)
 
 
@@ -290,7 +293,7 @@ def test_it_learns_the_oracle_is_better_and_fine_tuning_helps():
             algorithm.update(trajectories)
         assert sum(returns[-3:]) / 3 > returns[0] + 2
         task = env.sample_tasks(6, envs.task_generator(0, "test"), "test")
-        stages = algorithm.play(env, 20, generator, 0 if informed else 3)(task, None)
+        stages = algorithm.play(env, 20, generator, Stages(0 if informed else 3))(task, False)
         end[informed] = [float(stage.returns.mean()) for stage in stages]
     assert end[True][0] > end[False][0] + 2
     assert end[False][-1] > end[False][0] + 1.5
@@ -337,5 +340,5 @@ def test_it_runs_on_a_gpu(informed):
     start = algorithm.params.clone()
     algorithm.update([trajectory])
     assert algorithm.params.isfinite().all() and not torch.equal(algorithm.params, start)
-    runs = [algorithm.play(env, 4, Generator(device).manual_seed(1), 1)(task, None)[1] for _ in range(2)]
+    runs = [algorithm.play(env, 4, Generator(device).manual_seed(1), Stages(1))(task, False)[1] for _ in range(2)]
     assert torch.equal(runs[0].action, runs[1].action)

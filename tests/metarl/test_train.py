@@ -20,12 +20,13 @@ from bits import TIMINGS, bits, metrics
 from filelock import FileLock
 
 from envs import InputError
+from metarl.errors import NonFiniteError
 from metarl.maml import MAMLConfig
 from metarl.outer import AdamConfig
 from metarl.reptile import ReptileConfig
 from metarl.run import Run
 from metarl.signals import STOPPING
-from metarl.train import NonFiniteError, StopSignals, train, train_iteration
+from metarl.train import StopSignals, train, train_iteration
 
 
 def same(a: Run, b: Run) -> bool:
@@ -138,7 +139,7 @@ def test_every_method_resumes_in_the_middle_to_the_bit(make_run, method):
     trained_run(again)
     assert metrics(again) == metrics(whole)
     assert bits(again.state_dict()) == bits(whole.state_dict())
-    assert torch.equal(Run.open(again.path).algorithm.eval_params, whole.algorithm.eval_params)
+    assert torch.equal(Run.open(again.path).algorithm.inner.params, whole.algorithm.inner.params)
 
 
 def test_what_came_after_the_checkpoint_is_done_again_and_logged_once(make_run):

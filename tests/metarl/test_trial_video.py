@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import envs
+from metarl.algorithm import Stages
 from metarl.frames import DEEP, GrowingChart, Sheet, draw_attention, stage_colours
-from metarl.metanet import MetaNet, MetaNetConfig
+from metarl.metanet import MetaNetConfig
 from metarl.recording import Recording, pace, record_adaptation
-from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
-from metarl.trial import make_network
+from metarl.recurrent_ppo import RecurrentPPOConfig
 from metarl.video import compose
 
 EPISODES, HORIZON = 3, 4
@@ -21,10 +21,11 @@ EPISODES, HORIZON = 3, 4
 
 def play_and_record(env, num_episodes=EPISODES, refine_steps=0, memory="full") -> Recording:
     generator = torch.Generator().manual_seed(0)
-    network = make_network(MetaNet, env, num_episodes, MetaNetConfig(memory=memory, hidden_size=8), generator)
-    algorithm = RecurrentPPO(RecurrentPPOConfig(num_episodes), network, generator, 1)
-    play = algorithm.play(env, 2, generator, refine_steps)
-    return record_adaptation(play, env.sample_tasks(1, generator), "episodes", num_episodes, network.attention)
+    policy = MetaNetConfig(memory=memory, hidden_size=8)
+    algorithm = RecurrentPPOConfig(num_episodes).make(env, policy, generator, 1)
+    stages = algorithm.stages(refine_steps=refine_steps)
+    play = algorithm.play(env, 2, generator, stages)
+    return record_adaptation(play, env.sample_tasks(1, generator), stages, algorithm.attention)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def recording(env) -> Recording:
 def stages(num_episodes: int, refined: int = 0) -> Recording:
     """A recording of the given length, whose content does not matter."""
     rewards = torch.zeros(num_episodes + refined, 1, HORIZON)
-    return Recording(torch.zeros(1), [], rewards, [HORIZON], 1, "episodes", num_episodes)  # type: ignore[arg-type]
+    return Recording(torch.zeros(1), [], rewards, [HORIZON], 1, Stages(refined, num_episodes))  # type: ignore[arg-type]
 
 
 # --- What is recorded --------------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ def test_names():
     assert stages(2, 1).names == ["episode 1", "episode 2", "refined 1×"]
     assert stages(1).names == ["trial"]
     rewards = torch.zeros(3, 1, 2)
-    gradient = Recording(torch.zeros(1), [], rewards, [2], 1)  # type: ignore[arg-type]
+    gradient = Recording(torch.zeros(1), [], rewards, [2], 1, Stages(2))  # type: ignore[arg-type]
     assert gradient.names == ["before adaptation", "after 1 gradient step", "after 2 gradient steps"]
 
 

@@ -16,6 +16,7 @@ from envs import InputError
 from envs.locomotion import headless
 from envs.physics.base import PhysicsState
 from metarl.adapt import InnerLoss, sgd_adapt
+from metarl.algorithm import Stages
 from metarl.policy import MLPConfig, make_policy
 from metarl.recording import Episode, Recording, pace, record_adaptation
 from metarl.rollout import collect
@@ -33,10 +34,10 @@ def arguments(env):
 
 
 def record(env, policy, params, task, adapters, num_envs, generator) -> Recording:
-    def play(tasks, states):
-        return collect(env, policy, params, tasks, adapters, num_envs, generator, states)
+    def play(tasks, keep_states):
+        return collect(env, policy, params, tasks, adapters, num_envs, generator, keep_states)
 
-    return record_adaptation(play, task)
+    return record_adaptation(play, task, Stages(len(adapters)))
 
 
 @pytest.fixture(scope="module")
