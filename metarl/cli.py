@@ -19,15 +19,15 @@ import torch
 
 from envs.core import Env
 from envs.errors import InputError, require
-from metarl import distributed
-from metarl.algorithm import Algorithm
-from metarl.cores import share_cores
-from metarl.errors import NonFiniteError, ParallelError
-from metarl.graphs import Graphs
-from metarl.held_out import HeldOut
-from metarl.room import too_large
-from metarl.run import Run
-from metarl.signals import Stopped, raised
+from metarl.algorithms.base import Algorithm
+from metarl.backend import distributed
+from metarl.backend.cores import share_cores
+from metarl.backend.cuda_graphs import Graphs
+from metarl.backend.errors import NonFiniteError, ParallelError
+from metarl.backend.signals import Stopped, raised
+from metarl.evaluation.held_out import HeldOut
+from metarl.training.room import too_large
+from metarl.training.run import Run
 
 
 @dataclass(frozen=True)

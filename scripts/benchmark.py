@@ -8,7 +8,7 @@ uncounted arithmetic cost more.
 
 from __future__ import annotations
 
-import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
 import difflib
@@ -34,10 +34,10 @@ from rich.table import Table
 
 import envs
 from envs.errors import InputError, require
+from metarl.backend.files import write_atomically
 from metarl.cli import TrainSession, import_modules, run_main
-from metarl.files import write_atomically
-from metarl.presets import preset_names
-from metarl.tables import show
+from metarl.figures.terminal import show
+from metarl.training.presets import preset_names
 
 T = TypeVar("T")
 

@@ -21,21 +21,21 @@ from benchmark_limits import count as count_work
 from torch import Generator, Tensor
 
 import envs
-import metarl.rollout
+import metarl.learning.rollout
 from envs.locomotion.robot import Robot
 from envs.physics.base import PhysicsState
 from envs.structs import Struct
+from metarl.algorithms.maml import MAML, MAMLConfig
+from metarl.algorithms.outer import TRPOConfig
+from metarl.algorithms.recurrent_ppo import RecurrentPPO
+from metarl.backend.cuda_graphs import Graphs
 from metarl.cli import TrainSession
-from metarl.config import Algorithm, make_algorithm
-from metarl.graphs import Graphs
-from metarl.linearize import AutogradLinearization, linearize
-from metarl.maml import MAML, MAMLConfig
-from metarl.outer import TRPOConfig
-from metarl.policy import MLPConfig, MLPPolicy
-from metarl.presets import METHODS, preset
-from metarl.recurrent_ppo import RecurrentPPO
-from metarl.rl2 import GRUConfig
-from metarl.rollout import Trajectory, policy_actor, rollout
+from metarl.learning.linearize import AutogradLinearization, linearize
+from metarl.learning.rollout import Trajectory, policy_actor, rollout
+from metarl.policies.gru import GRUConfig
+from metarl.policies.mlp import MLPConfig, MLPPolicy
+from metarl.training.config import Algorithm, make_algorithm
+from metarl.training.presets import METHODS, preset
 
 
 class PlainPolicy(MLPPolicy):
@@ -115,7 +115,7 @@ def maml(
 ) -> dict[str, Any]:  # fmt: skip
     """Seconds per meta-iteration of MAML-TRPO: by default on 2D navigation, H = 100, 64x64 tanh, 10 CG iterations."""
     if not groups:
-        metarl.rollout.CHUNK_STEPS = sys.maxsize
+        metarl.learning.rollout.CHUNK_STEPS = sys.maxsize
     env, generator = _make(family, session)
     kind = PlainPolicy if plain else MLPPolicy
     policy = kind(env.observation_space, env.action_space, MLPConfig())

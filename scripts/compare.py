@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
 import json
@@ -14,14 +14,14 @@ from typing import Annotated
 import tyro
 
 from envs.errors import require
+from metarl.backend.files import check_output, write_atomically
 from metarl.cli import run_main
-from metarl.compare import compare
-from metarl.comparison_plot import plot_comparisons
-from metarl.evaluated import by_environment, group, read_run
-from metarl.files import check_output, write_atomically
-from metarl.report import charts, check_embedding, html_report, markdown_report, part
-from metarl.sheets import overview_sheet
-from metarl.tables import full_width, show
+from metarl.figures.terminal import full_width, show
+from metarl.study.compare import compare
+from metarl.study.plots import plot_comparisons
+from metarl.study.report import charts, check_embedding, html_report, markdown_report, part
+from metarl.study.runs import by_environment, group, read_run
+from metarl.study.sheets import overview_sheet
 
 LEGEND = (
     "IQM: interquartile mean over runs and tasks, 95 % bootstrap intervals (Agarwal et al. 2021): of a method with "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
 import json
@@ -19,13 +19,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from envs.errors import require
+from metarl.backend.files import check_output, write_atomically
 from metarl.cli import Session, run_main
-from metarl.diagnose import diagnose
-from metarl.files import check_output, write_atomically
-from metarl.findings import short
-from metarl.probe import Probe
-from metarl.run import Run, read_config
-from metarl.tables import full_width, show
+from metarl.diagnosis.diagnose import diagnose
+from metarl.diagnosis.findings import short
+from metarl.diagnosis.probe import Probe
+from metarl.figures.terminal import full_width, show
+from metarl.training.run import Run, read_config
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red", "does not apply": "dim"}
 

@@ -16,12 +16,12 @@ from torch import Generator, Tensor
 
 from envs.core import Env
 from envs.structs import Struct
-from metarl.adapt import ESTIMATORS, InnerLoss, sgd_step
-from metarl.adaptation import Rates
-from metarl.advantage import advantages
-from metarl.objective import TaskGroup
-from metarl.policy import Policy, StepInput
-from metarl.rollout import Trajectory, policy_actor, rollout
+from metarl.algorithms.adaptation import Rates
+from metarl.algorithms.inner import ESTIMATORS, InnerLoss, sgd_step
+from metarl.algorithms.objective import TaskGroup
+from metarl.learning.advantage import advantages
+from metarl.learning.rollout import Trajectory, policy_actor, rollout
+from metarl.policies.mlp import Policy, StepInput
 
 LANES = 20_000
 """Episodes that are in memory at once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
 import json
@@ -20,10 +20,10 @@ from torch import Generator
 
 import envs
 from envs.errors import require
+from metarl.backend.files import write_atomically
 from metarl.cli import Session, run_main
-from metarl.files import write_atomically
-from metarl.policy import MLPConfig, make_policy
-from metarl.tables import show as print_table
+from metarl.figures.terminal import show as print_table
+from metarl.policies.mlp import MLPConfig, make_policy
 
 SIDES = ("meta_gradient", "product")
 FIRST = "E|estimator|meta-/gradient/bias|//95 %|//noise|/Hessian/bias|//95 %|//noise"

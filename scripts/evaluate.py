@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
 import json
@@ -20,14 +20,14 @@ from torch import Generator
 import envs
 from envs.contract import draw_tasks
 from envs.errors import require
-from metarl.appearance import title
+from metarl.backend.files import check_output, write_atomically
 from metarl.cli import Session, run_main
-from metarl.evaluate import adaptation_rewards, fingerprint, reference_rewards, stages_of, summarize
-from metarl.files import check_output, write_atomically
-from metarl.plot import plot_curve
-from metarl.run import Run, read_config
-from metarl.tables import show
-from metarl.train import NonFiniteError
+from metarl.evaluation.curve import adaptation_rewards, fingerprint, reference_rewards, stages_of, summarize
+from metarl.figures.appearance import title
+from metarl.figures.plot import plot_curve
+from metarl.figures.terminal import show
+from metarl.training.loop import NonFiniteError
+from metarl.training.run import Run, read_config
 
 
 @dataclass(frozen=True)

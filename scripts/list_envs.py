@@ -7,7 +7,7 @@ python scripts/list_envs.py --family point --sample 5 --split test --output task
 
 from __future__ import annotations
 
-import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
 import dataclasses
@@ -24,8 +24,8 @@ import envs
 from envs.contract import all_references, draw_tasks, task_dicts
 from envs.errors import require
 from envs.tasks import describe_parameters, describe_task, meanings, save_tasks
-from metarl import tables
 from metarl.cli import run_main
+from metarl.figures import terminal as tables
 
 
 @dataclass(frozen=True)

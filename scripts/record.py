@@ -5,7 +5,7 @@ Of a policy with a memory: trials, episode after episode, with the memory's atte
 
 from __future__ import annotations
 
-import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
 import math
@@ -19,11 +19,11 @@ from torch import Generator
 import envs
 from envs.contract import draw_tasks
 from envs.errors import require
-from metarl.appearance import title
 from metarl.cli import Session, run_main
-from metarl.recording import pace, record_adaptation
-from metarl.run import Run
-from metarl.video import check_video_path, compose, keep_frame, write_video
+from metarl.figures.appearance import title
+from metarl.training.run import Run
+from metarl.video.compose import check_video_path, compose, keep_frame, write_video
+from metarl.video.recording import pace, record_adaptation
 
 
 @dataclass(frozen=True)

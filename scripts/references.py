@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ import envs
 from envs.contract import draw_tasks
 from envs.errors import require
 from metarl.cli import Session, run_main
-from metarl.evaluate import reference_rewards
-from metarl.tables import show
+from metarl.evaluation.curve import reference_rewards
+from metarl.figures.terminal import show
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ On several processes: `torchrun --nproc-per-node W scripts/train.py ...`; docs/s
 
 from __future__ import annotations
 
-import metarl.starting  # noqa: F401  before torch, which takes seconds to load
+import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
 import dataclasses
@@ -22,15 +22,15 @@ import tyro
 
 import envs
 from envs.errors import InputError, require
-from metarl.baselines.sb3_file import check_spaces, load_sb3
+from metarl.algorithms.sb3_file import check_spaces, load_sb3
+from metarl.backend.distributed import is_main, launched, local_world_size, quiet_unless_main, world_size
 from metarl.cli import TrainSession, option, run_main
-from metarl.config import TrainConfig
-from metarl.distributed import is_main, launched, local_world_size, quiet_unless_main, world_size
-from metarl.held_out import HeldOut
-from metarl.presets import METHODS, PRESETS, SUITES, families, preset
-from metarl.room import check_room, too_large
-from metarl.run import Run, recorded_threads
-from metarl.train import train
+from metarl.evaluation.held_out import HeldOut
+from metarl.training.config import TrainConfig
+from metarl.training.loop import train
+from metarl.training.presets import METHODS, PRESETS, SUITES, families, preset
+from metarl.training.room import check_room, too_large
+from metarl.training.run import Run, recorded_threads
 
 Flat = tyro.conf.OmitArgPrefixes
 

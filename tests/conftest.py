@@ -16,17 +16,17 @@ import torch
 from hypothesis import settings
 
 import envs
-import metarl.starting  # noqa: F401  so that no script does it later
+import metarl.backend.starting  # noqa: F401  so that no script does it later
 from envs import InputError
-from metarl.config import TrainConfig
-from metarl.maml import MAMLConfig
-from metarl.policy import MLPConfig
-from metarl.run import Run
-from metarl.signals import raised
-from metarl.train import train
+from metarl.algorithms.maml import MAMLConfig
+from metarl.backend.signals import raised
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import TrainConfig
+from metarl.training.loop import train
+from metarl.training.run import Run
 
 with raised():
-    pass  # and Python's own handlers are back: `metarl.starting` is for scripts
+    pass  # and Python's own handlers are back: `metarl.backend.starting` is for scripts
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)

@@ -9,7 +9,7 @@ import shlex
 
 import pytest
 
-from metarl.train import train
+from metarl.training.loop import train
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ from lines import ELSEWHERE, IN_DESCRIPTION, IN_ROLLOUTS, Line, LineConfig, has,
 
 import envs
 from envs import InputError
-from metarl.baselines.ppo import SB3PPOConfig
-from metarl.config import TrainConfig
-from metarl.maml import MAMLConfig
-from metarl.policy import MLPConfig
-from metarl.recurrent_ppo import RecurrentPPOConfig
-from metarl.rl2 import GRUConfig
-from metarl.run import Run
-from metarl.train import NonFiniteError, train, train_iteration
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
+from metarl.algorithms.sb3_ppo import SB3PPOConfig
+from metarl.policies.gru import GRUConfig
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import TrainConfig
+from metarl.training.loop import NonFiniteError, train, train_iteration
+from metarl.training.run import Run
 
 
 def small_run(monkeypatch, path, env_class, algorithm=None, policy=None) -> Run:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl.train import train
+from metarl.training.loop import train
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from metarl.presets import METHODS
+from metarl.training.presets import METHODS
 
 REMEMBER = {"metanet", "rl2"}
 SIZES = ["--meta-batch-size", 2, "--num-envs", 2, "--env.horizon", 4]

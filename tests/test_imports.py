@@ -35,7 +35,7 @@ def test_the_import_reader_sees_every_form():
 
 
 def test_the_sources_are_found():
-    assert {path.parent.name for path in SOURCES} >= {"envs", "adapters", "metarl"}
+    assert {path.parent.name for path in SOURCES} >= {"envs", "adapters", "metarl", "algorithms"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -46,14 +46,38 @@ def test_imports_follow_the_architecture(path):
     else:
         tree = ast.parse(path.read_text())
         from_envs = {name for name in imported(path.read_text()) if name.split(".")[0] == "envs"}
-        adapter = {"envs.adapters.sb3"} if path.parent.name == "baselines" else set()
+        adapter = {"envs.adapters.sb3"} if path.stem.startswith("sb3_") else set()
         assert from_envs <= INTERFACE | adapter
         for node in ast.walk(tree):  # `from envs import point` would reach a family through the package
             if isinstance(node, ast.ImportFrom) and node.module == "envs":
                 assert not {f"envs.{a.name}" for a in node.names} & (submodules("envs") - INTERFACE)
         assert not roots(path) & {"scripts", "mujoco", "mujoco_warp", "warp"}
-    if path.name != "sb3.py":
+    if path.name not in ("sb3.py", "sb3_convert.py"):
         assert "stable_baselines3" not in roots(path)
+
+
+FLOORS = (
+    {"backend", "figures"},
+    {"policies"},
+    {"learning"},
+    {"algorithms"},
+    {"training"},
+    {"evaluation"},
+    {"video", "diagnosis", "study"},
+    {"cli"},
+)
+"""Rooms of metarl from the ground up: a room imports from those below it and from itself."""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "metarl").glob("*/**/*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_import_runs_down(path):
+    room = path.relative_to(ROOT).parts[1]
+    floor = next(k for k, rooms in enumerate(FLOORS) if room in rooms)
+    allowed = {room}.union(*FLOORS[:floor])
+    if room == "figures":
+        allowed.add("backend")
+    found = {name.split(".")[1] for name in imported(path.read_text()) if name.startswith("metarl.")}
+    assert found <= allowed
 
 
 def submodules(package: str) -> set[str]:
@@ -80,7 +104,7 @@ print([name for name in heavy if name in sys.modules])
 
 def test_importing_metarl_loads_no_heavy_library():
     code = """
-import sys, metarl.presets, metarl.run, metarl.baselines.ppo
+import sys, metarl.training.presets, metarl.training.run, metarl.algorithms.sb3_ppo
 heavy = ["stable_baselines3", "mujoco", "mujoco_warp", "warp", "moviepy", "tensorboard", "matplotlib"]
 print([name for name in heavy if name in sys.modules])
 """
@@ -97,12 +121,12 @@ except ImportError as error:
     print(error)
 """
     assert run(code).strip() == "Stable-Baselines3 is missing here; install metarl-toolkit[sb3]."
-    assert run(code.replace("envs.adapters.sb3", "metarl.baselines.sb3")) == run(code)
+    assert run(code.replace("envs.adapters.sb3", "metarl.algorithms.sb3_convert")) == run(code)
     code = """
 import sys
 sys.modules["stable_baselines3"] = None
-from metarl.presets import preset
-from metarl.run import Run
+from metarl.training.presets import preset
+from metarl.training.run import Run
 import envs
 try:
     Run("unused", "sb3-ppo-point", preset("sb3-ppo-point"), envs.make_config("point"))

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import envs
-from metarl.config import from_dict
-from metarl.presets import preset
-from metarl.recurrent_ppo import RecurrentPPO
-from metarl.run import Run
-from metarl.train import train
+from metarl.algorithms.recurrent_ppo import RecurrentPPO
+from metarl.training.config import from_dict
+from metarl.training.loop import train
+from metarl.training.presets import preset
+from metarl.training.run import Run
 
 SIZES = {"num_iterations": 3, "meta_batch_size": 4, "eval_num_envs": 2, "checkpoint_every": 1}
 TINY = [text for name, value in SIZES.items() for text in (f"--{name.replace('_', '-')}", str(value))]

@@ -22,9 +22,9 @@ def titles(monkeypatch):
         seen.append(title)
         return []
 
-    monkeypatch.setattr("metarl.plot.save_png", save)
-    monkeypatch.setattr("metarl.video.compose", compose)
-    monkeypatch.setattr("metarl.video.write_video", lambda frames, path, fps: path)
+    monkeypatch.setattr("metarl.figures.plot.save_png", save)
+    monkeypatch.setattr("metarl.video.compose.compose", compose)
+    monkeypatch.setattr("metarl.video.compose.write_video", lambda frames, path, fps: path)
     return seen
 
 

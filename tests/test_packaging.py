@@ -41,12 +41,12 @@ def test_the_installed_wheel_adapts_a_policy_outside_the_checkout(wheel, tmp_pat
     install = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", target, wheel]
     subprocess.run(install, check=True)
     program = f"""
-import envs, gymnasium, metarl.config, torch
-from metarl.maml import MAML, MAMLConfig
-from metarl.policy import MLPConfig, make_policy
-from metarl.rollout import collect
+import envs, gymnasium, metarl.training.config, torch
+from metarl.algorithms.maml import MAML, MAMLConfig
+from metarl.policies.mlp import MLPConfig, make_policy
+from metarl.learning.rollout import collect
 assert envs.__file__.startswith({str(target)!r}), envs.__file__
-assert metarl.config.__file__.startswith({str(target)!r})
+assert metarl.training.config.__file__.startswith({str(target)!r})
 gymnasium.make("metarl/Point-v0", task={{"goal": [0.3, -0.2]}}).reset(seed=0)
 envs.make("half-cheetah-vel")  # its model is found
 env, generator = envs.make("point", horizon=5), torch.Generator().manual_seed(0)

@@ -25,13 +25,13 @@ import pytest
 import torch
 
 import envs
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.outer import TRPOConfig
 from metarl.cli import option
-from metarl.config import TrainConfig
-from metarl.maml import MAMLConfig
-from metarl.outer import TRPOConfig
-from metarl.policy import MLPConfig
-from metarl.presets import METHODS, SUITES
-from metarl.run import Run
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import TrainConfig
+from metarl.training.presets import METHODS, SUITES
+from metarl.training.run import Run
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SIZES = ["--meta-batch-size", "2", "--num-envs", "3", "--eval-num-envs", "4", "--hidden-sizes", "4"]

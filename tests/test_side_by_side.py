@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import envs
-from metarl.maml import MAMLConfig
-from metarl.presets import preset
-from metarl.recurrent_ppo import RecurrentPPOConfig
-from metarl.reptile import ReptileConfig
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
+from metarl.algorithms.reptile import ReptileConfig
+from metarl.training.presets import preset
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts/side_by_side.sh"
 

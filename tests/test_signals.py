@@ -44,11 +44,12 @@ def test_what_nohup_ignores_stays_ignored(tmp_path):
 def test_every_script_is_ready_for_signals_before_it_loads_anything(path):
     imports = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
     first = next(node for node in imports if getattr(node, "module", "") != "__future__")
-    assert ast.unparse(first) == "import metarl.starting"
+    assert ast.unparse(first) == "import metarl.backend.starting"
 
 
 def test_before_torch_nothing_heavy_is_loaded():
-    code = "import sys, metarl.starting; print([x for x in ('torch', 'numpy', 'tyro', 'rich') if x in sys.modules])"
+    heavy = ("torch", "numpy", "tyro", "rich")
+    code = f"import sys, metarl.backend.starting; print([x for x in {heavy} if x in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SCRIPTS.parent)
     assert result.stdout.strip() == "[]", result.stderr
 
@@ -56,7 +57,7 @@ def test_before_torch_nothing_heavy_is_loaded():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_the_middle_of_other_work_ends_in_a_sentence(script, trained, monkeypatch, number, sentence, files):
     before = files(trained), [signal.getsignal(s) for s in (signal.SIGINT, number)]
-    monkeypatch.setattr("metarl.evaluate.adaptation_rewards", lambda *args: os.kill(os.getpid(), number))
+    monkeypatch.setattr("metarl.evaluation.curve.adaptation_rewards", lambda *args: os.kill(os.getpid(), number))
     result = script("evaluate", trained)
     assert result.status == 128 + number
     assert f"Stopped by {number.name}" in sentence(result.err)

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from rich.table import Table
 
-from metarl.tables import show
-from metarl.train import train
+from metarl.figures.terminal import show
+from metarl.training.loop import train
 
 WIDTHS = ["40", "80", ""]
 """Columns of the terminal; none in a pipe."""

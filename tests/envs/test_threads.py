@@ -36,7 +36,7 @@ def when_torch_is_loaded(code: str, **environ: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["envs", "metarl, torch", "metarl.train", "envs.adapters.gym"])
+@pytest.mark.parametrize("module", ["envs", "metarl, torch", "metarl.training.loop", "envs.adapters.gym"])
 def test_waiting_is_bounded_before_torch_is_loaded(module):
     assert when_torch_is_loaded(f"import {module}") == threads.WAITING["GOMP_SPINCOUNT"]
 

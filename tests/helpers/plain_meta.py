@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from metarl.advantage import advantages, standardize
+from metarl.learning.advantage import advantages, standardize
 
 
 def relative(a, b):

@@ -6,9 +6,9 @@ import torch
 from torch import Generator
 
 import envs
-from metarl.recurrent_ppo import RecurrentPPOConfig
-from metarl.rollout import rollout
-from metarl.trial import Outputs
+from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
+from metarl.learning.rollout import rollout
+from metarl.policies.recurrent import Outputs
 
 EPISODES = 3
 

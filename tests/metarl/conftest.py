@@ -10,12 +10,12 @@ import pytest
 from torch import Generator
 
 import envs
-from metarl.algorithm import Stages
-from metarl.evaluate import summarize
-from metarl.maml import MAML, MAMLConfig
-from metarl.outer import Adam, AdamConfig
-from metarl.policy import MLPConfig, make_policy
-from metarl.rollout import collect
+from metarl.algorithms.base import Stages
+from metarl.algorithms.maml import MAML, MAMLConfig
+from metarl.algorithms.outer import Adam, AdamConfig
+from metarl.evaluation.curve import summarize
+from metarl.learning.rollout import collect
+from metarl.policies.mlp import MLPConfig, make_policy
 
 
 def build(seed: int = 0, activation: str = "tanh", num_tasks: int = 3, **config) -> SimpleNamespace:

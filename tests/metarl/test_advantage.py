@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.advantage import advantages, discounted_sum, gae, linear_baseline, standardize
-from metarl.rollout import Trajectory
+from metarl.learning.advantage import advantages, discounted_sum, gae, linear_baseline, standardize
+from metarl.learning.rollout import Trajectory
 
 
 def lanes(*rows):

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from metarl.appearance import INK, LOOKS, MUTED, SPARE, label, looks, luminance, method_of, on_dark
-from metarl.presets import METHODS, PRESETS
+from metarl.figures.appearance import INK, LOOKS, MUTED, SPARE, label, looks, luminance, method_of, on_dark
+from metarl.training.presets import METHODS, PRESETS
 
 DEFICIENCIES = {  # Machado et al. 2009, severity 1, on linear RGB
     "none": np.eye(3),

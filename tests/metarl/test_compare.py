@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from envs.errors import InputError
-from metarl.aggregate import interval_over_runs, probability_of_improvement
-from metarl.appearance import LOOKS, labels
-from metarl.compare import compare, overview
-from metarl.comparison_plot import draw_comparison, plot_comparison, plot_comparisons
-from metarl.evaluated import by_environment, group, read_run
-from metarl.plot import Named, connect_names
+from metarl.figures.appearance import LOOKS, labels
+from metarl.figures.plot import Named, connect_names
+from metarl.study.compare import compare, overview
+from metarl.study.plots import draw_comparison, plot_comparison, plot_comparisons
+from metarl.study.runs import by_environment, group, read_run
+from metarl.study.statistics import interval_over_runs, probability_of_improvement
 
 
 def compared(*paths):

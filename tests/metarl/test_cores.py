@@ -12,11 +12,11 @@ import torch
 import envs
 from envs import threads as env_threads
 from envs.threads import Usage
-from metarl import cores
+from metarl.backend import cores
+from metarl.backend.cores import Watch, choose
 from metarl.cli import Session
-from metarl.cores import Watch, choose
-from metarl.run import recorded_threads
-from metarl.train import train
+from metarl.training.loop import train
+from metarl.training.run import recorded_threads
 
 
 @pytest.mark.parametrize(

@@ -16,19 +16,19 @@ from gymnasium import spaces
 
 import envs
 from envs import InputError
-from metarl.algorithm import Algorithm
-from metarl.config import TrainConfig, to_dict
-from metarl.diagnose import NUM_FINDINGS, diagnose
-from metarl.maml import MAMLConfig
-from metarl.metanet import MetaNetConfig
-from metarl.policy import MLPConfig
-from metarl.probe import Probe
-from metarl.recurrent_ppo import RecurrentPPOConfig
-from metarl.reptile import ReptileConfig
-from metarl.rl2 import GRUConfig
-from metarl.rollout import player
-from metarl.run import Run
-from metarl.train import train
+from metarl.algorithms.base import Algorithm
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
+from metarl.algorithms.reptile import ReptileConfig
+from metarl.diagnosis.diagnose import NUM_FINDINGS, diagnose
+from metarl.diagnosis.probe import Probe
+from metarl.learning.rollout import player
+from metarl.policies.gru import GRUConfig
+from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import TrainConfig, to_dict
+from metarl.training.loop import train
+from metarl.training.run import Run
 
 NAMES = {
     "training", "adaptation", "inner step size", "hidden units", "baseline", "exploration", "leak", "other tasks",
@@ -368,7 +368,7 @@ NOISE = np.random.default_rng(0).normal(size=40)
     ],
 )
 def test_the_trend_of_the_last_quarter(make_run, values, verdict, words):
-    from metarl.diagnose_run import training
+    from metarl.diagnosis.run_findings import training
 
     run = with_metrics(make_run(num_iterations=len(values)), values)
     finding = training(Probe.of(run))
@@ -376,7 +376,7 @@ def test_the_trend_of_the_last_quarter(make_run, values, verdict, words):
 
 
 def test_a_run_that_stopped_early_is_told_how_to_go_on(make_run):
-    from metarl.diagnose_run import training
+    from metarl.diagnosis.run_findings import training
 
     run = with_metrics(make_run(num_iterations=40), NOISE)
     run.iteration = 20

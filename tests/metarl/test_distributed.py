@@ -27,24 +27,24 @@ from torch.distributed import TCPStore
 
 import envs
 from envs import InputError
-from metarl import distributed
-from metarl.baselines.ppo import SB3PPOConfig
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.outer import AdamConfig, TRPOConfig
+from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
+from metarl.algorithms.reptile import ReptileConfig
+from metarl.algorithms.sb3_ppo import SB3PPOConfig
+from metarl.backend import distributed
+from metarl.backend.errors import NonFiniteError, ParallelError
 from metarl.cli import Session
-from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
-from metarl.errors import NonFiniteError, ParallelError
-from metarl.evaluated import read_run
-from metarl.held_out import HeldOut
-from metarl.maml import MAMLConfig
-from metarl.metanet import MetaNetConfig
-from metarl.outer import AdamConfig, TRPOConfig
-from metarl.policy import MLPConfig
-from metarl.presets import preset
-from metarl.recurrent_ppo import RecurrentPPOConfig
-from metarl.reptile import ReptileConfig
-from metarl.rl2 import GRUConfig
-from metarl.rollout import Trajectory
-from metarl.run import Run
-from metarl.train import StopSignals, shard_seed, train, train_iteration
+from metarl.evaluation.held_out import HeldOut
+from metarl.learning.rollout import Trajectory
+from metarl.policies.gru import GRUConfig
+from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.mlp import MLPConfig
+from metarl.study.runs import read_run
+from metarl.training.config import TrainConfig, from_dict, make_algorithm, to_dict
+from metarl.training.loop import StopSignals, shard_seed, train, train_iteration
+from metarl.training.presets import preset
+from metarl.training.run import Run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}

@@ -9,7 +9,7 @@ from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from metarl.distributions import Categorical, DiagGaussian
+from metarl.policies.distributions import Categorical, DiagGaussian
 
 
 def gaussian(seed):

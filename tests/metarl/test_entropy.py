@@ -9,14 +9,14 @@ import torch
 import trials
 
 import envs
-from metarl.config import TrainConfig, from_dict, make_algorithm
-from metarl.maml import MAMLConfig
-from metarl.outer import AdamConfig
-from metarl.policy import MLPConfig
-from metarl.presets import METHODS, preset
-from metarl.reptile import ReptileConfig
-from metarl.run import Run
-from metarl.train import train_iteration
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.outer import AdamConfig
+from metarl.algorithms.reptile import ReptileConfig
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import TrainConfig, from_dict, make_algorithm
+from metarl.training.loop import train_iteration
+from metarl.training.presets import METHODS, preset
+from metarl.training.run import Run
 
 TRAINED = [name for name in METHODS if name != "sb3-ppo-scratch"]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Generator
 
 import envs
-from metarl.adapt import ESTIMATORS
-from metarl.policy import MLPConfig, make_policy
+from metarl.algorithms.inner import ESTIMATORS
+from metarl.policies.mlp import MLPConfig, make_policy
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "estimator_trials.py"
 spec = importlib.util.spec_from_file_location("estimator_trials", SCRIPT)

@@ -13,12 +13,12 @@ from rich.table import Table
 from torch import Generator
 
 import envs
-from metarl import evaluate
-from metarl.algorithm import Stages
-from metarl.evaluate import adaptation_rewards, bootstrap_ci, interquartile_mean, reference_rewards, summarize
-from metarl.rollout import collect
-from metarl.run import Run
-from metarl.train import train
+from metarl.algorithms.base import Stages
+from metarl.evaluation import curve as evaluate
+from metarl.evaluation.curve import adaptation_rewards, bootstrap_ci, interquartile_mean, reference_rewards, summarize
+from metarl.learning.rollout import collect
+from metarl.training.loop import train
+from metarl.training.run import Run
 
 
 def seeded(seed: int = 0) -> Generator:

@@ -9,9 +9,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from metarl.events import settings, tag
-from metarl.run import Run
-from metarl.train import train
+from metarl.training.events import settings, tag
+from metarl.training.loop import train
+from metarl.training.run import Run
 
 
 @pytest.fixture

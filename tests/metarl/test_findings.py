@@ -12,16 +12,16 @@ from torch import Generator
 from trials import arms, board, make
 
 import envs
-from metarl.diagnose_network import explained, held_out_linear
-from metarl.diagnose_run import decodable
-from metarl.diagnose_steps import SCALES, Adapted, judge_line
-from metarl.diagnose_trials import ends, forgetful, repeated
-from metarl.findings import Interval, judge_gain, plain, short
-from metarl.metanet import MetaNetConfig
-from metarl.policy import StepInput
-from metarl.probe import Probe, other_tasks, task_columns
-from metarl.rl2 import GRUConfig
-from metarl.rollout import rollout
+from metarl.diagnosis.findings import Interval, judge_gain, plain, short
+from metarl.diagnosis.network import explained, held_out_linear
+from metarl.diagnosis.probe import Probe, other_tasks, task_columns
+from metarl.diagnosis.run_findings import decodable
+from metarl.diagnosis.steps import SCALES, Adapted, judge_line
+from metarl.diagnosis.trials import ends, forgetful, repeated
+from metarl.learning.rollout import rollout
+from metarl.policies.gru import GRUConfig
+from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.mlp import StepInput
 
 
 def normal(*shape, seed=0):

@@ -52,7 +52,7 @@ def test_a_script_says_it_without_a_traceback(tmp_path, sentence):
     [
         ("metarl.train", "scripts/train.py"),
         ("metarl.evaluate", "scripts/evaluate.py"),
-        ("metarl.run", "scripts/train.py"),
+        ("metarl.training.run", "scripts/train.py"),
         ("metarl", "scripts/train.py"),
     ],
 )

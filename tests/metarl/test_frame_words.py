@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from words import collisions, ticks, words_drawn
 
-from metarl.frames import Page, Panel, Sheet
+from metarl.video.frames import Page, Panel, Sheet
 
 LONG = "held-out task 13 of 20  ·  mean " + ", ".join(["−0.123"] * 30)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Generator
 
 import envs
-from metarl.rollout import reference_rollout
+from metarl.learning.rollout import reference_rollout
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -22,8 +22,8 @@ def test_an_update_on_cuda_equals_one_on_the_cpu(build_problem):
 
 
 def test_training_on_cuda_stays_there(make_run, trained):
-    from metarl.run import Run
-    from metarl.train import train_iteration
+    from metarl.training.loop import train_iteration
+    from metarl.training.run import Run
 
     run = Run.open(trained, "cuda", num_iterations=4)
     metrics = train_iteration(run)
@@ -43,9 +43,9 @@ def test_references_run_on_cuda(family):
 def test_memory_policies_learn_on_cuda_and_see_what_they_see_on_the_cpu(name, tmp_path):
     import dataclasses
 
-    from metarl.presets import preset
-    from metarl.run import Run
-    from metarl.train import train_iteration
+    from metarl.training.loop import train_iteration
+    from metarl.training.presets import preset
+    from metarl.training.run import Run
 
     config = dataclasses.replace(preset(name), meta_batch_size=4)
     run = Run(tmp_path, name, config, envs.make_config(config.env, config.env_preset), "cuda")

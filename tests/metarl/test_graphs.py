@@ -15,15 +15,15 @@ from waits import Waits
 import envs
 from envs.errors import InputError
 from envs.structs import map_tensors
-from metarl.baselines.ppo import SB3PPO, SB3PPOConfig
+from metarl.algorithms.recurrent_ppo import RecurrentPPO
+from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig
+from metarl.backend.cuda_graphs import Graphs
 from metarl.cli import TrainSession, check_recordable
-from metarl.config import from_dict, make_algorithm
-from metarl.graphs import Graphs
-from metarl.policy import MLPConfig
-from metarl.presets import preset
-from metarl.recurrent_ppo import RecurrentPPO
-from metarl.run import Run
-from metarl.train import train_iteration
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import from_dict, make_algorithm
+from metarl.training.loop import train_iteration
+from metarl.training.presets import preset
+from metarl.training.run import Run
 
 SMALL = {"meta_batch_size": 4, "num_envs": 3, "num_iterations": 6}
 CASES = {
@@ -168,7 +168,7 @@ def test_the_check_of_places_sees_what_moves():
 def test_a_step_between_two_recordings_can_be_interrupted(tmp_path, monkeypatch):
     called, recorded = make_run(tmp_path, "maml-point"), make_run(tmp_path, "maml-point", record=True)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), recorded.undone_on_error():
-        patch.setattr("metarl.outer.line_search", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("metarl.algorithms.outer.line_search", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         train_iteration(recorded)
     for run in (called, recorded):
         train_iteration(run)

@@ -10,11 +10,11 @@ import torch
 from bits import bits, metrics
 
 import envs
-from metarl.config import from_dict
-from metarl.held_out import HeldOut
-from metarl.presets import preset
-from metarl.run import Run
-from metarl.train import train, train_iteration
+from metarl.evaluation.held_out import HeldOut
+from metarl.training.config import from_dict
+from metarl.training.loop import train, train_iteration
+from metarl.training.presets import preset
+from metarl.training.run import Run
 
 SMALL = {"meta_batch_size": 2, "num_envs": 2, "num_iterations": 4, "eval_num_envs": 2}
 METHODS = {

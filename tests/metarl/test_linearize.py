@@ -7,9 +7,9 @@ import torch
 from gymnasium import spaces
 from torch import Generator, nn
 
-from metarl import losses
-from metarl.linearize import AutogradLinearization, MLPLinearization, linearize
-from metarl.policy import MLPConfig, ModulePolicy, StepInput, make_policy
+from metarl.learning import losses
+from metarl.learning.linearize import AutogradLinearization, MLPLinearization, linearize
+from metarl.policies.mlp import MLPConfig, ModulePolicy, StepInput, make_policy
 
 N, T, E, O = 3, 4, 5, 2  # noqa: E741
 ACTIONS = {"gaussian": spaces.Box(-1, 1, (3,)), "categorical": spaces.Discrete(4)}

@@ -7,12 +7,12 @@ import copy
 import pytest
 import torch
 
-from metarl import losses
-from metarl.adapt import InnerLoss
-from metarl.advantage import advantages, standardize
-from metarl.linearize import linearize
-from metarl.objective import TaskGroup
-from metarl.outer import TRPOConfig
+from metarl.algorithms.inner import InnerLoss
+from metarl.algorithms.objective import TaskGroup
+from metarl.algorithms.outer import TRPOConfig
+from metarl.learning import losses
+from metarl.learning.advantage import advantages, standardize
+from metarl.learning.linearize import linearize
 
 SETTINGS = pytest.mark.parametrize("config", [{"num_inner_steps": 1}, {"num_inner_steps": 3}], ids=["K=1", "K=3"])
 
@@ -157,7 +157,7 @@ def test_update_lowers_the_surrogate_within_the_trust_region(build_problem):
 def test_groups_of_tasks_change_the_update_by_rounding_alone(build_problem, monkeypatch):
     whole, split = build_problem(), build_problem()
     whole.algorithm.update(whole.trajectories)
-    monkeypatch.setattr("metarl.rollout.CHUNK_STEPS", 1)
+    monkeypatch.setattr("metarl.learning.rollout.CHUNK_STEPS", 1)
     split.algorithm.update(split.trajectories)
     assert relative(split.algorithm.params, whole.algorithm.params) < 1e-9
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metarl.memory import MEMORIES, DeltaMemory, Entries, RingMemory, linear
-from metarl.memory.softmax import MOST_SHARP
+from metarl.policies.memory import MEMORIES, DeltaMemory, Entries, RingMemory, linear
+from metarl.policies.memory.softmax import MOST_SHARP
 
 FORMS = ["full", "ring", "linear", "delta"]
 

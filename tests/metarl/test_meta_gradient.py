@@ -10,10 +10,10 @@ import pytest
 import torch
 from plain_meta import outer_advantage, outer_gradient, outer_loss, random_like, relative
 
-from metarl.adapt import ESTIMATORS, InnerLoss
-from metarl.adaptation import Rates
-from metarl.linearize import linearize
-from metarl.objective import TaskGroup
+from metarl.algorithms.adaptation import Rates
+from metarl.algorithms.inner import ESTIMATORS, InnerLoss
+from metarl.algorithms.objective import TaskGroup
+from metarl.learning.linearize import linearize
 
 KINDS = ["none", "tensor", "parameter"]
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)

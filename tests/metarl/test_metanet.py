@@ -12,10 +12,10 @@ from torch import Generator
 from torch.nn import functional
 
 from envs import InputError
-from metarl.memory import linear as memory_module
-from metarl.metanet import FastLayer, MetaNetConfig
-from metarl.recurrent_ppo import actor
-from metarl.rollout import rollout
+from metarl.algorithms.recurrent_ppo import actor
+from metarl.learning.rollout import rollout
+from metarl.policies.memory import linear as memory_module
+from metarl.policies.metanet import FastLayer, MetaNetConfig
 
 MEMORIES = ["full", "ring", "linear", "delta", "none"]
 SMALL = {"hidden_size": 12, "num_heads": 2, "key_size": 4, "code_size": 3, "action_units": 5, "num_slots": 2}

@@ -9,11 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from envs.errors import InputError
-from metarl.appearance import label, looks
-from metarl.compare import compare, overview
-from metarl.comparison_plot import draw_comparison, draw_intervals, plot_comparison
-from metarl.evaluated import by_environment, group, read_run
-from metarl.sheets import overview_sheet, sheets
+from metarl.figures.appearance import label, looks
+from metarl.study.compare import compare, overview
+from metarl.study.plots import draw_comparison, draw_intervals, plot_comparison
+from metarl.study.runs import by_environment, group, read_run
+from metarl.study.sheets import overview_sheet, sheets
 
 STEPS = [[0.0, 1.0, 6.0], [2.0, 3.0, 8.0]]
 TRIAL = [[1.0, 4.0, 5.0], [3.0, 4.0, 9.0]]

@@ -10,9 +10,9 @@ from torch import Generator
 from waits import Waits
 
 import envs
-from metarl.config import make_algorithm
-from metarl.presets import preset
-from metarl.rollout import rollout
+from metarl.learning.rollout import rollout
+from metarl.training.config import make_algorithm
+from metarl.training.presets import preset
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import torch
 from plain_meta import outer_gradient, outer_loss, relative
 
 from envs import InputError
-from metarl import losses
-from metarl.distributions import Categorical
-from metarl.maml import MAMLConfig
-from metarl.outer import AdamConfig, TRPOConfig
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.outer import AdamConfig, TRPOConfig
+from metarl.learning import losses
+from metarl.policies.distributions import Categorical
 
 PROMP = {"estimator": "lvc", "num_inner_steps": 2}
 
@@ -199,7 +199,7 @@ def test_groups_of_tasks_change_an_update_by_rounding_alone(build_problem, monke
     whole, split = (build_problem(num_inner_steps=2, **METHODS[method]) for _ in range(2))
     start = whole.algorithm.meta.clone()
     first = whole.algorithm.update(whole.trajectories)
-    monkeypatch.setattr("metarl.rollout.CHUNK_STEPS", 1)
+    monkeypatch.setattr("metarl.learning.rollout.CHUNK_STEPS", 1)
     second = split.algorithm.update(split.trajectories)
     assert float((whole.algorithm.meta - start).norm()) > 1e-3
     assert relative(split.algorithm.meta - start, whole.algorithm.meta - start) < 1e-6

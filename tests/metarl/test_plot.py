@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from envs import InputError
-from metarl.algorithm import Stages
-from metarl.evaluate import summarize
-from metarl.plot import draw_curve, plot_curve
+from metarl.algorithms.base import Stages
+from metarl.evaluation.curve import summarize
+from metarl.figures.plot import draw_curve, plot_curve
 
 
 def evaluation(references=None, num_tasks=12, num_steps=2):

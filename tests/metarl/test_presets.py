@@ -10,20 +10,20 @@ import pytest
 
 import envs
 from envs import InputError
-from metarl.algorithm import Stages
-from metarl.baselines.ppo import SB3PPO, SB3PPOConfig
-from metarl.config import from_dict, to_dict
-from metarl.evaluate import adaptation_rewards
-from metarl.maml import MAML
-from metarl.metanet import MetaNet
-from metarl.outer import TRPO, Adam
-from metarl.policy import MLPConfig
-from metarl.presets import METHODS, PRESETS, SUITES, preset, split_name
-from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
-from metarl.reptile import Reptile, ReptileConfig
-from metarl.rl2 import GRUNetwork
-from metarl.run import Run
-from metarl.train import train_iteration
+from metarl.algorithms.base import Stages
+from metarl.algorithms.maml import MAML
+from metarl.algorithms.outer import TRPO, Adam
+from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from metarl.algorithms.reptile import Reptile, ReptileConfig
+from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig
+from metarl.evaluation.curve import adaptation_rewards
+from metarl.policies.gru import GRUNetwork
+from metarl.policies.metanet import MetaNet
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import from_dict, to_dict
+from metarl.training.loop import train_iteration
+from metarl.training.presets import METHODS, PRESETS, SUITES, preset, split_name
+from metarl.training.run import Run
 
 HEAVY = [name for name in PRESETS if hasattr(envs.make_config(preset(name).env), "engine")]
 ROBOTS = ["maml-half-cheetah-vel", "reptile-ant-dir", "rl2-ant-goal", "maml-hopper-params", "maml-walker2d-params"]

@@ -9,10 +9,10 @@ import torch
 from torch import Generator
 
 import envs
-from metarl.maml import MAML, MAMLConfig
-from metarl.outer import AdamConfig
-from metarl.policy import MLPConfig, make_policy
-from metarl.rollout import collect
+from metarl.algorithms.maml import MAML, MAMLConfig
+from metarl.algorithms.outer import AdamConfig
+from metarl.learning.rollout import collect
+from metarl.policies.mlp import MLPConfig, make_policy
 
 
 def learner(**config):

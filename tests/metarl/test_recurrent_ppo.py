@@ -15,18 +15,18 @@ from torch import Generator
 
 import envs
 from envs import InputError
-from metarl.advantage import gae
-from metarl.algorithm import Stages
-from metarl.config import TrainConfig, from_dict, make_algorithm, to_dict
-from metarl.maml import MAMLConfig
-from metarl.metanet import MetaNetConfig
-from metarl.policy import MLPConfig
-from metarl.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig, trial_advantages
-from metarl.reptile import ReptileConfig
-from metarl.rl2 import GRUConfig
-from metarl.rollout import Trajectory
-from metarl.run import Run
-from metarl.train import train, train_iteration
+from metarl.algorithms.base import Stages
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig, trial_advantages
+from metarl.algorithms.reptile import ReptileConfig
+from metarl.learning.advantage import gae
+from metarl.learning.rollout import Trajectory
+from metarl.policies.gru import GRUConfig
+from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import TrainConfig, from_dict, make_algorithm, to_dict
+from metarl.training.loop import train, train_iteration
+from metarl.training.run import Run
 
 NET = MetaNetConfig(hidden_size=8, num_heads=2, key_size=3, code_size=3, action_units=4, num_slots=2)
 POLICIES = {"metanet": NET, "rl2": GRUConfig(8)}

@@ -13,16 +13,16 @@ import pytest
 
 import envs
 from envs.errors import InputError
-from metarl.appearance import LOOKS, on_dark
-from metarl.compare import compare
-from metarl.comparison_plot import plot_comparison
-from metarl.config import from_dict
-from metarl.evaluated import group, read_run
-from metarl.learning_curves import draw_learning, learning_curve
-from metarl.presets import preset
-from metarl.report import EMBED_LIMIT, charts, check_embedding, html_report, markdown_report, part
-from metarl.reproduce import evaluate_command, train_command
-from metarl.run import Run
+from metarl.figures.appearance import LOOKS, on_dark
+from metarl.study.compare import compare
+from metarl.study.learning_curves import draw_learning, learning_curve
+from metarl.study.plots import plot_comparison
+from metarl.study.report import EMBED_LIMIT, charts, check_embedding, html_report, markdown_report, part
+from metarl.study.reproduce import evaluate_command, train_command
+from metarl.study.runs import group, read_run
+from metarl.training.config import from_dict
+from metarl.training.presets import preset
+from metarl.training.run import Run
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "source"}
 
@@ -244,7 +244,7 @@ def test_the_command_makes_the_same_configuration(
     assert options is None or words[3:-2] == options.split()
     again = tmp_path / "again"
     assert words[-2:] == ["--run-dir", str(run.path)]
-    monkeypatch.setattr("metarl.train.train", lambda run, **options: None)
+    monkeypatch.setattr("metarl.training.loop.train", lambda run, **options: None)
     result = script("train", *words[2:-1], again)
     assert (result.status, result.err) == (0, "")
     assert (again / "config.json").read_text() == (run.path / "config.json").read_text()

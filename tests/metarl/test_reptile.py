@@ -11,10 +11,10 @@ from torch import Generator
 
 import envs
 from envs import InputError
-from metarl.advantage import advantages, standardize
-from metarl.policy import MLPConfig, make_policy
-from metarl.reptile import Reptile, ReptileConfig
-from metarl.rollout import collect
+from metarl.algorithms.reptile import Reptile, ReptileConfig
+from metarl.learning.advantage import advantages, standardize
+from metarl.learning.rollout import collect
+from metarl.policies.mlp import MLPConfig, make_policy
 
 
 def build(num_iterations=10, seed=0, **config):
@@ -65,7 +65,7 @@ def test_an_update_moves_to_the_mean_of_where_tasks_arrive_alone(optimizer, loss
     assert metrics["move_norm"] == pytest.approx(float((arrived - start).norm()), rel=1e-6)
     assert metrics["outer_lr"] == 0.7
     split = build(**settings, inner_lr=algorithm.config.inner_lr, outer_lr=0.7)
-    monkeypatch.setattr("metarl.rollout.CHUNK_STEPS", 1)
+    monkeypatch.setattr("metarl.learning.rollout.CHUNK_STEPS", 1)
     split.algorithm.update(split.trajectories)
     assert relative(split.algorithm.params - start, algorithm.params - start) < 1e-6
 

@@ -10,9 +10,9 @@ import trials
 from torch import Generator, nn
 
 from envs import InputError
-from metarl.recurrent_ppo import actor
-from metarl.rl2 import GRUConfig
-from metarl.rollout import rollout
+from metarl.algorithms.recurrent_ppo import actor
+from metarl.learning.rollout import rollout
+from metarl.policies.gru import GRUConfig
 
 CONFIG = GRUConfig(hidden_size=9)
 ENVS = {"board": trials.board, "plane": trials.plane, "arms": trials.arms}

@@ -7,8 +7,8 @@ import torch
 from torch import Generator
 
 import envs
-from metarl.policy import MLPConfig, make_policy
-from metarl.rollout import collect, policy_actor, reference_rollout, rollout
+from metarl.learning.rollout import collect, policy_actor, reference_rollout, rollout
+from metarl.policies.mlp import MLPConfig, make_policy
 
 HORIZON = 8
 

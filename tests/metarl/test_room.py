@@ -10,12 +10,12 @@ import torch
 
 import envs
 from envs import InputError
-from metarl import train as loop
 from metarl.cli import Session
-from metarl.metanet import MetaNetConfig
-from metarl.policy import MLPConfig
-from metarl.rl2 import GRUConfig
-from metarl.room import check_room, too_large
+from metarl.policies.gru import GRUConfig
+from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.mlp import MLPConfig
+from metarl.training import loop
+from metarl.training.room import check_room, too_large
 
 HUGE = 1_000_000_000
 TINY = ["--meta-batch-size", 2, "--num-envs", 3, "--hidden-sizes", 4, "--env.horizon", 5, "--num-iterations", 3]

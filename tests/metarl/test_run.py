@@ -18,8 +18,8 @@ import torch
 
 import envs
 from envs import InputError
-from metarl.run import Run
-from metarl.train import train
+from metarl.training.loop import train
+from metarl.training.run import Run
 
 
 def same_state(a: Run, b: Run) -> bool:

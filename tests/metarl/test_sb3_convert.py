@@ -27,16 +27,16 @@ from torch import Generator, nn
 import envs
 from envs import InputError
 from envs.adapters.sb3 import TaskVecEnv, make_sb3
-from metarl.baselines.sb3 import from_sb3, policy_to_sb3
-from metarl.baselines.sb3_file import load_sb3
-from metarl.distributions import DiagGaussian
-from metarl.export import to_sb3
-from metarl.maml import MAML, MAMLConfig
-from metarl.policy import MLPConfig, StepInput, make_policy
-from metarl.reptile import ReptileConfig
-from metarl.rollout import rollout
-from metarl.run import Run
-from metarl.train import train, train_iteration
+from metarl.algorithms.maml import MAML, MAMLConfig
+from metarl.algorithms.reptile import ReptileConfig
+from metarl.algorithms.sb3_convert import from_sb3, policy_to_sb3
+from metarl.algorithms.sb3_file import load_sb3
+from metarl.learning.rollout import rollout
+from metarl.policies.distributions import DiagGaussian
+from metarl.policies.mlp import MLPConfig, StepInput, make_policy
+from metarl.training.export import to_sb3
+from metarl.training.loop import train, train_iteration
+from metarl.training.run import Run
 
 FAMILIES = {"box": "point", "discrete": "gridworld"}
 SMALL = {"n_steps": 8, "batch_size": 16, "device": "cpu"}
@@ -167,7 +167,7 @@ def test_any_environment_with_equal_spaces_will_do(make_run):
 
 @pytest.mark.parametrize("informed", [False, True])
 def test_an_sb3_run_comes_with_its_value_network(make_run, informed, sentence):
-    from metarl.baselines.ppo import SB3PPOConfig
+    from metarl.algorithms.sb3_ppo import SB3PPOConfig
 
     run = run_of(make_run, SB3PPOConfig(informed=informed))
     told = envs.informed(run.env)

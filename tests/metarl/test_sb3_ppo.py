@@ -14,14 +14,14 @@ from torch import Generator
 
 import envs
 from envs import InputError
-from metarl.algorithm import Stages
-from metarl.baselines.ppo import SB3PPO, SB3PPOConfig, global_streams
-from metarl.config import to_dict
-from metarl.errors import NonFiniteError
-from metarl.maml import MAMLConfig
-from metarl.policy import MLPConfig
-from metarl.run import Run
-from metarl.train import train, train_iteration
+from metarl.algorithms.base import Stages
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig, global_streams
+from metarl.backend.errors import NonFiniteError
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import to_dict
+from metarl.training.loop import train, train_iteration
+from metarl.training.run import Run
 
 
 def build(family="point", env_fields=None, seed=0, **config) -> SimpleNamespace:

@@ -20,13 +20,13 @@ from bits import TIMINGS, bits, metrics
 from filelock import FileLock
 
 from envs import InputError
-from metarl.errors import NonFiniteError
-from metarl.maml import MAMLConfig
-from metarl.outer import AdamConfig
-from metarl.reptile import ReptileConfig
-from metarl.run import Run
-from metarl.signals import STOPPING
-from metarl.train import StopSignals, train, train_iteration
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.outer import AdamConfig
+from metarl.algorithms.reptile import ReptileConfig
+from metarl.backend.errors import NonFiniteError
+from metarl.backend.signals import STOPPING
+from metarl.training.loop import StopSignals, train, train_iteration
+from metarl.training.run import Run
 
 
 def same(a: Run, b: Run) -> bool:

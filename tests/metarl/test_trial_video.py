@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import envs
-from metarl.algorithm import Stages
-from metarl.frames import DEEP, GrowingChart, Sheet, draw_attention, stage_colours
-from metarl.metanet import MetaNetConfig
-from metarl.recording import Recording, pace, record_adaptation
-from metarl.recurrent_ppo import RecurrentPPOConfig
-from metarl.video import compose
+from metarl.algorithms.base import Stages
+from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
+from metarl.policies.metanet import MetaNetConfig
+from metarl.video.compose import compose
+from metarl.video.frames import DEEP, GrowingChart, Sheet, draw_attention, stage_colours
+from metarl.video.recording import Recording, pace, record_adaptation
 
 EPISODES, HORIZON = 3, 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from metarl.trpo import conjugate_gradient, line_search
+from metarl.learning.trpo import conjugate_gradient, line_search
 
 
 def test_conjugate_gradient_solves_a_positive_definite_system():

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Generator
 
-from metarl.adapt import InnerLoss
-from metarl.advantage import advantages, discounted_sum
-from metarl.rollout import Trajectory
-from metarl.value import ValueNetwork
+from metarl.algorithms.inner import InnerLoss
+from metarl.learning.advantage import advantages, discounted_sum
+from metarl.learning.rollout import Trajectory
+from metarl.learning.value import ValueNetwork
 
 HORIZON = 8
 

@@ -15,12 +15,12 @@ import envs
 from envs import InputError
 from envs.locomotion import headless
 from envs.physics.base import PhysicsState
-from metarl.adapt import InnerLoss, sgd_adapt
-from metarl.algorithm import Stages
-from metarl.policy import MLPConfig, make_policy
-from metarl.recording import Episode, Recording, pace, record_adaptation
-from metarl.rollout import collect
-from metarl.video import check_video_path, compose, keep_frame, write_video
+from metarl.algorithms.base import Stages
+from metarl.algorithms.inner import InnerLoss, sgd_adapt
+from metarl.learning.rollout import collect
+from metarl.policies.mlp import MLPConfig, make_policy
+from metarl.video.compose import check_video_path, compose, keep_frame, write_video
+from metarl.video.recording import Episode, Recording, pace, record_adaptation
 
 NUM_TASKS, NUM_STEPS, NUM_ENVS, HORIZON = 2, 2, 3, 6
 

@@ -1,0 +1,1 @@
+"""The methods, and the protocol that they keep."""

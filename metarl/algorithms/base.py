@@ -1,0 +1,222 @@
+"""Algorithm: all that training, evaluation, videos, diagnosis and the command line need to know of a method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Generator, Tensor
+
+from envs.core import Env
+from envs.errors import InputError, require
+from envs.structs import Struct
+from metarl.backend.cuda_graphs import Graphs
+from metarl.learning.advantage import ValueFunction
+from metarl.learning.rollout import Adapter, Play, Trajectory
+from metarl.policies.mlp import MLPConfig, MLPPolicy, Policy, StepInput
+from metarl.policies.recurrent import MemoryConfig, TrialNetwork
+
+PolicyConfig = MLPConfig | MemoryConfig
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages in which a method adapts to a task: before and after gradient steps, or the episodes of a trial.
+
+    Attributes:
+        num_steps: gradient steps; in a trial, refinements of its last episode.
+        num_episodes: in a trial; 0 where the stages are no trial.
+    """
+
+    num_steps: int = 0
+    num_episodes: int = 0
+
+    @property
+    def trial(self) -> bool:
+        """Do the stages follow each other within a trial?"""
+        return self.num_episodes > 0
+
+    @property
+    def unit(self) -> str:
+        """What is counted, in the plural."""
+        return "episodes" if self.trial else "gradient steps"
+
+    @property
+    def episodes(self) -> int:
+        """Stages before any gradient step."""
+        return max(1, self.num_episodes)
+
+    def __len__(self) -> int:
+        return self.episodes + self.num_steps
+
+    @property
+    def names(self) -> list[str]:
+        """Of the stages, for tables and videos."""
+        if not self.trial:
+            return [f"after {k} step{'s' * (k != 1)}" for k in range(len(self))]
+        if len(self) == 1:
+            return ["whole trial"]
+        refined = (f"refined {k + 1}×" for k in range(self.num_steps))
+        return [*(f"episode {k + 1}" for k in range(self.num_episodes)), *refined]
+
+    def episodes_before(self, num_envs: int) -> list[int]:
+        """How many episodes of experience on a task each stage comes after.
+
+        A gradient step learns from all of the `num_envs` episodes that are played in a stage. A memory has seen the
+        earlier episodes of its own trial alone; refined, it plays the last one again, after as many.
+        """
+        if self.trial:
+            return [min(k, self.num_episodes - 1) for k in range(len(self))]
+        return [k * num_envs for k in range(len(self))]
+
+
+@dataclass(frozen=True, eq=False)
+class InnerLearner:
+    """How a method adapts by gradient steps, at test."""
+
+    policy: Policy
+    params: Tensor  # [P] before adaptation
+    adapters: Callable[[int], list[Adapter]]
+    """One for each of so many gradient steps."""
+    step: Callable[[float, float | None], Adapter]
+    """`(scale, inner_lr)`: the first step with its rates, or with this one in their place, multiplied by `scale`."""
+    inner_lr: float
+    """The inner learning rate; the mean magnitude of learned ones."""
+    num_trained_steps: int
+    """Gradient steps in training."""
+    value: ValueFunction | None
+    """The learned baseline; without one, it is fitted to each task's returns."""
+
+
+class Algorithm(ABC):
+    """A method. What it cannot do, an attribute says; nobody asks for its class."""
+
+    graphs: Graphs | None = None
+    """How its functions of tensors are called; None where they cannot be recorded as CUDA graphs."""
+    network: TrialNetwork | None = None
+    """The policy of a method that adapts in the episodes of a trial."""
+    informed: bool = False
+    """Is the policy told the task?"""
+    tasks_at_a_time: ClassVar[int | None] = None
+    """Tasks that `play` should be given at once, where it is not a question of memory."""
+
+    @property
+    @abstractmethod
+    def params(self) -> Tensor:
+        """Everything that training changes by gradients, in one vector [P]."""
+
+    @property
+    def inner(self) -> InnerLearner | None:
+        """How it adapts by gradient steps on a policy of ours; None where it does not."""
+        return None
+
+    @abstractmethod
+    def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
+        """Experience on tasks [N] to train on: a trajectory for each stage, or one of a whole trial."""
+
+    @abstractmethod
+    def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
+        """Learn from what `collect` returned. Returns metrics."""
+
+    def stages(self, num_steps: int | None = None, refine_steps: int = 0) -> Stages:
+        """The stages that `play` has for so many gradient steps.
+
+        Args:
+            num_steps: of a method that adapts by gradient steps; by default 3.
+            refine_steps: of a policy with a memory, on its own experience.
+
+        Raises:
+            InputError: for steps of the other kind.
+        """
+        require(refine_steps == 0, "--refine-steps is for policies with a memory, and here is none; give --num-steps.")
+        return Stages(3 if num_steps is None else num_steps)
+
+    @abstractmethod
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
+        """How the method plays these stages, for evaluation and videos."""
+
+    def attention(self, inputs: StepInput) -> Tensor | None:
+        """Share of each earlier step in what each step of trials [N, T, ...] retrieves [N, T, T]; None without."""
+        return None
+
+    def compile(self) -> None:
+        """Compile the policy for training. Raises `InputError` where that is of no use."""
+        raise InputError(
+            "--compile is for policies with a memory (metanet, rl2), and the derivatives of others are written out "
+            "already; leave it out."
+        )
+
+    def to_sb3(self, env: Any, **options: Any) -> Any:
+        """What was learned, as the start of a PPO of Stable-Baselines3 on `env`. Raises `InputError`."""
+        raise InputError("A policy with a memory has no counterpart in SB3's PPO; choose a run with an MLP.")
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training changes."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned. Raises `ValueError` when it is of another policy."""
+
+
+class AlgorithmConfig(ABC):
+    """The options of a method, which know how to make it."""
+
+    several_processes: ClassVar[bool] = True
+    """Can processes share a meta-batch?"""
+    takes_a_policy: ClassVar[bool] = False
+    """Can training start from a given MLP policy?"""
+
+    @abstractmethod
+    def make(
+        self,
+        env: Env,
+        policy: PolicyConfig,
+        generator: Generator,
+        num_iterations: int,
+        num_shards: int = 1,
+        start: MLPPolicy | None = None,
+    ) -> Algorithm:
+        """The method with fresh parameters.
+
+        Args:
+            num_iterations: meta-iterations of the run, for schedules.
+            num_shards: equal parts of a meta-batch, spread over the processes.
+            start: a policy whose `init` gives the first parameters, instead of the one that `policy` describes.
+
+        Raises:
+            InputError: when the method does not suit the policy or the environment.
+        """
+
+    @property
+    @abstractmethod
+    def smaller_steps(self) -> str:
+        """Command-line options for training steps of half the size."""
+
+
+def need_mlp(policy: PolicyConfig, method: str) -> MLPConfig:
+    """The configuration, if it is that of an MLP. Raises `InputError`."""
+    if not isinstance(policy, MLPConfig):
+        raise InputError(
+            f"{method} adapts an MLPConfig by gradient steps, and a {type(policy).__name__} adapts by its memory; "
+            "train it with a RecurrentPPOConfig."
+        )
+    return policy
+
+
+def check_num_parameters(found: Tensor, expected: Tensor) -> None:
+    """Raise `ValueError` unless a checkpoint's parameters fit."""
+    if found.shape != expected.shape:
+        raise ValueError(f"it holds {found.numel()} parameters, the policy has {expected.numel()}")
+
+
+def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """The same for the tensors of a module, by name."""
+    if found.keys() != expected.keys():
+        raise ValueError("it is a checkpoint of another kind of policy")
+    for name, tensor in expected.items():
+        here, right = list(found[name].shape), list(tensor.shape)
+        if here != right:
+            raise ValueError(f"its {name} has the shape {here}, and here {right} is right")

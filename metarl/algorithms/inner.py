@@ -1,0 +1,150 @@
+"""Adaptation by gradient steps: pure functions `(params, memory, trajectory) -> (params, memory)`.
+
+One inner step is U(θ) = θ - α ∇L(θ) for every task at once, with the inner loss L of a policy-gradient learner. All
+inner losses here have the same gradient where their data were collected. They differ in their Hessian there, and so in
+the meta-gradient; `ESTIMATORS` says how.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from envs.core import Env
+from envs.errors import require, unknown
+from metarl.learning import losses
+from metarl.learning.advantage import ValueFunction, advantages, standardize
+from metarl.learning.linearize import Objective, linearize
+from metarl.learning.rollout import Adapter, Trajectory, task_slices
+from metarl.learning.value import ValueNetwork
+from metarl.policies.mlp import Policy
+
+ESTIMATORS = {
+    "first-order": "the Jacobian of adaptation taken as the identity (FOMAML)",
+    "naive": "Hessian of -log π times the advantage: what automatic differentiation of MAML's inner loss gives, which "
+    "leaves out how θ changes the states and actions that adaptation sees (Finn et al. 2017)",
+    "lvc": "Hessian of the likelihood ratio times the advantage: low-variance curvature (Rothfuss et al. 2018, eq. 5)",
+    "dice": "Hessian of the likelihood ratio of all actions so far times the advantage, loaded with the baseline: "
+    "unbiased (Foerster et al. 2018; Farquhar et al. 2019, eq. 13)",
+}
+"""Estimators of the meta-gradient, by the Hessian of the inner loss."""
+
+
+@dataclass(frozen=True)
+class InnerConfig:
+    """What all gradient-based methods have in common: how a policy adapts to a task."""
+
+    inner_lr: float = 0.1
+    """Step size of the inner gradient steps."""
+    num_inner_steps: int = 1
+    """Inner gradient steps in training."""
+    halve_test_lr: bool = True
+    """At test, halve the inner step size after the first step, as Finn et al. do for more than one step."""
+    gamma: float = 0.99
+    """Discount."""
+    gae_lambda: float = 1.0
+    """Bias-variance trade-off of the advantages; 1 gives Monte Carlo returns minus the baseline."""
+    baseline: Literal["linear", "value"] = "linear"
+    """Linear features fitted to each task's returns, or a value network that is trained beside the policy on all tasks.
+    The latter with a gae_lambda below 1 and an entropy bonus makes the inner loss that of advantage actor-critic."""
+    value_lr: float = 1e-3
+    """Step size (Adam) of the value network."""
+    value_epochs: int = 10
+    """Passes of the value network over a meta-iteration's data."""
+    entropy_coef: float = 0.0
+    """Weight of the policy's entropy, before adaptation and after: in the inner loss and in the outer objective."""
+
+    def __post_init__(self) -> None:
+        for name in ("inner_lr", "entropy_coef"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
+        require(0 <= self.value_lr <= 1e6, f"value_lr must lie in [0, 1e6], not {self.value_lr}.")
+        for name in ("num_inner_steps", "value_epochs"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name in ("gamma", "gae_lambda"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"{name} must lie in [0, 1], not {value}.")
+        if self.baseline not in ("linear", "value"):
+            raise unknown("baseline", self.baseline, ("linear", "value"))
+
+    def test_rates(self, num_steps: int) -> list[float]:
+        """Factors of the inner step size at test, one for each step."""
+        return [0.5 if self.halve_test_lr and k > 0 else 1.0 for k in range(num_steps)]
+
+
+@dataclass(frozen=True)
+class InnerLoss:
+    """The inner loss as a function of trajectories. `old_log_prob` is that of the policy which collected them.
+
+    A value function, when there is one, gives the baseline instead of linear features.
+    """
+
+    gamma: float
+    gae_lambda: float
+    estimator: str = "naive"
+    entropy_coef: float = 0.0
+    value_function: ValueFunction | None = None
+
+    @classmethod
+    def of(cls, config: InnerConfig, estimator: str, value_function: ValueFunction | None) -> InnerLoss:
+        return cls(config.gamma, config.gae_lambda, estimator, config.entropy_coef, value_function)
+
+    def advantage(self, trajectory: Trajectory) -> Tensor:
+        """Advantages [N, T, E] with mean 0 and standard deviation 1 over each task."""
+        raw = advantages(trajectory, self.gamma, self.gae_lambda, self.value_function)
+        return standardize(raw, trajectory.mask)
+
+    def objective(self, trajectory: Trajectory, old_log_prob: Tensor | None = None) -> Objective:
+        """The loss as a function of action distributions.
+
+        Args:
+            old_log_prob: [N, T, E], needed by `lvc` and `dice`, and only where their value or second derivative counts.
+        """
+        action, mask = trajectory.action, trajectory.mask
+        advantage = self.advantage(trajectory)
+
+        def objective(distribution: Any) -> Tensor:
+            if self.estimator in ("naive", "first-order") or old_log_prob is None:
+                loss = losses.policy_gradient(distribution, action, advantage, mask)
+            elif self.estimator == "lvc":
+                loss = losses.surrogate(distribution, action, advantage, mask, old_log_prob)
+            else:
+                loss = losses.dice(distribution, action, advantage, mask, old_log_prob)
+            return self.regularize(loss, distribution, mask)
+
+        return objective
+
+    def regularize(self, loss: Tensor, distribution: Any, mask: Tensor) -> Tensor:
+        """A loss [N] less the weighted entropy of the action distributions."""
+        if not self.entropy_coef:
+            return loss
+        return loss - self.entropy_coef * losses.masked_mean(distribution.entropy(), mask)
+
+
+def sgd_step(
+    policy: Policy, params: Tensor, trajectory: Trajectory, objective: Objective, inner_lr: float | Tensor
+) -> Tensor:
+    """U(params) [N, P]: one gradient step of each task on its own trajectory."""
+    return params - inner_lr * linearize(policy, params, trajectory.inputs).gradient(objective)
+
+
+def sgd_adapt(policy: Policy, loss: InnerLoss, inner_lr: float | Tensor) -> Adapter:
+    """The adapter of MAML: `sgd_step` on the inner loss. A tensor of rates is [P]."""
+
+    def adapt(params: Tensor, memory: Any, trajectory: Trajectory) -> tuple[Tensor, Any]:
+        groups = [(params[tasks], trajectory[tasks]) for tasks in task_slices(trajectory)]
+        return torch.cat([sgd_step(policy, p, t, loss.objective(t), inner_lr) for p, t in groups]), memory
+
+    return adapt
+
+
+def value_network(config: InnerConfig, env: Env, generator: Generator) -> ValueNetwork | None:
+    """The learned baseline, where the configuration asks for one."""
+    if config.baseline == "linear":
+        return None
+    size = env.observation_space.shape[0]
+    return ValueNetwork(size, env.horizon, config.gamma, config.value_lr, generator)

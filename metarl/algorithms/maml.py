@@ -1,0 +1,194 @@
+"""Gradient-based meta-learning: MAML and its relatives (Finn, Abbeel & Levine 2017, algorithm 3).
+
+Three choices make a method: how a policy adapts (`InnerConfig`, learned step sizes: Meta-SGD, Li et al. 2017), how the
+derivative through adaptation is estimated (`ESTIMATORS`), and how the outer step is taken (`TRPOConfig`, `AdamConfig`).
+ProMP (Rothfuss et al. 2018) is the low-variance estimator with clipped outer steps and a penalty on the inner KL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from torch import Generator, Tensor
+
+from envs.core import Env
+from envs.errors import require, unknown
+from envs.structs import Struct
+from metarl.algorithms.adaptation import Rates
+from metarl.algorithms.base import (
+    Algorithm,
+    AlgorithmConfig,
+    InnerLearner,
+    PolicyConfig,
+    Stages,
+    check_num_parameters,
+    need_mlp,
+)
+from metarl.algorithms.inner import ESTIMATORS, InnerConfig, InnerLoss, sgd_adapt, value_network
+from metarl.algorithms.objective import MetaObjective
+from metarl.algorithms.outer import AdamConfig, TRPOConfig
+from metarl.backend.cuda_graphs import Graphs
+from metarl.learning.advantage import advantages, standardize
+from metarl.learning.rollout import Adapter, Play, Trajectory, collect, player
+from metarl.policies.mlp import MLPPolicy, Policy, make_policy
+
+
+@dataclass(frozen=True)
+class MAMLConfig(InnerConfig, AlgorithmConfig):
+    """Gradient-based meta-learning through the inner steps."""
+
+    takes_a_policy = True
+
+    estimator: Literal["first-order", "naive", "lvc", "dice"] = "naive"
+    """How the outer gradient passes through adaptation; docs/estimators.md measures bias and variance of each."""
+    learned_rates: Literal["none", "tensor", "parameter"] = "none"
+    """Learn inner step sizes, one for each tensor or each parameter of the policy, from inner_lr on (Meta-SGD)."""
+    outer_scale: Literal["batch", "task"] = "batch"
+    """Divide outer advantages by one standard deviation for the whole meta-batch, so that the outer objective is the
+    mean return of the tasks; or by each task's own, as peers do, which favours tasks that are nearly solved."""
+    pretrain_iterations: int = 0
+    """Meta-iterations without inner steps at first: ordinary multi-task training of the start. A start that lies amid
+    the tasks lets one gradient step tell them apart."""
+    outer: TRPOConfig | AdamConfig = field(default_factory=TRPOConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, allowed in (
+            ("estimator", tuple(ESTIMATORS)),
+            ("learned_rates", ("none", "tensor", "parameter")),
+            ("outer_scale", ("batch", "task")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise unknown(name, getattr(self, name), allowed)
+        least = self.pretrain_iterations
+        require(least >= 0, f"pretrain_iterations must be at least 0, not {least}.")
+
+    def make(
+        self,
+        env: Env,
+        policy: PolicyConfig,
+        generator: Generator,
+        num_iterations: int,
+        num_shards: int = 1,
+        start: MLPPolicy | None = None,
+    ) -> MAML:
+        config = need_mlp(policy, "MAML")
+        return MAML(self, env, start or make_policy(env.observation_space, env.action_space, config), generator)
+
+    @property
+    def smaller_steps(self) -> str:
+        return self.outer.smaller_steps
+
+
+class MAML(Algorithm):
+    """Holds the meta-parameters; `adapters` move a policy to a task, `update` improves the meta-parameters.
+
+    Attributes:
+        meta: [M] the policy's parameters, followed by learned inner step sizes.
+    """
+
+    graphs: Graphs
+
+    def __init__(self, config: MAMLConfig, env: Env, policy: Policy, generator: Generator) -> None:
+        self.config, self.policy, self.generator = config, policy, generator
+        kind = "fixed" if config.learned_rates == "none" else config.learned_rates
+        self.rates, self.graphs = Rates(kind, config.inner_lr, policy), Graphs()
+        self.meta = self.rates.init(policy.init(generator))
+        self.value = value_network(config, env, generator)
+        self.updates = 0
+        self.optimizer = config.outer.make(self.meta)
+
+    @property
+    def params(self) -> Tensor:
+        """The policy's parameters before adaptation [P]."""
+        return self.rates.split(self.meta)[0]
+
+    @property
+    def inner(self) -> InnerLearner:
+        rate = self.rates.split(self.meta)[1]
+
+        def step(scale: float, inner_lr: float | None) -> Adapter:
+            loss = InnerLoss.of(self.config, "naive", self.value)
+            return sgd_adapt(self.policy, loss, (rate if inner_lr is None else inner_lr) * scale)
+
+        return InnerLearner(
+            self.policy,
+            self.params,
+            partial(self.adapters, test=True),
+            step,
+            float(rate.abs().mean()) if isinstance(rate, Tensor) else rate,
+            self.config.num_inner_steps,
+            self.value,
+        )
+
+    @property
+    def loss(self) -> InnerLoss:
+        return InnerLoss.of(self.config, self.config.estimator, self.value)
+
+    @property
+    def num_inner_steps(self) -> int:
+        """As many as this meta-iteration trains with."""
+        return 0 if self.updates < self.config.pretrain_iterations else self.config.num_inner_steps
+
+    def adapters(self, num_steps: int | None = None, test: bool = False, meta: Tensor | None = None) -> list[Adapter]:
+        """One adapter for each inner step, by default `num_inner_steps`.
+
+        Args:
+            test: apply `halve_test_lr`.
+            meta: meta-parameters [M] that hold the step sizes, by default the present ones.
+        """
+        num_steps = self.num_inner_steps if num_steps is None else num_steps
+        factors = self.config.test_rates(num_steps) if test else [1.0] * num_steps
+        _, rate = self.rates.split(self.meta if meta is None else meta)
+        return [sgd_adapt(self.policy, self.loss, rate * factor) for factor in factors]
+
+    def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
+        """Episodes before adaptation and after each inner step, to train on."""
+
+        def play(meta: Tensor, task: Struct) -> list[Trajectory]:
+            params, adapters = self.rates.split(meta)[0], self.adapters(meta=meta)
+            return collect(env, self.policy, params, task, adapters, num_envs, generator)
+
+        name = ("collect", self.num_inner_steps, num_envs)
+        return self.graphs(name, play, self.meta, task, generators=[generator])
+
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
+        return player(env, self.policy, self.params, self.adapters(stages.num_steps, test=True), num_envs, generator)
+
+    def to_sb3(self, env: Any, **options: Any) -> Any:
+        from metarl.algorithms.sb3_convert import policy_to_sb3
+
+        assert isinstance(self.policy, MLPPolicy)
+        return policy_to_sb3(self.policy, self.params, env, **options)
+
+    def objective(self, theta: Tensor, trajectories: list[Trajectory]) -> MetaObjective:
+        """The outer objective that trajectories define, at the meta-parameters [M] that collected them."""
+        c, outer = self.config, trajectories[-1]
+        raw = advantages(outer, c.gamma, c.gae_lambda, self.value)
+        advantage = standardize(raw, outer.mask, over_tasks=c.outer_scale == "batch")
+        return MetaObjective(self.policy, self.rates, self.loss, theta, trajectories, advantage, self.optimizer.clip)
+
+    def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
+        """One outer step from what `collect` returned. Returns metrics."""
+        c = self.config
+        objective = self.graphs.capture("objective", self.objective, self.meta, trajectories)
+        self.meta, metrics = self.optimizer.step(objective, self.meta)
+        self.updates += 1
+        if self.value is not None:
+            metrics["value_explained"] = self.value.fit(trajectories, c.value_epochs, self.generator)
+        if c.learned_rates != "none":
+            metrics["mean_rate"] = float(self.meta[self.policy.num_parameters :].mean())
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {"params": self.meta, "optimizer": self.optimizer.state_dict(), "updates": self.updates}
+        return state if self.value is None else {**state, "value": self.value.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_num_parameters(state["params"], self.meta)
+        self.meta, self.updates = state["params"], int(state["updates"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.value is not None:
+            self.value.load_state_dict(state["value"])

@@ -1,0 +1,205 @@
+"""Outer steps on the meta-objective: TRPO, or Adam on a clipped or plain policy gradient.
+
+The functions marked `capturable` work on tensors alone, without a decision of the host in between.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from envs.errors import require, unknown
+from metarl.algorithms.objective import MetaObjective
+from metarl.backend.cuda_graphs import capturable
+from metarl.learning.trpo import conjugate_gradient, line_search
+
+
+@dataclass(frozen=True)
+class TRPOConfig:
+    """Trust-region policy optimization (Schulman et al. 2015) of the meta-parameters."""
+
+    max_kl: float = 0.01
+    """Trust region of the outer step: mean KL divergence between the old and new adapted policies, in nats."""
+    cg_iterations: int = 10
+    """Conjugate gradient iterations."""
+    cg_damping: float = 1e-5
+    """Added to the diagonal of the curvature."""
+    curvature_episodes: int = 0
+    """Episodes of each task whose curvature conjugate gradient uses; 0 takes all. Schulman et al. subsample there; the
+    line search checks the step on all episodes in any case."""
+    line_search_steps: int = 15
+    """Steps that the line search tries before it keeps the old parameters."""
+    line_search_shrink: float = 0.8
+    """Factor between two of them."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_kl", "cg_damping"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
+        require(self.curvature_episodes >= 0, f"curvature_episodes must be at least 0, not {self.curvature_episodes}.")
+        for name in ("cg_iterations", "line_search_steps"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+        shrink = self.line_search_shrink
+        require(0 <= shrink <= 1, f"line_search_shrink must lie in [0, 1], not {shrink}.")
+
+    @property
+    def smaller_steps(self) -> str:
+        return f"--max-kl {self.max_kl / 2:g}"
+
+    def make(self, meta: Tensor) -> TRPO:
+        return TRPO(self)
+
+
+@dataclass(frozen=True)
+class AdamConfig:
+    """First-order outer steps: Adam on the likelihood-ratio objective."""
+
+    objective: Literal["clip", "vpg"] = "clip"
+    """The clipped surrogate of PPO, or a plain policy gradient step."""
+    outer_lr: float = 1e-3
+    """Step size of Adam."""
+    num_outer_steps: int = 5
+    """Steps on the same trajectories; the plain policy gradient takes one."""
+    clip: float = 0.3
+    """Likelihood ratios count up to 1 ± this."""
+    inner_kl_coef: float = 0.0
+    """Weight of the KL divergence of the new inner policies from those that collected the data; ProMP's is 5e-4."""
+    target_inner_kl: float = 0.0
+    """Where positive, the weight is doubled or halved to keep that divergence within a factor 1.5 of this."""
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("clip", "vpg"):
+            raise unknown("objective", self.objective, ("clip", "vpg"))
+        for name in ("outer_lr", "clip", "inner_kl_coef", "target_inner_kl"):
+            value = getattr(self, name)
+            require(0 <= value <= 1e6, f"{name} must lie in [0, 1e6], not {value}.")
+        require(self.num_outer_steps >= 1, f"num_outer_steps must be at least 1, not {self.num_outer_steps}.")
+        require(
+            self.objective == "clip" or self.num_outer_steps == 1,
+            "The plain policy gradient (objective 'vpg') holds for one step on its data; set num_outer_steps to 1.",
+        )
+        require(
+            self.target_inner_kl == 0 or self.inner_kl_coef > 0,
+            "target_inner_kl adapts inner_kl_coef, which must then start above 0, such as 5e-4.",
+        )
+        require(
+            self.inner_kl_coef == 0 or self.num_outer_steps > 1,
+            "inner_kl_coef acts from the second outer step on; with num_outer_steps 1, set it to 0.",
+        )
+
+    @property
+    def smaller_steps(self) -> str:
+        return f"--outer-lr {self.outer_lr / 2:g}"
+
+    def make(self, meta: Tensor) -> Adam:
+        return Adam(self, meta)
+
+
+class TRPO:
+    """A natural-gradient step with a line search (Schulman et al. 2015). Holds no state between steps."""
+
+    clip: float | None = None
+
+    def __init__(self, config: TRPOConfig) -> None:
+        self.config = config
+
+    def step(self, objective: MetaObjective, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """New meta-parameters [M] from θ₀ = `theta`, and metrics."""
+        c = self.config
+        full_step, numbers = natural_gradient_step(objective, c)
+        grad_norm, loss, entropy = numbers.tolist()
+        theta, metrics = line_search(
+            partial(evaluate, objective),
+            theta,
+            full_step,
+            loss,
+            c.max_kl,
+            c.line_search_steps,
+            c.line_search_shrink,
+        )
+        return theta, {"grad_norm": grad_norm, **metrics, "entropy": entropy}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+@capturable
+def natural_gradient_step(objective: MetaObjective, config: TRPOConfig) -> tuple[Tensor, Tensor]:
+    """The step [M] to the edge of the trust region; the gradient's norm, the loss and the entropy [3]."""
+    hessian, gradient = objective.curvature(config.curvature_episodes), objective.gradient()
+    direction, residual = conjugate_gradient(
+        lambda vector: hessian(vector) + config.cg_damping * vector, gradient, config.cg_iterations
+    )
+    length = torch.sqrt(2 * config.max_kl / (direction @ (gradient - residual)).clamp_min(1e-30))
+    return length * direction, torch.stack([gradient.norm(), objective.loss(), objective.entropy()])
+
+
+@capturable
+def evaluate(objective: MetaObjective, theta: Tensor) -> Tensor:
+    return objective.evaluate(theta)
+
+
+@capturable
+def first_gradient(objective: MetaObjective, inner_kl_coef: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Of J at θ₀ [M]; and the entropy."""
+    return objective.gradient(inner_kl_coef=inner_kl_coef), objective.entropy()
+
+
+@capturable
+def gradient(objective: MetaObjective, theta: Tensor, inner_kl_coef: Tensor | None) -> Tensor:
+    return objective.gradient(theta, inner_kl_coef)
+
+
+@capturable
+def inner_kl(objective: MetaObjective, theta: Tensor) -> Tensor | None:
+    return objective.inner_kl(theta)
+
+
+class Adam:
+    """Steps of Adam on the same trajectories, each with adaptation computed anew from the moved meta-parameters."""
+
+    def __init__(self, config: AdamConfig, meta: Tensor) -> None:
+        self.config, self.inner_kl_coef = config, config.inner_kl_coef
+        self.clip = config.clip if config.objective == "clip" else math.inf
+        self.leaf = meta.clone().requires_grad_()
+        self.adam = torch.optim.Adam([self.leaf], config.outer_lr)
+
+    def step(self, objective: MetaObjective, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """New meta-parameters [M] from θ₀ = `theta`, and metrics."""
+        coef = theta.new_tensor(self.inner_kl_coef) if self.inner_kl_coef > 0 else None
+        self.leaf.data = theta.clone()
+        self.leaf.grad, entropy = first_gradient(objective, coef)
+        norm = self.leaf.grad.norm()
+        self.adam.step()
+        for _ in range(self.config.num_outer_steps - 1):
+            self.leaf.grad = gradient(objective, self.leaf.detach(), coef)
+            self.adam.step()
+        theta = self.leaf.detach().clone()
+        loss, kl = evaluate(objective, theta).tolist()
+        metrics = {"grad_norm": float(norm), "loss": loss, "kl": kl, "entropy": float(entropy)}
+        moved = None if coef is None else inner_kl(objective, theta)
+        if moved is not None:
+            metrics |= {"inner_kl": float(moved), "inner_kl_coef": self.inner_kl_coef}
+            self._adapt_inner_kl_coef(float(moved))
+        return theta, metrics
+
+    def _adapt_inner_kl_coef(self, moved: float) -> None:
+        target = self.config.target_inner_kl
+        if target:
+            self.inner_kl_coef *= 2.0 if moved > 1.5 * target else 1.0
+            self.inner_kl_coef *= 0.5 if moved < target / 1.5 else 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"adam": self.adam.state_dict(), "inner_kl_coef": self.inner_kl_coef}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adam.load_state_dict(state["adam"])
+        self.inner_kl_coef = float(state["inner_kl_coef"])

@@ -1,0 +1,133 @@
+"""Policies from and to Stable-Baselines3.
+
+model = policy_to_sb3(policy, params, make_sb3("point", 8, tasks=[task] * 8))  # a start, for PPO to go on with
+policy = from_sb3(model)                                                       # a model's policy, for our inner loops
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from envs.errors import require
+from metarl.algorithms.sb3_file import ACTIVATIONS as SB3_ACTIVATIONS
+from metarl.algorithms.sb3_file import ModelPolicy, check_architecture, check_raw, line, model_policy
+from metarl.policies.mlp import Head, MLPConfig, MLPPolicy
+
+try:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import CallbackList
+    from stable_baselines3.common.logger import Logger
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.common.torch_layers import MlpExtractor
+except ImportError as error:
+    raise ImportError("Stable-Baselines3 is missing here; install metarl-toolkit[sb3].") from error
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+def make_ppo(env: Any, policy: MLPConfig, **options: Any) -> PPO:
+    """SB3's PPO on `env` with fresh networks for policy and value, both of these hidden layers."""
+    architecture = {
+        "net_arch": list(policy.hidden_sizes),
+        "activation_fn": ACTIVATIONS[policy.activation],
+        "log_std_init": math.log(policy.init_std),
+    }
+    return PPO("MlpPolicy", env, policy_kwargs=architecture, **options)
+
+
+def collect_round(model: PPO) -> None:
+    """Fill the model's rollout buffer, from the starts of fresh episodes on. `model.train()` learns from it."""
+    model.set_logger(Logger(None, []))  # by default SB3 makes a folder for each
+    model.learn(0)  # resets the environments and prepares what `collect_rollouts` needs
+    callback = CallbackList([])
+    callback.init_callback(model)
+    assert model.env is not None
+    model.collect_rollouts(model.env, callback, model.rollout_buffer, model.n_steps)
+
+
+def policy_to_sb3(policy: MLPPolicy, params: Tensor, env: Any, **options: Any) -> PPO:
+    """A policy with parameters [P], such as those after some steps on a task, as the start of SB3's PPO on `env`.
+
+    The same outputs for the same observation; the value network is fresh.
+
+    Args:
+        **options: of `PPO`.
+
+    Raises:
+        InputError: for an environment of other spaces.
+    """
+    require(params.shape == (policy.num_parameters,), f"One set of {policy.num_parameters} parameters is needed here, "
+        f"not {tuple(params.shape)}.")  # fmt: skip
+    head, size = Head(env.action_space), math.prod(env.observation_space.shape)
+    fits = (size, head.num_outputs, head.num_free) == (policy.sizes[0], policy.head.num_outputs, policy.head.num_free)
+    require(fits, f"The policy reads {policy.sizes[0]} numbers and has {policy.head.num_outputs} outputs, which does "
+        f"not fit an environment with {size} numbers and the actions {line(env.action_space)}.")  # fmt: skip
+    model = make_ppo(env, policy.config, **options)
+    layers, free = policy.unflatten(params.detach().unsqueeze(0))
+    with torch.no_grad():
+        for linear, layer in zip(_linears(model.policy), layers, strict=True):
+            linear.weight.copy_(layer[0, :, :-1])
+            linear.bias.copy_(layer[0, :, -1])
+        if policy.head.num_free:
+            model.policy.log_std.copy_(free[0])
+    return model
+
+
+def from_sb3(model: Any) -> ModelPolicy:
+    """The policy of an SB3 on-policy model (PPO, A2C) as an `MLPPolicy` that starts with its parameters.
+
+    So it can be meta-trained, as in `MAML(config, env, from_sb3(model), generator)`, or adapted by `sgd_adapt`. Our
+    policies read raw observations; that a wrapper of one's own changed those of the model cannot be seen here.
+
+    Args:
+        model: an `OnPolicyAlgorithm`, or its policy.
+
+    Raises:
+        InputError: for a model that is no plain MLP on vectors with tanh or ReLU, or wants normalized observations.
+    """
+    policy = model.policy if isinstance(model, OnPolicyAlgorithm) else model
+    _check_kind(policy)
+    if isinstance(model, OnPolicyAlgorithm):
+        _check_raw(model)
+    activation = SB3_ACTIVATIONS[_path(policy.activation_fn)]
+    layers = [(linear.weight, linear.bias) for linear in _linears(policy)]
+    log_std = policy.log_std if isinstance(policy.action_space, spaces.Box) else None
+    return model_policy(policy.observation_space, policy.action_space, activation, layers, log_std)
+
+
+def _check_kind(policy: Any) -> None:
+    """Raise `InputError` unless `policy` is SB3's plain MLP."""
+    name = type(policy).__name__
+    require(
+        type(policy) is ActorCriticPolicy, f"Only an MlpPolicy of PPO or A2C can be taken over, and this is {name}."
+    )
+    check_architecture(policy.use_sde, _path(type(policy.pi_features_extractor)), _path(policy.activation_fn))
+    networks = type(policy.mlp_extractor)
+    require(networks is MlpExtractor, f"Only SB3's own fully connected layers can be taken over, and these are "
+        f"{networks.__name__}.")  # fmt: skip
+
+
+def _path(of: type) -> str:
+    return f"{of.__module__}.{of.__qualname__}"
+
+
+def _check_raw(model: OnPolicyAlgorithm) -> None:
+    """Raise `InputError` when the model's observations went through VecNormalize, as far as that can be seen.
+
+    A saved model does not keep the wrapper, but the last observation before it.
+    """
+    wrapper = model.get_vec_normalize_env()
+    normalized = model._last_original_obs is not None if wrapper is None else wrapper.norm_obs
+    check_raw(normalized, "may have been" if wrapper is None else "was")  # a saved model does not tell norm_obs
+
+
+def _linears(policy: ActorCriticPolicy) -> list[nn.Linear]:
+    """The layers from observation to action."""
+    hidden = [module for module in policy.mlp_extractor.policy_net if isinstance(module, nn.Linear)]
+    return [*hidden, policy.action_net]  # type: ignore[list-item]

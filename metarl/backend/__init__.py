@@ -1,0 +1,1 @@
+"""What everything stands on: processes, recorded functions, files, signals, threads, errors."""

@@ -1,1 +1,0 @@
-"""What meta-learning is to be measured against: ordinary reinforcement learning, and the way to and from it."""

@@ -1,0 +1,133 @@
+"""What is found about policies with a memory: what they gain through a trial, and whether the memory is why."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from envs.structs import Struct
+from metarl.diagnosis.findings import Finding, Interval, judge_gain, short
+from metarl.diagnosis.probe import Probe, other_tasks
+from metarl.evaluation.curve import reference_rewards
+from metarl.learning.rollout import Actor, Trajectory, rollout
+from metarl.policies.distributions import Distribution
+from metarl.policies.recurrent import TrialNetwork
+
+
+def ends(reward: Tensor, num_episodes: int) -> tuple[Tensor, Tensor]:
+    """What a trial earns at its start and at its end [N].
+
+    The returns of its first and last episode; where it is one episode, the mean reward of the first and the last tenth
+    of its steps. `reward` is [N, num_episodes * H, E] or without lanes.
+    """
+    reward = reward.double()
+    reward = reward.mean(-1) if reward.dim() == 3 else reward
+    if num_episodes > 1:
+        parts = reward.unflatten(1, (num_episodes, -1)).sum(2)
+        return parts[:, 0], parts[:, -1]
+    tenth = max(1, reward.shape[1] // 10)
+    return reward[:, :tenth].mean(1), reward[:, -tenth:].mean(1)
+
+
+def stages(num_episodes: int) -> str:
+    return "from the first to the last episode" if num_episodes > 1 else "a pull from the first to the last tenth"
+
+
+def forgetful(network: TrialNetwork, generator: Generator) -> Actor:
+    """Acts with a memory that is emptied whenever an episode starts.
+
+    The first step of an episode looks like that of a trial; from the second on the policy knows the time again.
+    """
+
+    def act(inputs: Any, state: Any, memory: Any) -> tuple[Tensor, Any]:
+        t, memory = memory or (0, None)
+        rows = inputs.map(lambda x: x.flatten(0, 1))
+        if t % network.horizon == 0:
+            outputs, fresh = network.step(rows, None)
+            memory = dataclasses.replace(fresh, t=fresh.t + t)
+        else:
+            outputs, memory = network.step(rows, memory)
+        return network.distribution(outputs).sample(generator).unflatten(0, inputs.obs.shape[:2]), (t + 1, memory)
+
+    return act
+
+
+def repeated(action: Tensor) -> Actor:
+    """Takes the actions [N, T, E, ...] of another trial."""
+    return lambda inputs, state, memory: (action[:, memory or 0], (memory or 0) + 1)
+
+
+def trial(probe: Probe, task: Struct, act: Actor) -> Trajectory:
+    algorithm: Any = probe.run.algorithm
+    generator = probe.generator("trials")
+    return rollout(probe.run.env, act, task, probe.num_envs, generator, algorithm.config.num_episodes)
+
+
+def adaptation(probe: Probe, task: Struct, played: Trajectory) -> Finding:
+    """The gain within the trial, against references, and with a control.
+
+    With several episodes the memory is emptied before each; with one, a trial's actions are those that the policy
+    chose on another task: what it saw there were that task's rewards.
+    """
+    algorithm: Any = probe.run.algorithm
+    episodes = algorithm.config.num_episodes
+    if episodes > 1:
+        without = forgetful(algorithm.network, probe.generator("control"))
+        control = "with the memory emptied at each episode's start"
+    else:
+        partner = torch.as_tensor(other_tasks(probe.run.env, task, probe.seed), device=probe.run.device)
+        without, control = repeated(played.action[partner]), "with actions chosen on another task's rewards"
+    first, last = ends(played.reward, episodes)
+    _, other = ends(trial(probe, task, without).reward, episodes)
+    gain, specific = Interval.of_change(last, first), Interval.of_change(last, other)
+    references = {}
+    rewards = reference_rewards(probe.run.env, task, probe.num_envs, probe.generator("references"), episodes)
+    for name, reward in rewards.items():
+        references[name] = [float(x.mean()) for x in ends(reward.flatten(1), episodes)]
+    numbers = {
+        "start": Interval.of(first), "end": Interval.of(last), "gain": gain, "gain beyond the control": specific,
+        "references at start and end": references, "tasks": len(task),
+    }  # fmt: skip
+    verdict, sentence = judge_gain(gain, specific, stages(episodes), control)
+    best = max(references, key=lambda name: references[name][1])
+    level = f"{short(float(last.mean()))}, {best} {short(references[best][1])}, random {short(references['random'][1])}"
+    sentence = f"{sentence.removesuffix('.')}; at the end it earns {level}."
+    return Finding("adaptation", verdict, sentence, numbers, _remedy(probe, verdict, gain))
+
+
+def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:
+    config = probe.run.config
+    if verdict == "ok":
+        return None
+    if getattr(config.policy, "memory", "") == "none":
+        return "--memory linear, in a new run: this one has none"
+    if verdict == "note":
+        return f"diagnose.py --num-tasks {4 * probe.num_tasks}"
+    longer = f"--num-iterations {2 * config.num_iterations}"
+    return f"{longer}, or --entropy-coef {2 * getattr(config.algorithm, 'entropy_coef', 0.01) or 0.01:g}"
+
+
+@torch.no_grad()
+def start_of_trial(probe: Probe, played: Trajectory) -> tuple[Distribution, Tensor]:
+    """Action distributions and mask of the first episode, or the first tenth of a trial that is one: [B, T, ...]."""
+    algorithm: Any = probe.run.algorithm
+    rows = played.map(lambda x: x.transpose(1, 2).flatten(0, 1))
+    outputs = algorithm.outputs(rows.inputs)
+    length = probe.run.env.horizon
+    length = length if algorithm.config.num_episodes > 1 else max(1, length // 10)
+    return algorithm.network.distribution(outputs[:, :length]).detach(), rows.mask[:, :length]
+
+
+def baseline(probe: Probe, played: Trajectory) -> Finding:
+    """What the value output explains of the trial's remaining rewards, on held-out tasks."""
+    algorithm: Any = probe.run.algorithm
+    _, part = algorithm.batch(played.map(lambda x: x.transpose(1, 2).flatten(0, 1)))
+    said = f"The value output explains {short(part)} of the variance of its targets, the mean rewards to come"
+    numbers = {"explained": part}
+    if part > 0:
+        return Finding("baseline", "ok", f"{said}.", numbers)
+    coef = 2 * algorithm.config.value_coef or 0.5
+    return Finding("baseline", "note", f"{said}: a constant would do as well.", numbers, f"--value-coef {coef:g}")

@@ -1,0 +1,1 @@
+"""Adaptation curves on held-out tasks, and their statistics."""

@@ -1,0 +1,1 @@
+"""What algorithms are made of: rollouts, advantages, losses, derivatives, trust-region steps."""

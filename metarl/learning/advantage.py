@@ -1,0 +1,100 @@
+"""Advantages: baselines, linear for each task or a network for all, and generalized advantage estimation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from metarl.backend.distributed import all_mean
+from metarl.learning.rollout import Trajectory
+
+ValueFunction = Callable[[Trajectory], Tensor]
+"""`trajectory -> values [N, T, E]`, in units of reward."""
+
+
+def discounted_sum(x: Tensor, discount: float) -> Tensor:
+    """y[t] = x[t] + discount * y[t + 1] along axis 1 of [N, T, ...]."""
+    columns, total = [], torch.zeros_like(x[:, 0])
+    for column in reversed(x.unbind(1)):
+        total = column + discount * total
+        columns.append(total)
+    return torch.stack(columns[::-1], 1)
+
+
+def linear_features(obs: Tensor) -> Tensor:
+    """obs, obs², τ, τ², τ³, 1 with τ = t / 100; obs clipped to ±10: [N, T, E, O] -> [N, T, E, F]."""
+    n, horizon, num_envs, _ = obs.shape
+    clipped = obs.clamp(-10, 10)
+    time = (torch.arange(horizon, device=obs.device, dtype=obs.dtype) / 100).view(1, -1, 1, 1)
+    time = time.expand(n, horizon, num_envs, 1)
+    return torch.cat([clipped, clipped.square(), time, time.square(), time**3, torch.ones_like(time)], -1)
+
+
+def linear_weights(x: Tensor, target: Tensor, ridge: float = 1e-5) -> Tensor:
+    """Least squares for each row: x [N, B, F] and target [N, B, 1] in float64 -> weights [N, F, 1].
+
+    `ridge` is added to the diagonal of the normal equations, relative to each feature's own scale.
+    """
+    gram = x.mT @ x
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    # `solve` would read back whether a matrix is singular, which none is
+    return torch.linalg.solve_ex(gram + torch.diag_embed(ridge * diagonal + 1e-10), x.mT @ target)[0]
+
+
+def linear_baseline(obs: Tensor, target: Tensor, mask: Tensor, ridge: float = 1e-5) -> Tensor:
+    """Least-squares value estimate of each task from features of observation and time (Duan et al. 2016, s. 4.1).
+
+    Args:
+        obs: [N, T, E, O].
+        target: discounted returns [N, T, E].
+        mask: [N, T, E]; steps with mask 0 do not count.
+        ridge: of `linear_weights`.
+
+    Returns:
+        Values [N, T, E], 0 where mask is 0. The normal equations are solved in float64.
+    """
+    x = (linear_features(obs) * mask.unsqueeze(-1)).flatten(1, 2).double()  # [N, B, F]
+    weights = linear_weights(x, target.flatten(1, 2).unsqueeze(-1).double(), ridge)
+    return (x @ weights).view_as(target).to(obs.dtype)
+
+
+def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> Tensor:
+    """Generalized advantage estimates (Schulman et al. 2016, eq. 16), [N, T, E], 0 where mask is 0.
+
+    An episode's value after its end is 0, also at the horizon: the objective is the return of `horizon` steps and
+    the baseline knows the time.
+    """
+    next_value = torch.cat([(value * mask)[:, 1:], torch.zeros_like(value[:, :1])], 1)
+    delta = (reward + gamma * next_value - value) * mask
+    return discounted_sum(delta, gamma * gae_lambda) * mask
+
+
+def advantages(
+    trajectory: Trajectory, gamma: float, gae_lambda: float, value_function: ValueFunction | None = None
+) -> Tensor:
+    """Generalized advantage estimates [N, T, E], in units of reward.
+
+    The baseline is the value function, or without one linear features fitted to each task.
+    """
+    if value_function is None:
+        target = discounted_sum(trajectory.reward, gamma)
+        value = linear_baseline(trajectory.obs, target, trajectory.mask)
+    else:
+        value = value_function(trajectory)
+    return gae(trajectory.reward, value, trajectory.mask, gamma, gae_lambda)
+
+
+def standardize(advantage: Tensor, mask: Tensor, over_tasks: bool = False) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1 over each task's valid steps, 0 where mask is 0.
+
+    `over_tasks` divides by one standard deviation of all tasks, also those of other processes, instead of by each
+    task's own. That keeps the weight of a task whose returns still spread widely against one that is nearly solved.
+    """
+    count = mask.sum((1, 2), keepdim=True)
+    centred = (advantage - (advantage * mask).sum((1, 2), keepdim=True) / count) * mask
+    variance = centred.square().sum((1, 2), keepdim=True) / count
+    if over_tasks:
+        variance = all_mean(variance.mean(0, keepdim=True))
+    return centred / (variance.sqrt() + 1e-8)

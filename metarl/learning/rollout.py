@@ -1,0 +1,226 @@
+"""rollout: episodes of every task in lock step. collect: rollouts with adaptation in between.
+
+These two functions serve training, evaluation, references and videos alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Generator, Tensor
+
+from envs.contract import check_action, check_reset, check_step
+from envs.core import Env, Reference, Transition
+from envs.structs import Struct
+from metarl.policies.mlp import Policy, StepInput
+
+Actor = Callable[[StepInput, Any, Any], tuple[Tensor, Any]]
+"""`(inputs, state, memory) -> (action, memory)`. Only reference policies read the environment's state."""
+
+Observer = Callable[[Any, Transition], Any]
+"""`(memory, transition) -> memory`, called after each step."""
+
+CHUNK_STEPS = 20_000
+"""Environment steps in such a group. It moves speed and memory, and results by rounding alone (docs/speed.md)."""
+
+
+SMALL_LANES = 1024
+"""Lanes up to which a rollout computes on one thread."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory(Struct):
+    """Lock-step experience. Steps after an episode's termination are padding, where `mask` is 0."""
+
+    obs: Tensor  # [N, T, E, O] before the step
+    action: Tensor  # [N, T, E, A], or [N, T, E] when discrete
+    reward: Tensor  # [N, T, E], 0 where mask is 0
+    mask: Tensor  # [N, T, E] float: 1 while the episode runs, its terminating step included
+    first: Tensor  # [N, T, E] bool: does an episode start here?
+    states: Struct | None = None  # [N, num_episodes, H + 1, E, ...] of the environment, where they were kept
+
+    @property
+    def returns(self) -> Tensor:
+        """Undiscounted sum of rewards of each lane [N, E]."""
+        return self.reward.sum(1)
+
+    def episodes(self, horizon: int) -> list[Trajectory]:
+        """The episodes of `horizon` steps that follow one another, each a trajectory."""
+        steps, states = replace(self, states=None), self.states
+        return [
+            replace(steps[:, k * horizon : (k + 1) * horizon], states=states and states[:, k : k + 1])
+            for k in range(self.reward.shape[1] // horizon)
+        ]
+
+    @property
+    def inputs(self) -> StepInput:
+        """What the policy saw, [N, T, E, ...]."""
+        action = _taken(self.action, self.mask > 0)
+        return StepInput(self.obs, _shift(action), _shift(self.reward), self.first, self.mask)
+
+
+def task_slices(trajectory: Trajectory) -> list[slice]:
+    """Groups of tasks to compute on one after another: on the CPU small enough to stay in its caches."""
+    n, horizon, num_envs = trajectory.reward.shape
+    limit = CHUNK_STEPS if trajectory.reward.device.type == "cpu" else 100 * CHUNK_STEPS
+    size = max(1, limit // (horizon * num_envs))
+    return [slice(start, start + size) for start in range(0, n, size)]
+
+
+def _shift(x: Tensor) -> Tensor:
+    """Each step's predecessor along T, zeros at the first."""
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+
+
+def _taken(action: Tensor, alive: Tensor) -> Tensor:
+    """Actions, zeros where no episode ran: what was drawn there reached nothing."""
+    return torch.where(alive.view(*alive.shape, *[1] * (action.dim() - alive.dim())), action, 0)
+
+
+def policy_actor(policy: Policy, params: Tensor, generator: Generator) -> Actor:
+    """Acts by sampling from the policy with `params` [N, P]."""
+    network = policy.bind(params)
+
+    def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
+        distribution, memory = network(inputs, memory)
+        return distribution.sample(generator), memory
+
+    return act
+
+
+@contextmanager
+def small_tensors_on_one_thread(lanes: int) -> Iterator[None]:
+    """Within this context PyTorch computes on one thread when there are few lanes.
+
+    A team of threads gains nothing on such tensors, and keeps its cores busy for a while after each product, when a
+    physics engine wants them.
+    """
+    threads = torch.get_num_threads()
+    if lanes <= SMALL_LANES:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.no_grad()
+def rollout(
+    env: Env,
+    act: Actor,
+    task: Struct,
+    num_envs: int,
+    generator: Generator,
+    num_episodes: int = 1,
+    memory: Any = None,
+    keep_states: bool = False,
+    observe: Observer | None = None,
+) -> Trajectory:
+    """Run `num_episodes` consecutive episodes of `horizon` steps in `num_envs` lanes of each task.
+
+    Args:
+        act: chooses actions; see `policy_actor`.
+        memory: passed to the first `act`; it survives the ends of episodes.
+        keep_states: keep the state before each step and at each episode's end, for a video.
+        observe: updates the memory after each step; see `reference_rollout`.
+
+    Returns:
+        Trajectory with T = num_episodes * horizon.
+    """
+    with small_tensors_on_one_thread(len(task) * num_envs):
+        steps: list[tuple[Tensor, ...]] = []
+        kept: list[Struct] = []
+        lanes = len(task), num_envs
+        state, obs = check_reset(env, env.reset(task, num_envs, generator), *lanes)
+        prev_reward = torch.zeros(obs.shape[:2], device=obs.device)
+        dtype = torch.int64 if isinstance(env.action_space, spaces.Discrete) else torch.float32
+        prev_action = torch.zeros(obs.shape[:2] + (env.action_space.shape or ()), dtype=dtype, device=obs.device)
+        yes = torch.ones_like(prev_reward, dtype=torch.bool)
+        no, alive = ~yes, yes
+        for t in range(num_episodes * env.horizon):
+            first = no
+            if t % env.horizon == 0:
+                first = alive = yes
+                if t > 0:
+                    if keep_states:
+                        kept.append(state)
+                    state, obs = env.reset(task, num_envs, generator)
+            action, memory = act(StepInput(obs, prev_action, prev_reward, first, alive.to(obs.dtype)), state, memory)
+            if keep_states:
+                kept.append(state)
+            if t == 0:
+                check_action(env, action, *lanes)
+            result = env.step(task, state, action, generator)
+            if t == 0:
+                check_step(env, result, state, *lanes)
+            reward = torch.where(alive, result.reward, 0.0)  # not a product: what follows an end may be NaN
+            if observe is not None:
+                memory = observe(memory, Transition(state, action, result.reward, result.state, result.terminated))
+            steps.append((obs, action, reward, alive, first))
+            state, obs, prev_action, prev_reward = result.state, result.obs, _taken(action, alive), reward
+            alive = alive & ~result.terminated
+        states = None
+        if keep_states:
+            states = Struct.stack([*kept, state], 1).map(lambda x: x.unflatten(1, (num_episodes, -1)))
+        obs_, action_, reward_, alive_, first_ = (torch.stack(column, 1) for column in zip(*steps, strict=True))
+        return Trajectory(obs_, action_, reward_, alive_.to(reward_.dtype), first_, states)
+
+
+def reference_rollout(
+    env: Env, reference: Reference, task: Struct, num_envs: int, generator: Generator, num_episodes: int = 1
+) -> Trajectory:
+    """`rollout` of a reference policy: a trial of `num_episodes` episodes in each lane."""
+    return rollout(
+        env,
+        lambda inputs, state, memory: (reference.act(task, state, memory, generator), memory),
+        task,
+        num_envs,
+        generator,
+        num_episodes,
+        reference.start(task, num_envs, generator),
+        observe=lambda memory, transition: reference.observe(task, memory, transition),
+    )
+
+
+Adapter = Callable[[Tensor, Any, Trajectory], tuple[Tensor, Any]]
+"""`(params [N, P], memory, trajectory) -> (params [N, P], memory)`, pure."""
+
+Play = Callable[[Any, bool], list[Trajectory]]
+"""`(task [N], keep_states) -> trajectories`: how a method plays on tasks and adapts, one stage after another. Episodes
+of a trial share a trajectory."""
+
+
+def collect(
+    env: Env,
+    policy: Policy,
+    params: Tensor,
+    task: Struct,
+    adapters: Sequence[Adapter],
+    num_envs: int,
+    generator: Generator,
+    keep_states: bool = False,
+) -> list[Trajectory]:
+    """Roll out, adapt, roll out again, starting from `params` [P] or [N, P]; one adaptation step for each adapter.
+
+    Returns len(adapters) + 1 trajectories; entry k was collected after k adaptation steps.
+    """
+    params, memory = params.detach().expand(len(task), -1), None
+    trajectories: list[Trajectory] = []
+    for adapt in (None, *adapters):
+        if adapt is not None:
+            params, memory = adapt(params, memory, trajectories[-1])
+        act = policy_actor(policy, params, generator)
+        trajectories.append(rollout(env, act, task, num_envs, generator, keep_states=keep_states))
+    return trajectories
+
+
+def player(
+    env: Env, policy: Policy, params: Tensor, adapters: Sequence[Adapter], num_envs: int, generator: Generator
+) -> Play:
+    """`collect` with all but the tasks given: before adaptation and after each adapter."""
+    return lambda task, keep_states: collect(env, policy, params, task, adapters, num_envs, generator, keep_states)

@@ -1,0 +1,1 @@
+"""Networks that act: action distributions, multilayer perceptrons, policies with a memory."""

@@ -1,0 +1,71 @@
+"""RL²: a GRU that learns to learn in its hidden state (Duan et al. 2016; Wang et al. 2016)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from envs.core import Env
+from envs.errors import require
+from envs.structs import Struct
+from metarl.policies.mlp import StepInput, check_size
+from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
+
+
+@dataclass(frozen=True)
+class GRUConfig(MemoryConfig):
+    """A recurrent policy, as in RL²."""
+
+    hidden_size: int = 128
+    """Units of the recurrent state."""
+    init_std: float = 1.0
+    """Initial standard deviation of continuous actions."""
+
+    def __post_init__(self) -> None:
+        check_size("hidden_size", self.hidden_size)
+        require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
+
+    def build(self, env: Env, num_episodes: int) -> GRUNetwork:
+        return GRUNetwork(env, num_episodes, self)
+
+
+@dataclass(frozen=True, eq=False)
+class GRUMemory(Struct):
+    hidden: Tensor  # [B, H]
+    t: Tensor  # [B] int64 steps so far
+
+
+class GRUNetwork(TrialNetwork):
+    """(obs, previous action and reward, does an episode start, time) -> GRU -> action distribution and value."""
+
+    def __init__(self, env: Env, num_episodes: int, config: GRUConfig) -> None:
+        super().__init__(env, num_episodes, config.init_std)
+        size = config.hidden_size
+        self.embed = nn.Sequential(nn.Linear(self.obs_size + self.step_size, size), nn.SiLU())
+        self.gru = nn.GRU(size, size, batch_first=True)
+        nn.init.orthogonal_(self.gru.get_parameter("weight_hh_l0"))
+        self.out = nn.Linear(size, self.action_size)
+        self.value_out = nn.Linear(size, 1)
+        for layer in (self.out, self.value_out):
+            nn.init.orthogonal_(layer.weight, 0.01)
+            nn.init.zeros_(layer.bias)
+
+    def see(self, inputs: StepInput, t: Tensor) -> Tensor:
+        return self.embed(torch.cat([self.normalized_obs(inputs), self.step_features(inputs, t)], -1))
+
+    def decide(self, hidden: Tensor) -> Outputs:
+        return Outputs(self.out(hidden), self.value_out(hidden).squeeze(-1))
+
+    def forward(self, inputs: StepInput) -> Outputs:
+        return self.decide(self.gru(self.see(inputs, self.all_steps(inputs)))[0])
+
+    def step(self, inputs: StepInput, memory: GRUMemory | None) -> tuple[Outputs, Any]:
+        if memory is None:
+            hidden = inputs.obs.new_zeros(len(inputs), self.gru.hidden_size)
+            memory = GRUMemory(hidden, torch.zeros_like(inputs.first, dtype=torch.int64))
+        x = self.see(inputs, memory.t)
+        hidden = self.gru(x.unsqueeze(1), memory.hidden.unsqueeze(0))[1].squeeze(0)
+        return self.decide(hidden), GRUMemory(hidden, memory.t + 1)

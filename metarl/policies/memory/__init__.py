@@ -1,0 +1,15 @@
+"""Memories of a trial, by name. A memory is a class in a file of its own, and a line here."""
+
+from metarl.policies.memory.cell import Entries, Memory
+from metarl.policies.memory.delta import DeltaMemory
+from metarl.policies.memory.linear import LinearMemory
+from metarl.policies.memory.softmax import RingMemory, SoftmaxMemory
+
+MEMORIES: dict[str, type[Memory]] = {
+    "full": SoftmaxMemory,
+    "ring": RingMemory,
+    "linear": LinearMemory,
+    "delta": DeltaMemory,
+}
+
+__all__ = ["MEMORIES", "DeltaMemory", "Entries", "LinearMemory", "Memory", "RingMemory", "SoftmaxMemory"]

@@ -1,0 +1,208 @@
+"""Policies: networks whose parameters may differ from task to task.
+
+Parameters are one flat vector: `[P]`, or `[N, P]` with a row for each task. Adaptation, conjugate gradients,
+Reptile's interpolation and a checkpoint are then plain tensor arithmetic. `policy.bind(params)` gives the policy
+as a function of its inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Generator, Tensor, nn
+
+from envs.errors import InputError, require
+from envs.structs import Struct
+from metarl.policies.distributions import Categorical, DiagGaussian, Distribution
+
+
+@dataclass(frozen=True, eq=False)
+class StepInput(Struct):
+    """What a policy sees at a step. A feed-forward policy reads `obs` alone."""
+
+    obs: Tensor  # [N, ..., O]
+    prev_action: Tensor  # [N, ..., A], or [N, ...] when discrete; zeros at the start of a trial, after padding
+    prev_reward: Tensor  # [N, ...]
+    first: Tensor  # [N, ...] bool: does an episode start here?
+    mask: Tensor  # [N, ...] float: 1 while the episode runs, 0 for the padding after its termination
+
+
+Network = Callable[[StepInput, Any], tuple[Distribution, Any]]
+"""A policy with its parameters bound: `(inputs, memory) -> (distribution, memory)`."""
+
+
+class Policy(ABC):
+    """Shape of a network and of its parameter vector. Holds no parameters.
+
+    Attributes:
+        num_parameters: P.
+        tensor_sizes: numbers in each tensor of the network, in the order of the vector; they add up to P.
+    """
+
+    num_parameters: int
+    tensor_sizes: list[int]
+
+    @abstractmethod
+    def init(self, generator: Generator) -> Tensor:
+        """Fresh parameters [P], float32."""
+
+    @abstractmethod
+    def bind(self, params: Tensor) -> Network:
+        """The policy with `params` [N, P]: a row for each task. Differentiable in `params`."""
+
+
+class Head:
+    """Turns network outputs and free parameters into an action distribution for an action space."""
+
+    def __init__(self, action_space: spaces.Space, init_std: float = 1.0) -> None:
+        self.init_std = init_std
+        if isinstance(action_space, spaces.Discrete):
+            self.num_outputs, self.num_free = int(action_space.n), 0
+        elif isinstance(action_space, spaces.Box) and len(action_space.shape) == 1:
+            self.num_outputs = self.num_free = action_space.shape[0]
+        else:
+            raise InputError(f"A policy needs a Discrete or one-dimensional Box action space, not {action_space}.")
+
+    def init(self) -> Tensor:
+        """The free parameters: log standard deviations, [A] or empty."""
+        return torch.full((self.num_free,), math.log(self.init_std))
+
+    def __call__(self, outputs: Tensor, free: Tensor) -> Distribution:
+        """outputs [N, ..., A], free [N, num_free]."""
+        if not self.num_free:
+            return Categorical.from_logits(outputs)
+        return DiagGaussian(outputs, free.view(len(free), *[1] * (outputs.dim() - 2), -1))
+
+
+MOST_UNITS = 16_384
+"""Units of a layer: far beyond what helps, and the weights between two layers of it take 1 GB."""
+
+
+def check_size(name: str, value: int, least: int = 1) -> None:
+    """Raise `InputError` for a number of units that no network has."""
+    require(value >= least, f"{name} must be at least {least}, not {value}.")
+    require(value <= MOST_UNITS, f"{name} must be at most {MOST_UNITS:,}, not {value:,}.")
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """A fully connected policy."""
+
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Units in each hidden layer."""
+    activation: str = "tanh"
+    """tanh or relu."""
+    init_std: float = 1.0
+    """Initial standard deviation of continuous actions, in units of the action space."""
+
+    def __post_init__(self) -> None:
+        require(all(h >= 1 for h in self.hidden_sizes), f"hidden_sizes must be positive, not {self.hidden_sizes}.")
+        check_size("hidden_sizes", max(self.hidden_sizes, default=1))
+        require(self.activation in ("tanh", "relu"), f"activation must be 'tanh' or 'relu', not {self.activation!r}.")
+        require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
+
+
+class MLPPolicy(Policy):
+    """obs -> hidden layers -> action distribution, for all tasks in one batched matrix product a layer.
+
+    Activations are kept feature-major, [N, H, B] with samples last, which suits the CPU's products (docs/speed.md).
+    """
+
+    def __init__(self, observation_space: spaces.Box, action_space: spaces.Space, config: MLPConfig) -> None:
+        self.config = config
+        self.head = Head(action_space, config.init_std)
+        self.sizes = [math.prod(observation_space.shape), *config.hidden_sizes, self.head.num_outputs]
+        self.shapes = [(o, i + 1) for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True)]
+        free = [self.head.num_free] if self.head.num_free else []
+        self.tensor_sizes = [o * i for o, i in self.shapes] + free
+        self.num_parameters = sum(self.tensor_sizes)
+
+    def init(self, generator: Generator) -> Tensor:
+        """Uniform Glorot weights, zero biases, as in the published MAML code."""
+        layers = [torch.zeros(shape, device=generator.device) for shape in self.shapes]
+        for layer in layers:
+            nn.init.xavier_uniform_(layer[:, :-1], generator=generator)
+        return torch.cat([*(layer.flatten() for layer in layers), self.head.init().to(generator.device)])
+
+    def unflatten(self, params: Tensor) -> tuple[list[Tensor], Tensor]:
+        """params [N, P] -> views: layers [N, out, in + 1] with the bias in the last column, and free [N, num_free]."""
+        *layers, free = params.split([o * i for o, i in self.shapes] + [self.head.num_free], -1)
+        return [flat.view(-1, o, i) for flat, (o, i) in zip(layers, self.shapes, strict=True)], free
+
+    def activation(self, x: Tensor, inplace: bool = False) -> Tensor:
+        if self.config.activation == "relu":
+            return x.relu_() if inplace else x.relu()
+        if x.is_cuda:
+            return x.tanh_() if inplace else x.tanh()
+        # tanh x = 2 σ(2x) - 1 to 2e-7: PyTorch's tanh takes twice as long as this on the CPU.
+        return x.mul_(2).sigmoid_().mul_(2).sub_(1) if inplace else torch.sigmoid(2 * x) * 2 - 1
+
+    def activation_slope(self, y: Tensor) -> Tensor:
+        """The activation's derivative, as a function of its value."""
+        return 1 - y.square() if self.config.activation == "tanh" else (y > 0).to(y.dtype)
+
+    def activation_curve(self, y: Tensor) -> Tensor:
+        """Its second derivative divided by the first, as a function of its value."""
+        return -2 * y if self.config.activation == "tanh" else torch.zeros_like(y)
+
+    def bind(self, params: Tensor) -> Network:
+        layers, free = self.unflatten(params)
+        split = [(layer[..., :-1], layer[..., -1:]) for layer in layers]
+
+        def network(inputs: StepInput, memory: Any = None) -> tuple[Distribution, Any]:
+            obs = inputs.obs
+            x = obs.flatten(1, -2).mT  # [N, O, B]
+            for weight, bias in split[:-1]:
+                x = self.activation(torch.baddbmm(bias, weight, x))
+            weight, bias = split[-1]
+            outputs = torch.baddbmm(bias, weight, x).mT  # [N, B, A]
+            return self.head(outputs.reshape(*obs.shape[:-1], -1), free), memory
+
+        return network
+
+
+class ModulePolicy(Policy):
+    """Any `torch.nn.Module` from obs [B, O] to outputs [B, A] as a policy, vmapped over tasks.
+
+    Slower than `MLPPolicy`, and free in its architecture.
+    """
+
+    def __init__(self, module: nn.Module, action_space: spaces.Space, init_std: float = 1.0) -> None:
+        self.module, self.head = module, Head(action_space, init_std)
+        self.names = [name for name, _ in module.named_parameters()]
+        self.shapes = [p.shape for p in module.parameters()]
+        self.sizes = [p.numel() for p in module.parameters()]
+        self.tensor_sizes = self.sizes + ([self.head.num_free] if self.head.num_free else [])
+        self.num_parameters = sum(self.tensor_sizes)
+
+    def init(self, generator: Generator) -> Tensor:
+        """The values that the module holds now (its constructor drew them), whatever the generator."""
+        values = torch.nn.utils.parameters_to_vector(self.module.parameters()).detach()
+        return torch.cat([values, self.head.init().to(values.device)]).to(generator.device)
+
+    def bind(self, params: Tensor) -> Network:
+        def single(vector: Tensor, obs: Tensor) -> Tensor:
+            tensors = zip(self.names, vector.split(self.sizes), self.shapes, strict=True)
+            return torch.func.functional_call(self.module, {n: t.view(s) for n, t, s in tensors}, (obs,))
+
+        weights, free = params.split([sum(self.sizes), self.head.num_free], -1)
+
+        def network(inputs: StepInput, memory: Any = None) -> tuple[Distribution, Any]:
+            obs = inputs.obs
+            outputs = torch.func.vmap(single)(weights, obs.flatten(1, -2))
+            return self.head(outputs.reshape(*obs.shape[:-1], -1), free), memory
+
+        return network
+
+
+def make_policy(observation_space: spaces.Space, action_space: spaces.Space, config: MLPConfig) -> MLPPolicy:
+    """The MLP for these spaces. Raises `InputError` when they are not vectors in, vector or choice out."""
+    if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
+        raise InputError(f"A policy needs a one-dimensional Box observation space, not {observation_space}.")
+    return MLPPolicy(observation_space, action_space, config)

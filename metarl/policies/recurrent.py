@@ -1,0 +1,163 @@
+"""Networks that act through a trial: what they see at each step, and what training and acting ask of them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Generator, Tensor, nn
+
+from envs.core import Env
+from envs.errors import InputError, require
+from envs.structs import Struct
+from metarl.backend import distributed
+from metarl.policies.distributions import Distribution
+from metarl.policies.mlp import Head, StepInput
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs(Struct):
+    """What a network returns for each step."""
+
+    action: Tensor  # [..., A] inputs of the action distribution
+    value: Tensor  # [...] mean reward of the trial's remaining steps, in standard deviations of a reward
+
+
+class MemoryConfig(ABC):
+    """The options of a policy with a memory, which know how to make it."""
+
+    init_std: float
+
+    @abstractmethod
+    def build(self, env: Env, num_episodes: int) -> TrialNetwork:
+        """The network with fresh parameters, from torch's global random stream."""
+
+    def make(self, env: Env, num_episodes: int, generator: Generator) -> TrialNetwork:
+        """The network with fresh parameters, drawn from a seed that the generator draws.
+
+        Raises `InputError` when the environment's observations are not vectors.
+        """
+        space = env.observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            raise InputError(f"A policy needs a one-dimensional Box observation space, not {space}.")
+        seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.build(env, num_episodes).to(generator.device)
+
+
+class TrialNetwork(nn.Module):
+    """A policy with a memory, and a value function, for trials of a fixed length.
+
+    Acting calls `step` with the memory that the last call returned, training calls the network with whole trials;
+    both compute the same. B lanes are independent of each other.
+    """
+
+    def __init__(self, env: Env, num_episodes: int, init_std: float = 1.0) -> None:
+        super().__init__()
+        self.horizon, self.num_steps = env.horizon, num_episodes * env.horizon
+        self.discrete = isinstance(env.action_space, spaces.Discrete)
+        self.head = Head(env.action_space, init_std)
+        self.free = nn.Parameter(self.head.init())
+        self.obs_size, self.action_size = math.prod(env.observation_space.shape), self.head.num_outputs
+        self.step_size = self.action_size + 6  # of `step_features`
+        self.normalizer = Normalizer(self.obs_size)
+        space, bounds = env.action_space, torch.zeros(0)
+        if isinstance(space, spaces.Box):
+            bounds = torch.stack([torch.as_tensor(x) for x in (space.low, space.high)])
+        self.register_buffer("bounds", bounds, persistent=False)
+        self.bounds: Tensor
+
+    @abstractmethod
+    def step(self, inputs: StepInput, memory: Any) -> tuple[Outputs, Any]:
+        """One step of each lane: inputs [B, ...]; `memory` is None at the start of a trial."""
+
+    @abstractmethod
+    def forward(self, inputs: StepInput) -> Outputs:
+        """Whole trials: inputs [B, T, ...]."""
+
+    def attention(self, inputs: StepInput) -> Tensor | None:
+        """Share of each earlier step in what each step retrieves [B, T, T]; None where nothing is retrieved."""
+        return None
+
+    def distribution(self, outputs: Outputs) -> Distribution:
+        return self.head(outputs.action, self.free.unsqueeze(0))
+
+    def one_hot(self, action: Tensor) -> Tensor:
+        """Actions as vectors of A numbers, as the environment takes them: within the bounds of its actions."""
+        if self.discrete:
+            return (action.unsqueeze(-1) == torch.arange(self.action_size, device=action.device)).float()
+        return action.clamp(*self.bounds.to(action))
+
+    def check_length(self, num_steps: int) -> None:
+        """Raise `InputError` for a trial longer than those that the network was made for."""
+        require(
+            num_steps <= self.num_steps, f"A trial of {num_steps} steps is longer than the {self.num_steps} steps that "
+            "this policy was made for; make it with more num_episodes.",
+        )  # fmt: skip
+
+    def all_steps(self, inputs: StepInput) -> Tensor:
+        """Step numbers of whole trials, [B, T]."""
+        self.check_length(inputs.obs.shape[1])
+        return torch.arange(inputs.obs.shape[1], device=inputs.obs.device).expand(inputs.obs.shape[:2])
+
+    def normalized_obs(self, inputs: StepInput) -> Tensor:
+        """[..., O]. Padding is seen as zeros."""
+        return torch.where(inputs.mask.unsqueeze(-1) > 0, self.normalizer.obs(inputs.obs), 0.0)
+
+    def step_features(self, inputs: StepInput, t: Tensor) -> Tensor:
+        """All that is seen beside the observation [..., S]: previous action and reward, is it an episode's first step,
+        and the time as fractions of the trial and the episode, and as a logarithm. `t` [...] counts the trial's steps.
+        """
+        begun = (t > 0).unsqueeze(-1)
+        action = torch.where(begun, self.one_hot(inputs.prev_action), 0.0)
+        reward = torch.where(begun, self.normalizer.reward(inputs.prev_reward).unsqueeze(-1), 0.0)
+        part = t % self.horizon / self.horizon
+        times = [
+            t / self.num_steps,
+            part,
+            t.float().log1p() / math.log1p(self.num_steps),
+            1 - begun.squeeze(-1).float(),
+        ]
+        return torch.cat([action, reward, inputs.first.float().unsqueeze(-1), torch.stack(times, -1)], -1)
+
+
+class Normalizer(nn.Module):
+    """Running mean and deviation of observations and rewards, over all steps seen so far."""
+
+    def __init__(self, obs_size: int) -> None:
+        super().__init__()
+        for name, value in (("mean", torch.zeros), ("variance", torch.ones)):
+            self.register_buffer(name, value(obs_size + 1))
+        self.register_buffer("count", torch.zeros(()))
+        self.mean: Tensor
+        self.variance: Tensor
+        self.count: Tensor
+
+    def obs(self, obs: Tensor) -> Tensor:
+        """Observations in deviations from the mean, within ±10."""
+        scale = self.variance[:-1].sqrt().clamp_min(1e-3)
+        return ((obs - self.mean[:-1]) / scale).clamp(-10, 10)
+
+    def reward(self, reward: Tensor) -> Tensor:
+        return (reward - self.mean[-1]) / self.reward_scale
+
+    @property
+    def reward_scale(self) -> Tensor:
+        return self.variance[-1].sqrt().clamp_min(1e-6)
+
+    @torch.no_grad()
+    def update(self, obs: Tensor, reward: Tensor, mask: Tensor) -> None:
+        """Count steps [...] where mask is 1, those of all processes."""
+        x = torch.cat([obs, reward.unsqueeze(-1)], -1)[mask > 0]
+        new, mean, variance = distributed.count(x), distributed.mean(x), distributed.var(x, correction=0)
+        total = self.count + new
+        delta = mean - self.mean
+        spread = self.variance * self.count + variance * new + delta.square() * self.count * new / total
+        self.mean += delta * new / total
+        self.variance.copy_(spread / total)
+        self.count += new

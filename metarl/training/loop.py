@@ -1,0 +1,210 @@
+"""The training loop: collect, update, log, checkpoint; stops cleanly on a signal or a non-finite number."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from types import FrameType
+
+import numpy as np
+import torch
+
+from envs.contract import all_metrics, draw_tasks
+from metarl.backend import distributed
+from metarl.backend.cores import Watch, warn_too_late
+from metarl.backend.errors import NonFiniteError, ParallelError
+from metarl.backend.signals import STOPPING, ignored
+from metarl.learning.finite import environment_fault
+from metarl.learning.rollout import Trajectory
+from metarl.training.events import event_log
+from metarl.training.run import Run
+
+Evaluate = Callable[[Run], dict[str, float]]
+"""Called after each meta-iteration; its figures are logged beside the metrics. See `metarl.evaluation.held_out`."""
+
+
+class StopSignals:
+    """Within this context SIGINT, SIGTERM and SIGHUP set `received` instead of ending the process. A second does.
+
+    SIGHUP stays ignored where it is, as `nohup` wants it.
+    """
+
+    received: int | None = None
+
+    def reached(self) -> bool:
+        """Has a process of the job received one? Then `received` holds it in all of them."""
+        if distributed.world_size() == 1:
+            return self.received is not None
+        agreed = max(int(number) for (number,) in distributed.gather(self.received or 0))
+        if agreed:  # else one that arrives here and now is kept for the next time, when all hear of it
+            self.received = agreed
+        return agreed > 0
+
+    def __enter__(self) -> StopSignals:
+        numbers = [s for s in STOPPING if s in (signal.SIGINT, signal.SIGTERM) or not ignored(s)]
+        self.previous = {s: signal.signal(s, self._handle) for s in numbers}
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        for s, handler in self.previous.items():
+            signal.signal(s, handler)
+        if distributed.is_main():
+            with suppress(OSError):  # after SIGHUP the terminal is gone
+                print("\nStopping after this iteration; once more to stop at once.", file=sys.stderr, flush=True)
+
+    def __exit__(self, *exc: object) -> None:
+        for s, handler in self.previous.items():
+            signal.signal(s, handler)
+
+
+def shard_seed(seed: int, iteration: int, shard: int) -> int:
+    """The seed of a shard's episodes in a meta-iteration.
+
+    It follows from these numbers alone, so that a checkpoint need not hold it and any process can take the shard over.
+    """
+    state = np.random.SeedSequence([seed, iteration, shard]).generate_state(1, np.uint64)
+    return int(state[0]) % 2**63
+
+
+def collect(run: Run) -> list[Trajectory]:
+    """Tasks and episodes of a meta-iteration: this process's shards of them, one after another."""
+    config, algorithm, shards = run.config, run.algorithm, run.num_shards
+    task = draw_tasks(run.env, config.meta_batch_size, run.generator)  # the whole meta-batch, the same everywhere
+    if shards == 1:
+        return algorithm.collect(run.env, task, config.num_envs, run.generator)
+    size, own = config.meta_batch_size // shards, shards // distributed.world_size()
+    parts = []
+    for shard in range(distributed.rank() * own, (distributed.rank() + 1) * own):
+        generator = run.shard_generator.manual_seed(shard_seed(config.seed, run.iteration, shard))
+        tasks = task[shard * size : (shard + 1) * size]
+        parts.append(algorithm.collect(run.env, tasks, config.num_envs, generator))
+    return [Trajectory.cat(list(stage)) for stage in zip(*parts, strict=True)]
+
+
+def train_iteration(run: Run) -> dict[str, float]:
+    """One meta-iteration. Returns its metrics; `return_k` is the mean return in stage k of adaptation.
+
+    Raises:
+        NonFiniteError: when a return, a metric or a parameter is not finite. Call this within `Run.undone_on_error`.
+        ParallelError: when a process that shares the work is lost, or has come to other parameters.
+    """
+    algorithm = run.algorithm
+    start = time.perf_counter()
+    trajectories = collect(run)
+    stages = [episode for t in trajectories for episode in t.episodes(run.env.horizon)]
+    means = distributed.all_mean(torch.stack([stage.returns.mean() for stage in stages])).tolist()
+    sampled = time.perf_counter()  # after what waits for the device
+    returns = {f"return_{k}": mean for k, mean in enumerate(means)}
+    _check_finite(run, returns, trajectories)
+    update, counters = algorithm.update(trajectories), all_metrics(run.env)
+    parameter = float(algorithm.params.double().sum())
+    _check_finite(run, {**update, "parameter": parameter}, trajectories)
+    if distributed.world_size() > 1:
+        sums, *counts = zip(*distributed.gather(parameter, *counters.values()), strict=True)
+        if len(set(sums)) > 1:
+            raise ParallelError("The processes have come to different parameters, as on processors of several kinds.")
+        counters = dict(zip(counters, map(sum, counts), strict=True))
+    end = time.perf_counter()
+    run.iteration += 1
+    run.env_steps += sum(t.reward.numel() for t in trajectories) * distributed.world_size()
+    run.seconds += end - start
+    return {
+        "iteration": run.iteration,
+        **returns,
+        **update,
+        **counters,
+        "env_steps": run.env_steps,
+        "seconds": run.seconds,
+        "sampling_seconds": sampled - start,
+        "optimization_seconds": end - sampled,
+    }
+
+
+def _check_finite(run: Run, values: dict[str, float], trajectories: list[Trajectory]) -> None:
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        fault = environment_fault(run.env, trajectories)
+        raise NonFiniteError(
+            f"Iteration {run.iteration + 1} met numbers that are not finite ({', '.join(bad)}); {run.path} keeps the "
+            f"state after iteration {run.iteration}; {fault or 'a new run with a smaller step size may get further'}."
+        )
+
+
+def train(run: Run, quiet: bool = False, held_out: Evaluate | None = None) -> int | None:
+    """Train until the configured number of iterations. The run's folder must exist (`Run.create` or `Run.open`).
+
+    It is locked meanwhile.
+
+    Args:
+        held_out: evaluates on the way.
+
+    Returns:
+        None when it finished, else the number of the signal that stopped it after it saved.
+
+    Raises:
+        InputError: when another process trains the run, or has trained it since it was opened here.
+        NonFiniteError: after saving the state before the iteration. So does any other error.
+        ParallelError: in the processes that are left when one was lost. Where the main one is left it saves, too.
+    """
+    if run.iteration >= run.config.num_iterations:
+        return None
+    warn_too_late()
+    with run.locked():
+        run.begin()
+        run.share()
+        return _train(run, quiet, held_out)
+
+
+def _train(run: Run, quiet: bool, held_out: Evaluate | None) -> int | None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    total, main = run.config.num_iterations, distributed.is_main()
+    quiet = quiet or not main
+    events = event_log(run) if main else nullcontext(lambda metrics: None)
+    watch = Watch() if run.device.type == "cpu" and distributed.world_size() == 1 else None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        StopSignals() as stop,
+        events as log_event,
+        Progress(*columns, disable=quiet or not sys.stdout.isatty()) as progress,
+    ):
+        bar = progress.add_task("meta-training", total=total, completed=run.iteration)
+        started = report = time.monotonic()
+        done_before = run.iteration
+        try:
+            while run.iteration < total and not stop.reached():
+                with run.undone_on_error():
+                    metrics = train_iteration(run)
+                    if held_out is not None:
+                        metrics |= held_out(run)
+                    run.log(metrics)
+                log_event(metrics)
+                if watch and (slow := watch.note(run.iteration, metrics, f"--resume {run.path}")) and not quiet:
+                    print(f"\nnote: {slow}", file=sys.stderr, flush=True)
+                if run.iteration % run.config.checkpoint_every == 0:
+                    run.save()
+                progress.update(bar, completed=run.iteration, description=_summary(run, metrics))
+                if not quiet and not sys.stdout.isatty() and time.monotonic() - report > 10:
+                    report = time.monotonic()
+                    left = (total - run.iteration) * (report - started) / (run.iteration - done_before)
+                    print(f"{run.iteration}/{total}  {_summary(run, metrics)}  {left:.0f} s left", flush=True)
+        except BaseException as error:
+            with suppress(OSError):  # the first error is the one to tell
+                run.save()
+            if isinstance(error, ParallelError):
+                where = f"in iteration {run.iteration + 1}; go on from the last checkpoint by --resume {run.path}."
+                raise ParallelError(f"{str(error).removesuffix('.')} {where}") from error
+            raise
+        run.save()
+    return stop.received if run.iteration < total else None  # nothing was left to stop
+
+
+def _summary(run: Run, metrics: dict[str, float]) -> str:
+    stages = [f"{v:.2f}" for k, v in metrics.items() if k.startswith("return_")]
+    returns = " → ".join(stages if len(stages) <= 4 else [stages[0], "…", stages[-1]])
+    return f"return {returns}  {run.iteration / run.seconds:.2f} it/s"

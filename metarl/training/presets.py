@@ -1,0 +1,312 @@
+"""Presets of train.py: each method on each family, as METHOD-FAMILY.
+
+`SUITES` holds what was chosen for a family. Every other registered family has `general` settings.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gymnasium import spaces
+
+import envs
+from envs.errors import InputError
+from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.outer import AdamConfig, TRPOConfig
+from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
+from metarl.algorithms.reptile import ReptileConfig
+from metarl.algorithms.sb3_ppo import SB3PPOConfig
+from metarl.policies.gru import GRUConfig
+from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import Algorithms, Policies, TrainConfig, from_dict
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a family asks of every method."""
+
+    about: str
+    config: TrainConfig
+    inner: dict[str, Any]  # fields of InnerConfig
+    trpo: TRPOConfig = field(default_factory=TRPOConfig)  # of methods with that outer step
+    maml: dict[str, Any] = field(default_factory=dict)  # fields of MAMLConfig
+    trial: dict[str, Any] = field(default_factory=dict)  # fields of RecurrentPPOConfig
+    trials: dict[str, Any] = field(default_factory=dict)  # fields of TrainConfig where a policy has a memory
+    ppo: dict[str, Any] = field(default_factory=dict)  # fields of SB3PPOConfig
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What single methods have otherwise, by name and nested as in config.json."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """How a method is configured for a family."""
+
+    about: str
+    make: Callable[[Suite], Algorithms]
+    policy: Policies | None = None  # where it is not the suite's
+    train: Callable[[Suite], dict[str, Any]] = lambda suite: {}
+    """Fields of TrainConfig that are not the suite's, either."""
+
+
+PPO_ROUNDS = {"inner_loss": "ppo", "inner_optimizer": "adam", "inner_lr": 3e-3, "inner_epochs": 10}
+
+
+def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pretrain: int) -> Suite:
+    """Initial actions of deviation 0.5: with 1, half of them are clipped, and the first inner steps find no signal."""
+    config = TrainConfig(
+        env, next(iter(envs.family(env).presets)), num_iterations=200, meta_batch_size=meta_batch_size,
+        eval_num_tasks=40, eval_num_envs=20, policy=MLPConfig(init_std=0.5),
+    )  # fmt: skip
+    inner = {"inner_lr": inner_lr, "gae_lambda": 0.95}
+    return Suite(
+        about, config, inner, TRPOConfig(max_kl=0.02), {"pretrain_iterations": pretrain},
+        {"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95}, trials(200, 100, 40),
+        {"reward_scale": 0.1, "finetune_lr": 1e-3},
+        {"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"algorithm": PPO_ROUNDS}},
+    )  # fmt: skip
+
+
+def all_tasks(suite: Suite) -> dict[str, Any]:
+    """As many episodes as MAML collects, which has a second round of them but in the iterations without inner steps.
+
+    Each task is fine-tuned alone, which takes its time: so there are few of them.
+    """
+    rounds = 2 * suite.config.num_iterations - suite.maml.get("pretrain_iterations", 0)
+    return {"num_iterations": rounds, "eval_num_tasks": 40}
+
+
+def outer_lr(value: float) -> dict[str, Any]:
+    return {"algorithm": {"outer": {"outer_lr": value}}}
+
+
+def trials(num_iterations: int, meta_batch_size: int, eval_num_tasks: int) -> dict[str, Any]:
+    """One trial on each task."""
+    return {
+        "num_iterations": num_iterations, "meta_batch_size": meta_batch_size, "num_envs": 1,
+        "eval_num_tasks": eval_num_tasks, "eval_num_envs": 1,
+    }  # fmt: skip
+
+
+def bandits(env_preset: str, meta_batch_size: int) -> Suite:
+    """γ = 0, since a pull changes nothing but its own reward: all later ones are noise in its advantage."""
+    config = TrainConfig(
+        "bernoulli-bandit", env_preset, num_iterations=20, meta_batch_size=meta_batch_size, num_envs=1,
+        eval_num_tasks=10_000, eval_num_envs=1, policy=MLPConfig(hidden_sizes=(16, 16)),
+    )  # fmt: skip
+    arms, pulls = env_preset.removeprefix("k").split("-n")
+    return Suite(
+        f"Bernoulli bandits with {arms} arms and {pulls} pulls, one episode a step",
+        config,
+        {"inner_lr": 1.0, "gamma": 0.0},
+        trial={"gae_lambda": 0.9, "entropy_coef": 0.02},
+        trials=trials(120, 1000, 10_000) if pulls == "10" else trials(220, 256, 10_000),
+        ppo={"gamma": 0.0},
+        methods={
+            "maml-ppo": outer_lr(1e-2),
+            "promp": outer_lr(1e-2),
+            "metanet": {
+                "policy": {"hidden_size": 32, "num_heads": 2, "key_size": 2, "code_size": 8, "action_units": 16}
+            },
+            "reptile": {"num_iterations": 13, "algorithm": {"inner_lr": 3.0}},
+            "sb3-ppo": {"algorithm": {"finetune_lr": 0.1}},
+            "sb3-ppo-scratch": {"algorithm": {"finetune_lr": 0.1}},
+        },
+    )
+
+
+def general(id: str) -> Suite:
+    """Settings for a registered family of which nothing is known but its spaces and its horizon H.
+
+    Discrete actions: inner steps of 1, since tasks then differ by logits of that size, and an entropy bonus. Box
+    actions: inner steps of 0.1, and a deviation of half the space at first, so that few actions are clipped. A trial
+    of a memory has 2 to 4 episodes, of about 200 steps in all. An evaluation plays about 4 million steps a stage.
+    """
+    made = envs.family(id)
+    env = envs.make(id)
+    discrete = isinstance(env.action_space, spaces.Discrete)
+    hidden = (32, 32) if discrete else (64, 64)
+    num_tasks = min(1000, max(40, 100_000 // env.horizon))
+    config = TrainConfig(
+        id, next(iter(made.presets)), eval_num_tasks=num_tasks,
+        policy=MLPConfig(hidden, init_std=1.0 if discrete else 0.5),
+    )  # fmt: skip
+    entropy = {"entropy_coef": 0.02} if discrete else {}
+    return Suite(
+        "general settings", config, {"inner_lr": 1.0 if discrete else 0.1, "gae_lambda": 0.95, **entropy},
+        trial={"num_episodes": min(4, max(2, 200 // env.horizon)), "gamma": 0.99, "gae_lambda": 0.9},
+        trials=trials(100, 100, num_tasks), ppo=entropy,
+        methods={"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"num_iterations": 33}},
+    )  # fmt: skip
+
+
+# Reptile collects three rounds of episodes in a meta-iteration where the others collect two.
+SUITES = {
+    "point": Suite(
+        "2D navigation, as in Finn et al. 2017, section 5.3",
+        TrainConfig(),
+        {},
+        trial={"num_episodes": 3, "gae_lambda": 0.95, "gamma": 0.99},
+        trials=trials(100, 100, 1000),
+        ppo={"reward_scale": 0.1, "finetune_lr": 1e-2},
+        methods={
+            "maml-ppo": outer_lr(3e-3),
+            "promp": outer_lr(3e-3),
+            "reptile": {"num_iterations": 33, "algorithm": {"inner_lr": 1.0}},
+        },
+    ),
+    "bandit": bandits("k5-n10", 400),
+    "bandit-100": bandits("k5-n100", 100),
+    "tabular-mdp": Suite(
+        "random tabular MDPs of Duan et al. 2016, 10 episodes a step",
+        TrainConfig(
+            "tabular-mdp",
+            "rl2",
+            num_iterations=40,
+            meta_batch_size=40,
+            num_envs=10,
+            eval_num_envs=10,
+            policy=MLPConfig(hidden_sizes=(32, 32)),
+        ),
+        {"inner_lr": 3.0, "gae_lambda": 0.4},
+        trial={"num_episodes": 10, "gamma": 0.99, "gae_lambda": 0.9},
+        trials=trials(120, 200, 10_000),
+        methods={
+            "maml-ppo": outer_lr(1e-2),
+            "maml-vpg": outer_lr(3e-3),
+            "promp": outer_lr(1e-2),
+            "metanet": {"policy": {"memory": "full"}},
+            "reptile": {"num_iterations": 27},
+        },
+    ),
+    "gridworld": Suite(
+        "a 5 x 5 grid with a hidden goal",
+        TrainConfig(
+            "gridworld",
+            "varibad-one-hot",
+            num_iterations=30,
+            meta_batch_size=42,
+            num_envs=20,
+            eval_num_envs=20,
+            policy=MLPConfig(hidden_sizes=(32, 32)),
+        ),
+        {"inner_lr": 3.0, "gae_lambda": 0.9, "entropy_coef": 0.1},
+        trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.02},
+        trials=trials(180, 400, 10_000),
+        methods={
+            "maml-ppo": outer_lr(3e-3),
+            "maml-vpg": outer_lr(3e-3),
+            "promp": outer_lr(3e-3),
+            "metanet": {"policy": {"memory": "full"}},
+            "reptile": {"num_iterations": 20},
+            "sb3-ppo": {"algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
+            "sb3-ppo-scratch": {"algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
+        },
+    ),
+    "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.05, 60),
+    "half-cheetah-dir": locomotion("HalfCheetah with a hidden direction", "half-cheetah-dir", 10, 0.3, 0),
+    "ant-vel": locomotion("Ant with a hidden goal velocity", "ant-vel", 20, 0.05, 60),
+    "ant-dir": locomotion("Ant with a hidden direction", "ant-dir", 10, 0.3, 0),
+    "ant-goal": locomotion("Ant with a hidden place to go to", "ant-goal", 20, 0.05, 60),
+    "hopper-params": locomotion("Hopper with a hidden body", "hopper-params", 20, 0.05, 60),
+    "walker2d-params": locomotion("Walker2d with a hidden body", "walker2d-params", 20, 0.05, 60),
+}
+METHODS = {
+    "maml": MethodSpec("MAML with a TRPO outer step", lambda s: MAMLConfig(outer=s.trpo, **s.inner, **s.maml)),
+    "fomaml": MethodSpec(
+        "first-order MAML with a TRPO outer step",
+        lambda s: MAMLConfig(estimator="first-order", outer=s.trpo, **s.inner, **s.maml),
+    ),
+    "maml-ppo": MethodSpec("MAML with PPO's outer step", lambda s: MAMLConfig(outer=AdamConfig(), **s.inner, **s.maml)),
+    "maml-vpg": MethodSpec(
+        "MAML with one Adam step on the policy gradient",
+        lambda s: MAMLConfig(outer=AdamConfig("vpg", num_outer_steps=1, outer_lr=1e-2), **s.inner, **s.maml),
+    ),
+    "promp": MethodSpec(
+        "ProMP: low-variance curvature, clipped outer steps, a penalty on the inner KL (Rothfuss et al. 2018)",
+        lambda s: MAMLConfig(estimator="lvc", outer=AdamConfig(inner_kl_coef=5e-4), **s.inner, **s.maml),
+    ),
+    "meta-sgd": MethodSpec(
+        "MAML with a learned inner step size for each parameter (Li et al. 2017)",
+        lambda s: MAMLConfig(learned_rates="parameter", outer=s.trpo, **s.inner, **s.maml),
+    ),
+    "reptile": MethodSpec("Reptile over policy gradient (Nichol et al. 2018)", lambda s: ReptileConfig(**s.inner)),
+    "metanet": MethodSpec(
+        "a memory of fast weights, trained by PPO on trials (after Munkhdalai & Yu 2017)",
+        lambda s: RecurrentPPOConfig(**s.trial),
+        MetaNetConfig(),
+    ),
+    "rl2": MethodSpec(
+        "RL², a GRU trained by PPO on trials (Duan et al. 2016)", lambda s: RecurrentPPOConfig(**s.trial), GRUConfig()
+    ),
+    "sb3-ppo": MethodSpec(
+        "no meta-learning: SB3's PPO on all tasks at once, fine-tuned by PPO on each",
+        lambda s: SB3PPOConfig(**s.ppo),
+        train=all_tasks,
+    ),
+    "sb3-ppo-informed": MethodSpec(
+        "the same, told the task: an oracle", lambda s: SB3PPOConfig(informed=True, **s.ppo), train=all_tasks
+    ),
+    "sb3-ppo-scratch": MethodSpec(
+        "SB3's PPO from scratch on each task: no meta-training at all",
+        lambda s: SB3PPOConfig(**s.ppo),
+        train=lambda s: {**all_tasks(s), "num_iterations": 0},
+    ),
+}
+PRESETS = tuple(f"{method}-{suite}" for method in METHODS for suite in SUITES)
+"""Those of `SUITES`; `preset` also takes METHOD-FAMILY of every other registered family."""
+
+
+def suite_of(family: str) -> Suite:
+    """The settings of a family: its own in `SUITES`, by that name or by the environment's, else `general` ones."""
+    named = (suite for key, suite in SUITES.items() if family in (key, suite.config.env))
+    return next(named, None) or general(family)
+
+
+def families() -> list[str]:
+    """What may stand for FAMILY: the names of `SUITES`, then all other registered families."""
+    return list(dict.fromkeys([*SUITES, *envs.FAMILIES]))
+
+
+def preset_names() -> list[str]:
+    """Every name that `preset` takes."""
+    return [f"{method}-{family}" for method in METHODS for family in families()]
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """METHOD and FAMILY of a preset's name, also of a family that is not registered here. None for any other name."""
+    found = [(method, name.removeprefix(f"{method}-")) for method in METHODS if name.startswith(f"{method}-")]
+    known = families()
+    return max(found, key=lambda pair: (pair[1] in known, len(pair[0])), default=None)  # sb3-ppo-informed, not sb3-ppo
+
+
+def name_on(name: str, env: str) -> str:
+    """METHOD-FAMILY by the family that a run of this preset trained on, which --env may have chosen: maml-slider."""
+    pair = split_name(name)
+    if pair is None:
+        return name
+    method, family = pair
+    own = SUITES[family].config.env if family in SUITES else family
+    return name if env == own else f"{method}-{env}"
+
+
+def preset(name: str) -> TrainConfig:
+    """The preset of that name. Raises `InputError` with the nearest name when there is none."""
+    pair = split_name(name)
+    if pair is None or pair[1] not in families():
+        nearest = difflib.get_close_matches(name, preset_names(), n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise InputError(
+            f"Unknown preset {name!r}.{hint} A preset is METHOD-FAMILY, with a method of {', '.join(METHODS)} "
+            f"and a family of {', '.join(families())}, or one of your own whose module --imports names."
+        )
+    method, family = pair
+    suite, policy = suite_of(family), METHODS[method].policy
+    config = replace(suite.config, algorithm=METHODS[method].make(suite), **METHODS[method].train(suite))
+    if policy is not None:
+        init_std = suite.config.policy.init_std
+        config = from_dict(replace(config, policy=replace(policy, init_std=init_std)), suite.trials)
+    return from_dict(config, suite.methods.get(method, {}))

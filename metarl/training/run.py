@@ -1,0 +1,337 @@
+"""Run: a folder that holds one training run.
+
+config.json     what is computed: preset, environment and training configuration
+checkpoint.pt   parameters, random generator, iteration; from before the first iteration on; replaced atomically
+metrics.jsonl   a line per meta-iteration
+events.*        the same for TensorBoard, and the settings
+.lock           while the run is trained
+
+Where several processes train a run together, all of them hold it and the main one writes.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+import envs
+from envs.core import Env
+from envs.errors import InputError, require
+from envs.files import remove_partials
+from metarl.backend import distributed
+from metarl.backend.distributed import main_only
+from metarl.backend.files import locked, write_atomically
+from metarl.policies.mlp import MLPPolicy
+from metarl.training import checkpoint, metrics_log
+from metarl.training.config import TrainConfig, from_dict, make_algorithm, to_dict
+
+GENERATOR_SHAPES = (list(Generator().get_state().shape), [16])
+"""Of the state of a generator on the CPU and on a CUDA device."""
+
+
+class Run:
+    """A run folder and the objects that its configuration describes.
+
+    Args:
+        policy: of a method that adapts by gradient steps, instead of the one that the configuration describes; its
+            parameters are the start. The checkpoint keeps them.
+
+    Attributes:
+        path: the folder.
+        preset: name of the preset that the run started from.
+        config: the TrainConfig.
+        env, algorithm, generator: as the configuration and the seed make them, or as the checkpoint left them.
+        num_shards: parts of a meta-batch with random streams of their own, spread over the processes.
+        shard_generator: seeded anew for each of them.
+        iteration: meta-iterations done.  env_steps, seconds: environment steps and training time spent on them.
+    """
+
+    def __init__(
+        self, path: Path, preset: str, config: TrainConfig, env_config: Any, device: str = "cpu",
+        policy: MLPPolicy | None = None,
+    ) -> None:  # fmt: skip
+        self.path, self.preset, self.config, self.env_config = path, preset, config, env_config
+        self.device = envs.check_device(device)
+        self.num_shards, processes = config.shards or 1, distributed.world_size()
+        require(
+            self.num_shards % processes == 0, f"The run {path} has {self.num_shards} shards, which {processes} "
+            "processes cannot share equally; start as many as divide that, or make a new run with other --shards.",
+        )  # fmt: skip
+        self.env: Env = envs.family(config.env).build(env_config, self.device)
+        self.generator, self.shard_generator = Generator(self.device).manual_seed(config.seed), Generator(self.device)
+        self.algorithm = make_algorithm(config, self.env, self.generator, policy)
+        self.iteration, self.env_steps, self.seconds = 0, 0, 0.0
+        self._saved: tuple[int, ...] | None = None  # the checkpoint's mark when it was read or written
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return {"preset": self.preset, "env": {"config": to_dict(self.env_config)}, "train": to_dict(self.config)}
+
+    @main_only
+    def create(self) -> None:
+        """Make the folder and write config.json. Raises `InputError` when it holds a run already or cannot be made."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.locked():
+                self._check_vacant()
+                self.write_config()
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(
+                f"The run folder {self.path} cannot be made: {reason}; choose another --run-dir."
+            ) from None
+
+    def _check_vacant(self) -> None:
+        """Raise `InputError` when the folder holds a run already, or a part of one."""
+        if (self.path / "config.json").exists():
+            other = read_config(self.path)
+            other.pop("threads", None)  # another session's
+            difference = first_difference(other, json.loads(json.dumps(self.description)))
+            what = f"a run with another configuration ({difference})" if difference else "this run"
+            raise InputError(
+                f"{self.path} already holds {what}; go on with it by --resume {self.path}, or choose another --run-dir."
+            )
+        for name in ("checkpoint.pt", "metrics.jsonl"):
+            taken = (self.path / name).exists()
+            require(not taken, f"{self.path} holds a {name} without its config.json; choose another --run-dir.")
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Within this context no other process can train the run; reading it is free. It may be entered again.
+
+        Where several processes train together, the main one holds the lock for all.
+
+        Raises:
+            InputError: when another process holds it.
+        """
+        taken = f"{self.path} is being trained by another process; wait until that has ended, or stop it first."
+        return locked(self.path, taken) if distributed.is_main() else nullcontext()
+
+    @main_only
+    def begin(self) -> None:
+        """Make the folder ready to be trained: the log as far as the checkpoint, the configuration, a checkpoint.
+
+        Raises:
+            InputError: when another process has trained the run since this one opened it.
+        """
+        require(self._saved == self._mark(), f"{self.path} was trained by another process since it was opened here; "
+            "open it again.")  # fmt: skip
+        for name in ("config.json", "checkpoint.pt", "metrics.jsonl"):
+            remove_partials(self.path / name)
+        self.trim_metrics()
+        self.write_config()  # with the new number of iterations
+        if self._saved is None:
+            self.save()  # so that a log without a checkpoint means that one was lost
+
+    @main_only
+    def write_config(self) -> None:
+        """Write config.json atomically, unless it says the same already."""
+        threads = {"threads": torch.get_num_threads()} if distributed.world_size() == 1 else {}
+        text = json.dumps({**self.description, **threads}, indent=2) + "\n"
+        file = self.path / "config.json"
+        if not file.exists() or file.read_text() != text:
+            write_atomically(file, lambda path: path.write_text(text))
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        device: str = "cpu",
+        num_iterations: int | None = None,
+        change_env: Callable[[Any], Any] = lambda env_config: env_config,
+    ) -> Run:
+        """Load a run from its folder, at its checkpoint if it has one. Writes nothing.
+
+        Args:
+            change_env: replaces the environment's configuration, such as its physics engine.
+            num_iterations: replaces the configured number, to train for longer.
+
+        Raises:
+            InputError: when the folder is no run, or its checkpoint is damaged, gone or of another run.
+        """
+        path = Path(path)
+        description = read_config(path)
+        try:
+            config = from_dict(TrainConfig(), description["train"], whole=True)
+            require(
+                config.env in envs.FAMILIES,
+                f"{path} is a run on the environment {config.env!r}, which is not registered; "
+                "name the module that registers it with --imports.",
+            )
+            default = envs.make_config(config.env, config.env_preset)
+            env_config = from_dict(default, description["env"]["config"], whole=True)
+            preset = description["preset"]
+            require(isinstance(preset, str), f"{path}/config.json is damaged: the preset is {preset!r}.")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}/config.json is damaged or of another version: {_in_words(error)}.") from None
+        if num_iterations is not None:
+            config = dataclasses.replace(config, num_iterations=num_iterations)
+        run = cls(path, preset, config, change_env(env_config), device)
+        if (path / "checkpoint.pt").exists():
+            run._load_checkpoint()
+        else:
+            last = max(metrics_log.read(path / "metrics.jsonl"), default=0)
+            require(
+                last == 0, f"{path} has lost its checkpoint.pt; its metrics.jsonl goes to iteration {last}; restore "
+                "the checkpoint from a copy, or remove metrics.jsonl to start over.",
+            )  # fmt: skip
+            require(
+                config.init_sb3 is None, f"{path} was stopped before it had taken {config.init_sb3} over; start anew "
+                "in another --run-dir.",
+            )  # fmt: skip
+        return run
+
+    def require_checkpoint(self) -> None:
+        """Raise `InputError` where there is no checkpoint, for then the parameters are fresh ones."""
+        require(
+            (self.path / "checkpoint.pt").exists(), f"{self.path} holds no checkpoint.pt: it was stopped before its "
+            f"first iteration; `python scripts/train.py --resume {self.path}` trains it.",
+        )  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything that training changes."""
+        return {
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "seconds": self.seconds,
+            "algorithm": copy.deepcopy(self.algorithm.state_dict()),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` returned."""
+        self.algorithm.load_state_dict(state["algorithm"])
+        generator = state["generator"].cpu()
+        if generator.shape == self.generator.get_state().shape:  # a CUDA generator's state does not fit the CPU's
+            self.generator.set_state(generator)
+        self.iteration, self.env_steps = int(state["iteration"]), int(state["env_steps"])
+        self.seconds = float(state["seconds"])
+
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Within this context an error takes back what training changed since its start."""
+        before = self.state_dict()
+        try:
+            yield
+        except BaseException:
+            self.load_state_dict(before)
+            raise
+
+    @main_only
+    def save(self) -> None:
+        """Write checkpoint.pt atomically, after the log of its iterations is on the disk."""
+        content = checkpoint.pack(self.state_dict())  # to a full disk, torch.save would raise RuntimeError
+        metrics_log.flush(self.path / "metrics.jsonl")
+        write_atomically(self.path / "checkpoint.pt", lambda path: path.write_bytes(content))
+        self._saved = self._mark()
+
+    def share(self) -> None:
+        """Give every process the state of the main one."""
+        if distributed.world_size() > 1:
+            content = distributed.from_main(checkpoint.pack(self.state_dict()))
+            self.load_state_dict(checkpoint.unpack(content, self.device)[0])
+
+    def _mark(self) -> tuple[int, ...] | None:
+        """What tells a checkpoint from one that replaced it; None where there is none."""
+        try:
+            stat = (self.path / "checkpoint.pt").stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+    def _load_checkpoint(self) -> None:
+        path = self.path / "checkpoint.pt"
+        self._saved = self._mark()  # before it is read: where it is replaced in between, `begin` refuses
+        try:
+            state, sealed = checkpoint.unpack(path.read_bytes(), self.device)
+        except checkpoint.DamagedError as error:
+            raise InputError(f"{path} {error}; restore it from a copy, or train anew in another --run-dir.") from None
+        foreign = f"{path} is not a checkpoint of the run in config.json beside it"
+        require(isinstance(state, dict), f"{foreign}: it holds a {type(state).__name__}.")
+        try:
+            checkpoint.check_values(state, self.state_dict())
+            _check_counts(state)
+            self.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise InputError(f"{foreign}: {_in_words(error)}.") from None
+        if not sealed:
+            print(
+                f"note: {path} is of an older version, without a digest; the checksums of its parts are right.",
+                file=sys.stderr,
+            )
+
+    @main_only
+    def trim_metrics(self) -> None:
+        """Drop lines of metrics.jsonl that were written after the checkpoint, so that a resumed run repeats none.
+
+        Says on standard error which lines are missing.
+        """
+        path = self.path / "metrics.jsonl"
+        missing = metrics_log.trim(path, self.iteration)
+        if missing:
+            print(
+                f"note: {path} lacks iterations that the checkpoint covers, and keeps this gap: "
+                f"{metrics_log.in_words(missing)}.",
+                file=sys.stderr,
+            )
+
+    @main_only
+    def log(self, metrics: dict[str, float]) -> None:
+        """Append a line to metrics.jsonl."""
+        metrics_log.append(self.path / "metrics.jsonl", metrics)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    require(path.is_dir(), f"There is no run folder {path}.")
+    file = path / "config.json"
+    require(file.is_file(), f"{path} is not a run folder: it holds no config.json.")
+    try:
+        description = json.loads(file.read_text())
+    except (ValueError, RecursionError):
+        raise InputError(f"{file} is damaged: it is not JSON, or too deeply nested.") from None
+    require(isinstance(description, dict), f"{file} is damaged: it is not a JSON object.")
+    return description
+
+
+def recorded_threads(path: Path) -> int | None:
+    """Threads that PyTorch had when a run was made or last gone on with; None where config.json does not say."""
+    number = read_config(path).get("threads")
+    return number if isinstance(number, int) and number >= 1 else None
+
+
+def _check_counts(state: dict[str, Any]) -> None:
+    """Raise `ValueError` or `TypeError` unless the numbers and the generator's state of a checkpoint can be right."""
+    for name, kind in (("iteration", int), ("env_steps", int), ("seconds", float)):
+        if type(state[name]) is not kind or state[name] < 0:
+            raise ValueError(f"its {name} is {state[name]!r}")
+    generator = state["generator"]
+    if not isinstance(generator, Tensor) or generator.dtype != torch.uint8:
+        raise TypeError("its generator is none")
+    if list(generator.shape) not in GENERATOR_SHAPES:
+        raise ValueError(f"the state of its generator has the shape {list(generator.shape)}")
+
+
+def _in_words(error: Exception) -> str:
+    """The first line of an error's message, for a user."""
+    message = (str(error) or type(error).__name__).splitlines()[0]
+    return f"the field {message} is missing" if isinstance(error, KeyError) else message
+
+
+def first_difference(there: Any, here: Any, name: str = "") -> str | None:
+    """A sentence part about the first field in which two configurations differ."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted({*there, *here}):
+            difference = first_difference(there.get(key), here.get(key), key)
+            if difference:
+                return difference
+        return None
+    return None if there == here else f"{name} is {there} there and {here} here"

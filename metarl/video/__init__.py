@@ -1,0 +1,1 @@
+"""Videos of adaptation: recorded, composed, encoded."""
