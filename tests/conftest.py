@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import runpy
 import shutil
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -25,6 +26,7 @@ from metarl.training.config import TrainConfig
 from metarl.training.loop import train
 from metarl.training.run import Run
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and tests send it
 with raised():
     pass  # and Python's own handlers are back: `metarl.backend.starting` is for scripts
 torch.set_num_threads(1)

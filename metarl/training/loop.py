@@ -100,10 +100,13 @@ def train_iteration(run: Run) -> dict[str, float]:
     means = distributed.all_mean(torch.stack([stage.returns.mean() for stage in stages])).tolist()
     sampled = time.perf_counter()  # after what waits for the device
     returns = {f"return_{k}": mean for k, mean in enumerate(means)}
-    _check_finite(run, returns, trajectories)
+    if not all(map(math.isfinite, means)):  # in all processes, of which one knows why
+        faults = distributed.gather_objects(environment_fault(run.env, trajectories))
+        raise _not_finite(run, returns, next(filter(None, faults), None))
     update, counters = algorithm.update(trajectories), all_metrics(run.env)
     parameter = float(algorithm.params.double().sum())
-    _check_finite(run, {**update, "parameter": parameter}, trajectories)
+    if not all(map(math.isfinite, [*update.values(), parameter])):
+        raise _not_finite(run, {**update, "parameter": parameter}, environment_fault(run.env, trajectories))
     if distributed.world_size() > 1:
         sums, *counts = zip(*distributed.gather(parameter, *counters.values()), strict=True)
         if len(set(sums)) > 1:
@@ -125,14 +128,12 @@ def train_iteration(run: Run) -> dict[str, float]:
     }
 
 
-def _check_finite(run: Run, values: dict[str, float], trajectories: list[Trajectory]) -> None:
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        fault = environment_fault(run.env, trajectories)
-        raise NonFiniteError(
-            f"Iteration {run.iteration + 1} met numbers that are not finite ({', '.join(bad)}); {run.path} keeps the "
-            f"state after iteration {run.iteration}; {fault or 'a new run with a smaller step size may get further'}."
-        )
+def _not_finite(run: Run, values: dict[str, float], fault: str | None) -> NonFiniteError:
+    bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+    return NonFiniteError(
+        f"Iteration {run.iteration + 1} met numbers that are not finite ({bad}); {run.path} keeps the state after "
+        f"iteration {run.iteration}; {fault or 'a new run with a smaller step size may get further'}."
+    )
 
 
 def train(run: Run, quiet: bool = False, held_out: Evaluate | None = None) -> int | None:
