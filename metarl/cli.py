@@ -116,8 +116,9 @@ class TrainSession(Session):
             check_recordable(algorithm, env)
             algorithm.graphs = Graphs(record=True)
         if self.compile:
+            if algorithm.network is not None:
+                check_compiler(env.device)
             algorithm.compile()
-            check_compiler(env.device)
 
 
 def check_recordable(algorithm: Algorithm, env: Env) -> None:

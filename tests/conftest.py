@@ -112,9 +112,11 @@ def script(monkeypatch, capfd):
 
 @pytest.fixture
 def files():
-    """`files(folder)`: the names below a folder, and what the files hold."""
-    return lambda folder: {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+    """`files(folder)`: the names below a folder, and what the files hold, without those that a pattern names."""
+    return lambda folder, without="": {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if not (without and path.match(without))
     }
 
 

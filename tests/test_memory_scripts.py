@@ -101,10 +101,10 @@ def test_refinement_adds_stages_behind_the_trial(script, runs, tmp_path):
 @pytest.mark.parametrize(
     ("name", "run", "arguments", "words"),
     [
-        ("evaluate", "grid", ["--num-steps", 2], "holds a policy with a memory, which adapts in the episodes"),
+        ("evaluate", "grid", ["--num-steps", 2], "--refine-steps adds"),
         ("record", "grid", ["--num-steps", 0], "--refine-steps adds gradient steps."),
         ("evaluate", "maml", ["--refine-steps", 1], "--refine-steps is for policies with a memory"),
-        ("record", "maml", ["--refine-steps", 1], "holds none; give --num-steps."),
+        ("record", "maml", ["--refine-steps", 1], "here is none; give --num-steps."),
         ("evaluate", "bandit", ["--refine-steps", 1], "these trials have one episode"),
         ("record", "bandit", ["--refine-steps", 1], "train with --num-episodes 2 or more"),
         ("evaluate", "grid", ["--refine-steps", -1], "refine_steps must be at least 0, not -1."),

@@ -6,7 +6,7 @@ import json
 
 import torch
 
-from metarl.run import Run
+from metarl.training.run import Run
 
 TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}
 

@@ -165,7 +165,7 @@ def test_each_task_is_fine_tuned_alone_and_one_after_another():
     with global_streams(generator):
         rows = [p.algorithm._play_task(p.env, p.task[n : n + 1], 4, generator, 2, False) for n in range(3)]
     for k, stage in enumerate(together):
-        assert torch.equal(stage.action, torch.cat([row[k][0].action for row in rows]))
+        assert torch.equal(stage.action, torch.cat([row[k].action for row in rows]))
 
 
 @pytest.mark.parametrize("work", ["make", "collect", "update", "play"])

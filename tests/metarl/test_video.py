@@ -109,7 +109,12 @@ def test_the_panels_are_the_environments_images(env, recording):
 
 def test_another_return_is_another_frame(env, recording):
     other = Recording(
-        recording.task, recording.episodes, recording.mean_rewards * 2, recording.durations, recording.num_envs
+        recording.task,
+        recording.episodes,
+        recording.mean_rewards * 2,
+        recording.durations,
+        recording.num_envs,
+        recording.stages,
     )
     first, second = (list(compose(env, r, size=200, fps=4))[HORIZON] for r in (recording, other))
     assert (first != second).any()
@@ -125,7 +130,7 @@ def test_an_ended_episode_is_marked(env, recording):
 
 def test_every_task_is_played_at_a_pace_to_follow(recording):
     for horizon in (1, 5, 20, 100, 200, 1000, 5000):
-        every, fps = pace(Recording(recording.task, [], recording.mean_rewards, [horizon], 1))
+        every, fps = pace(Recording(recording.task, [], recording.mean_rewards, [horizon], 1, recording.stages))
         assert 6 <= fps <= 30 and horizon / every / fps < 9
         assert horizon < 20 or horizon / every / fps > 3
 
@@ -269,7 +274,7 @@ def test_robots_in_a_row_have_one_axis_which_stays():
         qpos[:, 0] += speed * env.physics.dt * torch.arange(11)
         return Episode(PhysicsState(qpos, torch.zeros_like(qpos), torch.zeros_like(qpos)), torch.zeros(10))
 
-    recording = Recording(task, [[run(0.5), run(6.0), run(-3.0)]], torch.zeros(3, 1, 10), [10], 1)
+    recording = Recording(task, [[run(0.5), run(6.0), run(-3.0)]], torch.zeros(3, 1, 10), [10], 1, Stages(2))
     heights = set()
     for frame in compose(env, recording, size=300, every=5, fps=2):
         for k in range(3):
