@@ -12,7 +12,7 @@ from bandits import CPU, bandit, generator, greedy_value
 from envs.bandit import BERNOULLI_PRESETS, GAUSSIAN_PRESETS, Bandit, State
 from envs.bandit.gittins import gittins_table
 from envs.bandit.references import sample_gamma, truncated_normal
-from metarl.rollout import reference_rollout
+from metarl.learning.rollout import reference_rollout
 
 
 def returns(name: str, env: Bandit, lanes: int = 10_000, seed: int = 5) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from tabulars import generator, make, state_at
 from envs.core import Transition
 from envs.tabular import Tabular, Task
 from envs.tabular.references import PSRL, backward_induction
-from metarl.rollout import reference_rollout
+from metarl.learning.rollout import reference_rollout
 
 
 def mean_and_error(x: torch.Tensor) -> tuple[float, float]:
