@@ -98,9 +98,13 @@ class Memory(nn.Module, ABC):
             state = self.write_features(state, entries[:, t : t + 1])
         return torch.stack(columns, 1)
 
-    def readout(self, sums: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
-        """Sums over entries [..., C, H, V + 1] with those over the slots -> readout [..., C, H, V]."""
-        return (numerator + sums[..., :-1]) / (sums[..., -1] + denominator).unsqueeze(-1)
+    def readout(self, values: Tensor, total: Tensor, slot_values: Tensor, slots: Tensor) -> Tensor:
+        """Readout [..., C, H, V] from weighted sums of values, those over entries [..., C, H, V] and over the slots.
+
+        Args:
+            total, slots: sums of the weights alone: of entries and slots [..., C, H], and of the slots [..., 1, H].
+        """
+        return (slot_values + values) / total.unsqueeze(-1)
 
     # --- What all memories do ------------------------------------------------------------------------------------
 
@@ -167,7 +171,7 @@ class Memory(nn.Module, ABC):
 
     def _finish(self, query: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
         """Sums over entries [..., C, H, V + 1] and the slots -> readout and evidence."""
-        numerator, denominator = self.slots(query)  # [..., H, V], [..., H]
-        numerator, denominator = numerator.unsqueeze(-3), denominator.unsqueeze(-2)
-        evidence = ((sums[..., -1] + denominator) / denominator).log()
-        return self.readout(sums, numerator, denominator), evidence
+        slot_values, slots = self.slots(query)  # [..., H, V], [..., H]
+        slot_values, slots = slot_values.unsqueeze(-3), slots.unsqueeze(-2)
+        total = sums[..., -1] + slots
+        return self.readout(sums[..., :-1], total, slot_values, slots), (total / slots).log()

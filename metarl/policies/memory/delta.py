@@ -47,5 +47,5 @@ class DeltaMemory(LinearMemory):
         value = torch.linalg.solve_triangular(gram, target, upper=False, unitriangular=True).transpose(1, 2)
         return dataclasses.replace(chunk, value=value)
 
-    def readout(self, sums: Tensor, numerator: Tensor, denominator: Tensor) -> Tensor:
-        return numerator / denominator.unsqueeze(-1) + sums[..., :-1]
+    def readout(self, values: Tensor, total: Tensor, slot_values: Tensor, slots: Tensor) -> Tensor:
+        return slot_values / slots.unsqueeze(-1) + values

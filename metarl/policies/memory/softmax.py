@@ -49,7 +49,7 @@ class SoftmaxMemory(Memory):
         return torch.einsum("bht,bthcv->bchv", weight, self.by_class(state))
 
     def sequence_sums(self, query: Tensor, entries: Entries) -> Tensor:
-        return self.attend(query, entries).contiguous()  # the readout is fastest so
+        return self.attend(query, entries).contiguous()  # laid out for what follows
 
 
 class RingMemory(SoftmaxMemory):
