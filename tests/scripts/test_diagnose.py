@@ -11,7 +11,7 @@ import pytest
 
 from metarl.training.loop import train
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def test_a_report_and_its_file(script, trained):

@@ -33,7 +33,7 @@ from metarl.training.config import TrainConfig
 from metarl.training.presets import METHODS, SUITES
 from metarl.training.run import Run
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 SIZES = ["--meta-batch-size", "2", "--num-envs", "3", "--eval-num-envs", "4", "--hidden-sizes", "4"]
 TINY = [*SIZES, "--env.horizon", "5"]
 TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}

@@ -491,7 +491,7 @@ def test_the_first_iteration_starts_from_the_model(make_run, saved, tmp_path):
 
 
 def test_the_examples_of_the_documentation_run(make_run, tmp_path):
-    text = (Path(__file__).parents[2] / "docs/baselines.md").read_text()
+    text = (Path(__file__).parents[3] / "docs/baselines.md").read_text()
     run_of(make_run, horizon=100).path.rename(tmp_path / "maml")
     program = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S)).replace("runs/maml", str(tmp_path / "maml"))
     assert "to_sb3" in program and "from_sb3" in program

@@ -46,7 +46,7 @@ from metarl.training.loop import StopSignals, shard_seed, train, train_iteration
 from metarl.training.presets import preset
 from metarl.training.run import Run
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCRIPTS = Path(__file__).parents[3] / "scripts"
 TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}
 NET = MetaNetConfig(hidden_size=8, num_heads=2, key_size=3, code_size=3, action_units=4, num_slots=2)
 

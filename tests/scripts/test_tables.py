@@ -107,7 +107,7 @@ def test_benchmark(script, width, monkeypatch):
         def __exit__(self, *error):
             pass
 
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
     monkeypatch.setattr("multiprocessing.get_context", lambda kind: SimpleNamespace(Pool=Pool))
     result = script("benchmark", "maml-half-cheetah-vel", "point@64", "--device", "cpu")
     assert result.status == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[3] / "scripts"
 MAINS = [path for path in sorted(SCRIPTS.glob("*.py")) if "run_main(main" in path.read_text()]
 
 

@@ -253,7 +253,7 @@ def test_a_kept_frame_is_in_full_colour(tmp_path, env, recording):
 
 def test_pictures_that_link_to_a_video_have_all_their_colours():
     """A palette of few colours had turned the stages' greens and violets into one blue."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     linked = re.findall(r"\]\((videos/[^)]+\.png)\)\]\(videos/[^)]+\.mp4\)", (root / "README.md").read_text())
     assert len(linked) >= 2
     for name in linked:

@@ -16,7 +16,7 @@ import torch
 
 from envs.errors import InputError
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture
