@@ -15,6 +15,7 @@ import gymnasium
 import pytest
 import torch
 from hypothesis import settings
+from printed_tables import WIDTHS
 
 import envs
 import metarl.backend.starting  # noqa: F401  so that no script does it later
@@ -131,3 +132,12 @@ def sentence():
         return text
 
     return check
+
+
+@pytest.fixture(params=WIDTHS, ids=["40", "80", "pipe"])
+def width(request, monkeypatch):
+    """The widest line that fits."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if request.param:
+        monkeypatch.setenv("COLUMNS", request.param)
+    return int(request.param or 10**6)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import torch
 
+from metarl.algorithms.objective import TaskGroup
 from metarl.learning.advantage import advantages, standardize
 
 
 def relative(a, b):
     return float((a - b).norm() / b.norm())
+
+
+def central_difference(function, at, direction, step):
+    return (function(at + step * direction) - function(at - step * direction)) / (2 * step)
 
 
 def random_like(x, seed=0):
@@ -102,3 +107,20 @@ def outer_loss(problem, meta, clip=None, inner_kl_coef=0.0, tasks=slice(None)):
 def outer_gradient(problem, meta, index=0, **settings):
     leaf = meta.detach().clone().requires_grad_()
     return torch.autograd.grad(outer_loss(problem, leaf, **settings)[index], leaf)[0]
+
+
+def group_of(problem, tasks=slice(None), rates=None, meta=None, clip=None):
+    a = problem.algorithm
+    trajectories, advantage = [t[tasks] for t in problem.trajectories], outer_advantage(problem)[tasks]
+    return TaskGroup(
+        problem.policy, rates or a.rates, a.loss, a.meta if meta is None else meta, trajectories, advantage, clip
+    )
+
+
+def meta_gradient(group):
+    return group.gradient()
+
+
+def moved(problem, by=0.05):
+    """Meta-parameters beside the collecting ones."""
+    return problem.algorithm.meta + by * random_like(problem.algorithm.meta, seed=7)

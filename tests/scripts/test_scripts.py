@@ -27,16 +27,23 @@ import torch
 import envs
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.outer import TRPOConfig
-from metarl.cli import option
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import TrainConfig
 from metarl.training.presets import METHODS, SUITES
 from metarl.training.run import Run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
 SIZES = ["--meta-batch-size", "2", "--num-envs", "3", "--eval-num-envs", "4", "--hidden-sizes", "4"]
+
+
 TINY = [*SIZES, "--env.horizon", "5"]
+
+
 TIMINGS = {"seconds", "sampling_seconds", "optimization_seconds"}
+
+
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
 
@@ -260,18 +267,11 @@ def test_an_environment_preset_brings_its_fields(script, tmp_path, arguments):
     assert run.env_config == dataclasses.replace(envs.point.PRESETS["semicircle"], horizon=6)
 
 
-def test_options_are_found_before_they_are_parsed():
-    assert option(["--a", "1", "--env", "x"], "--env") == "x"
-    assert option(["--env=x=y"], "--env") == "x=y"
-    assert option(["--env", "x", "--env=z"], "--env") == "z"
-    assert option(["--env_preset", "x"], "--env-preset") == "x"
-    assert option(["--env-preset", "x", "--env"], "--env") is None
-    assert option([], "--env") is None
-
-
 # --- Bad input ---------------------------------------------------------------------------------------------------
 
 NEW = ["train", "maml-point", "--run-dir", "new", *TINY]
+
+
 BAD_INPUT = {
     # name: (script and arguments, words of the message)
     "no arguments": (["train"], "Name a preset first, such as train.py maml-point; train.py --help lists them."),

@@ -3,66 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rich.table import Table
+from printed_tables import check
 
-from metarl.figures.terminal import show
 from metarl.training.loop import train
-
-WIDTHS = ["40", "80", ""]
-"""Columns of the terminal; none in a pipe."""
-
-
-@pytest.fixture(params=WIDTHS, ids=["40", "80", "pipe"])
-def width(request, monkeypatch):
-    """The widest line that fits."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if request.param:
-        monkeypatch.setenv("COLUMNS", request.param)
-    return int(request.param or 10**6)
-
-
-def firsts(text: str) -> str:
-    """What stands at the start of the lines, without blanks: the first column, whose cells may be broken."""
-    lines = (line.strip(" │") for line in text.splitlines())
-    return "".join(re.split(r"\s{2,}|│", line)[0].replace(" ", "") for line in lines)
-
-
-def check(text: str, width: int, names: list[str], others: list[str]) -> None:
-    """Are the names in the first column whole, and are all others there?"""
-    found = firsts(text)
-    assert [name for name in names if name.replace(" ", "") not in found] == []
-    squeezed = re.sub(r"[\s│]", "", text)
-    assert [other for other in others if other.replace(" ", "") not in squeezed] == []
-    table = [line for line in text.splitlines() if line.startswith((" ", "│", "╭"))]
-    assert max(map(len, table)) <= width
-
-
-def one(**options) -> Table:
-    out = Table(**options)
-    for k, name in enumerate(("case", "sampling s", "optimization s", "steps/s", "said")):
-        out.add_column(name, justify="right" if k else "left", overflow="fold" if name == "said" else "ellipsis")
-    out.add_row("maml-half-cheetah-vel-rollout", "0.123", "1,000.4", "1,234,567", "words " * 30 + "at last")
-    return out
-
-
-def test_a_table_that_is_too_wide_is_stacked_beside_its_first_column(width, capsys):
-    show(one(title="The title", caption="The caption"))
-    text = capsys.readouterr().out
-    check(text, width, ["case", "maml-half-cheetah-vel-rollout"], ["sampling s", "0.123", "1,000.4", "1,234,567"])
-    assert text.count("case") == (1 if width > 100 else text.count("maml-half"))
-    assert text.count("The title") == text.count("The caption") == 1
-    assert text.count("words") == 30 and "last" in text
-
-
-def test_a_width_that_the_user_sets_counts_and_a_script_may_use_less(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "300")
-    show(one(), most=90)
-    assert max(map(len, capsys.readouterr().out.splitlines())) <= 90
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import copy
 
 import pytest
 import torch
+from plain_meta import central_difference, relative
 
 from metarl.algorithms.inner import InnerLoss
 from metarl.algorithms.objective import TaskGroup
 from metarl.algorithms.outer import TRPOConfig
 from metarl.learning import losses
 from metarl.learning.advantage import advantages, standardize
-from metarl.learning.linearize import linearize
 
 SETTINGS = pytest.mark.parametrize("config", [{"num_inner_steps": 1}, {"num_inner_steps": 3}], ids=["K=1", "K=3"])
 
@@ -52,14 +52,6 @@ def plain_outer(problem, params, tasks=slice(None)):
     advantage = outer_advantage(problem)[tasks]
     surrogate = losses.surrogate(new, outer.action, advantage, outer.mask, old.log_prob(outer.action))
     return surrogate, losses.kl_divergence(old, new, outer.mask)
-
-
-def relative(a, b):
-    return float((a - b).norm() / b.norm())
-
-
-def central_difference(function, at, direction, step):
-    return (function(at + step * direction) - function(at - step * direction)) / (2 * step)
 
 
 @SETTINGS
@@ -128,20 +120,6 @@ def test_curvature_equals_differences_of_the_kl_gradient(build_problem, config):
     assert relative(group.here.curvature(group.kl)(direction), numeric) < 1e-6
 
 
-def test_inner_hessian_product_equals_differences_of_inner_gradients(build_problem):
-    problem = build_problem()
-    trajectory = problem.trajectories[0]
-    objective = InnerLoss(0.97, 0.9).objective(trajectory)
-    params = problem.algorithm.params.expand(3, -1)
-    direction = torch.randn(params.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-
-    def gradient(at):
-        return linearize(problem.policy, at, trajectory.inputs).gradient(objective)
-
-    _, product = linearize(problem.policy, params, trajectory.inputs).hessian(objective)
-    assert relative(product(direction), central_difference(gradient, params, direction, 1e-5)) < 1e-7
-
-
 def test_update_lowers_the_surrogate_within_the_trust_region(build_problem):
     problem = build_problem()
     algorithm, before = problem.algorithm, problem.algorithm.params.clone()
@@ -180,15 +158,3 @@ def test_nothing_to_learn_leaves_the_parameters_alone(build_problem):
     metrics = problem.algorithm.update(flat)
     assert torch.equal(problem.algorithm.params, before)
     assert metrics["step"] == 0
-
-
-def test_adapters_halve_the_rate_after_the_first_step_at_test_only(build_problem):
-    """The change that a step makes is linear in its rate."""
-    problem = build_problem(num_inner_steps=2)
-    params, trajectory = problem.algorithm.params.expand(3, -1), problem.trajectories[0]
-    train = [adapt(params, None, trajectory)[0] - params for adapt in problem.algorithm.adapters()]
-    test = [adapt(params, None, trajectory)[0] - params for adapt in problem.algorithm.adapters(3, test=True)]
-    torch.testing.assert_close(train[0], train[1])
-    torch.testing.assert_close(test[0], train[0])
-    torch.testing.assert_close(test[1], train[0] / 2)
-    torch.testing.assert_close(test[2], train[0] / 2)

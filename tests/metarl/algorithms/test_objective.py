@@ -8,54 +8,30 @@ import weakref
 
 import pytest
 import torch
-from plain_meta import outer_advantage, outer_gradient, outer_loss, random_like, relative
+from plain_meta import (
+    group_of,
+    meta_gradient,
+    moved,
+    outer_advantage,
+    outer_gradient,
+    outer_loss,
+    random_like,
+    relative,
+)
 
 from metarl.algorithms.adaptation import Rates
-from metarl.algorithms.inner import ESTIMATORS, InnerLoss
-from metarl.algorithms.objective import TaskGroup
-from metarl.learning.linearize import linearize
+from metarl.algorithms.inner import ESTIMATORS
 
 KINDS = ["none", "tensor", "parameter"]
+
+
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)
+
+
 every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
 depths = pytest.mark.parametrize("depth", [1, 3])
-
-
-def group_of(problem, tasks=slice(None), rates=None, meta=None, clip=None):
-    a = problem.algorithm
-    trajectories, advantage = [t[tasks] for t in problem.trajectories], outer_advantage(problem)[tasks]
-    return TaskGroup(
-        problem.policy, rates or a.rates, a.loss, a.meta if meta is None else meta, trajectories, advantage, clip
-    )
-
-
-def meta_gradient(group):
-    return group.gradient()
-
-
-def moved(problem, by=0.05):
-    """Meta-parameters beside the collecting ones."""
-    return problem.algorithm.meta + by * random_like(problem.algorithm.meta, seed=7)
-
-
-# --- Estimators --------------------------------------------------------------------------------------------------
-
-
-def test_inner_losses_share_their_gradient_where_the_data_were_collected_and_differ_in_their_hessian(build_problem):
-    problem = build_problem()
-    trajectory = problem.trajectories[0]
-    params = problem.algorithm.params.expand(3, -1)
-    here = linearize(problem.policy, params, trajectory.inputs)
-    old_log_prob = here.distribution.detach().log_prob(trajectory.action)
-    vector = random_like(params)
-    gradients, products = {}, {}
-    for estimator in ESTIMATORS:
-        objective = InnerLoss(0.97, 0.9, estimator, entropy_coef=0.1).objective(trajectory, old_log_prob)
-        gradients[estimator], product = here.hessian(objective)
-        products[estimator] = product(vector)
-    assert all(relative(g, gradients["naive"]) < 1e-12 for g in gradients.values())
-    for a, b in (("naive", "lvc"), ("naive", "dice"), ("lvc", "dice")):
-        assert relative(products[a], products[b]) > 1e-2
 
 
 @every_estimator
@@ -116,35 +92,6 @@ def test_a_batch_of_tasks_equals_a_loop_over_them(build_problem, estimator, kind
     assert relative(whole.here.curvature(whole.kl)(direction), curvature) < 1e-10
 
 
-# --- The Jacobian and learned rates ------------------------------------------------------------------------------
-
-
-@every_estimator
-@every_kind
-def test_jvp_and_vjp_are_transposes(build_problem, estimator, kind):
-    problem = build_problem(estimator=estimator, num_inner_steps=3, learned_rates=kind)
-    group = group_of(problem)
-    for here in (group.here, group.at(moved(problem))):
-        change = random_like(problem.algorithm.meta)
-        at_adapted = random_like(problem.algorithm.params.expand(3, -1), seed=1)
-        there = float((here.jvp(change) * at_adapted).sum())
-        assert there == pytest.approx(float(change @ here.vjp(at_adapted)), rel=1e-10)
-
-
-@every_kind
-def test_the_jvp_is_how_adapted_parameters_move(build_problem, kind):
-    problem = build_problem(estimator="dice", num_inner_steps=3, learned_rates=kind)
-    group, meta = group_of(problem), problem.algorithm.meta
-    direction = random_like(meta)
-
-    def adapted(at):
-        here, (params, rate) = group.at(at), problem.algorithm.rates.split(at)
-        return params - sum(rate * step.gradient for step in here.steps)
-
-    numeric = (adapted(meta + 1e-5 * direction) - adapted(meta - 1e-5 * direction)) / 2e-5
-    assert relative(group.here.jvp(direction), numeric) < 1e-7
-
-
 @every_kind
 @pytest.mark.parametrize("estimator", ["naive", "lvc", "dice"])
 def test_curvature_equals_differences_of_the_kl_gradient(build_problem, kind, estimator):
@@ -154,50 +101,6 @@ def test_curvature_equals_differences_of_the_kl_gradient(build_problem, kind, es
     up, down = (outer_gradient(problem, meta + h * direction, index=1) for h in (1e-5, -1e-5))
     group = group_of(problem)
     assert relative(group.here.curvature(group.kl)(direction), (up - down) / 2e-5) < 1e-6
-
-
-def test_learned_rates_leave_the_gradient_of_the_parameters_as_it_is(build_problem):
-    """At equal rates, Meta-SGD's gradient is MAML's, followed by that of the rates."""
-    fixed, tensor, parameter = (
-        meta_gradient(group_of(build_problem(inner_lr=0.25, num_inner_steps=2, learned_rates=kind))) for kind in KINDS
-    )
-    policy = build_problem().policy
-    size, tensors = policy.num_parameters, policy.tensor_sizes
-    assert (len(fixed), len(tensor), len(parameter)) == (size, size + len(tensors), 2 * size)
-    for gradient in (tensor, parameter):
-        assert relative(gradient[:size], fixed) < 1e-10
-        assert float(gradient[size:].norm()) > 1e-3
-    summed = torch.stack([part.sum() for part in parameter[size:].split(tensors)])
-    assert relative(tensor[size:], summed) < 1e-10
-
-
-def test_rates_hold_parameters_and_rates_in_one_vector(build_problem):
-    policy, params = build_problem().policy, build_problem().algorithm.params
-    for kind, size in {"fixed": 0, "tensor": len(policy.tensor_sizes), "parameter": len(params)}.items():
-        rates = Rates(kind, 0.3, policy)
-        meta = rates.init(params)
-        assert len(meta) == len(params) + size
-        split, rate = rates.split(meta)
-        assert torch.equal(split, params)
-        assert rate == 0.3 if kind == "fixed" else torch.equal(rate, torch.full_like(params, 0.3))
-    meta = Rates("tensor", 0.3, policy).init(params)
-    meta[len(params) + 1] = 0.7
-    start = policy.tensor_sizes[0]
-    _, rate = Rates("tensor", 0.3, policy).split(meta)
-    assert torch.equal(rate == 0.7, (torch.arange(len(params)) >= start) & (
-        torch.arange(len(params)) < start + policy.tensor_sizes[1]))  # fmt: skip
-
-
-def test_adapters_use_the_learned_rates(build_problem):
-    """A rate of 0 keeps its parameter; the first step moves each in proportion to its own."""
-    problem = build_problem(learned_rates="parameter", num_inner_steps=1)
-    a, start, trajectory = problem.algorithm, problem.algorithm.params.expand(3, -1), problem.trajectories[0]
-    before = a.adapters()[0](start, None, trajectory)[0] - start
-    size = len(a.params)
-    a.meta = torch.cat([a.params, a.meta[size:] * torch.arange(size)])
-    after = a.adapters()[0](start, None, trajectory)[0] - start
-    torch.testing.assert_close(after, before * torch.arange(size))
-    torch.testing.assert_close(a.adapters(2, test=True)[1](start, None, trajectory)[0] - start, after / 2)
 
 
 # --- The objectives of PPO and ProMP -----------------------------------------------------------------------------

@@ -10,90 +10,9 @@ from plain_meta import outer_gradient, outer_loss, relative
 
 from envs import InputError
 from metarl.algorithms.maml import MAMLConfig
-from metarl.algorithms.outer import AdamConfig, TRPOConfig
-from metarl.learning import losses
-from metarl.policies.distributions import Categorical
+from metarl.algorithms.outer import AdamConfig, TRPOConfig, natural_gradient_step
 
 PROMP = {"estimator": "lvc", "num_inner_steps": 2}
-
-
-# --- Losses ------------------------------------------------------------------------------------------------------
-
-
-def test_the_clipped_surrogate_by_hand():
-    """Ratios 1.5, 1.5, 0.5, 0.5 and 1.1 with advantages of both signs and clip 0.2; a sixth step is padding."""
-    ratio = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1, 9.0], dtype=torch.float64)
-    advantage = torch.tensor([2.0, -2.0, 2.0, -2.0, 1.0, 5.0], dtype=torch.float64)
-    mask = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 0.0], dtype=torch.float64)
-    old = torch.full((6,), 0.1, dtype=torch.float64).log()
-    p = 0.1 * ratio
-    logits = torch.stack([p, 1 - p], -1).log().view(1, 6, 1, 2).requires_grad_()
-    action = torch.zeros(1, 6, 1, dtype=torch.int64)
-    steps = [x.view(1, 6, 1) for x in (advantage, mask, old)]
-    distribution = Categorical(logits)  # these log-probabilities as they stand
-    loss = losses.clipped_surrogate(distribution, action, *steps, clip=0.2)
-    assert loss.item() == pytest.approx(-(1.2 * 2 - 1.5 * 2 + 0.5 * 2 - 0.8 * 2 + 1.1) / 5)
-    gradient = torch.autograd.grad(loss.sum(), logits)[0][0, :, 0, 0]
-    assert gradient.tolist() == pytest.approx([0, 3 / 5, -1 / 5, 0, -1.1 / 5, 0])  # -ratio * advantage where it counts
-    free = losses.clipped_surrogate(distribution, action, *steps, clip=math.inf)
-    torch.testing.assert_close(free, losses.surrogate(distribution, action, *steps))
-
-
-def dice_problem():
-    """A softmax policy with shared weights θ [4] on T = 4 steps of 3 lanes, the second of which ends after two."""
-    generator = torch.Generator().manual_seed(0)
-    features, reward, baseline = (
-        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((4, 3, 3, 4), (4, 3), (4, 3))
-    )
-    action = torch.randint(0, 3, (1, 4, 3), generator=generator)
-    mask = torch.ones(4, 3, dtype=torch.float64)
-    mask[2:, 1] = 0
-    theta = torch.randn(4, generator=generator, dtype=torch.float64)
-    return theta, features, action, reward * mask, baseline, mask
-
-
-def test_dice_has_the_derivatives_of_the_magic_box_with_a_baseline():
-    """Foerster et al. 2018, eq. 6, with the baseline for any order of Mao et al. 2019: rewards are weighted by the
-    magic box of all actions so far, baselines by the box of earlier actions minus that."""
-    theta, features, action, reward, baseline, mask = dice_problem()
-
-    def magic_box(theta):
-        log_prob = torch.log_softmax(features @ theta, -1).gather(-1, action[0].unsqueeze(-1)).squeeze(-1)
-        total = 0.0
-        for lane in range(3):
-            so_far = torch.zeros((), dtype=torch.float64)
-            for t in range(int(mask[:, lane].sum())):
-                before = (so_far - so_far.detach()).exp()
-                so_far = so_far + log_prob[t, lane]
-                now = (so_far - so_far.detach()).exp()
-                total = total + reward[t, lane] * now + baseline[t, lane] * (before - now)
-        return -total / mask.sum()
-
-    togo = reward.flip(0).cumsum(0).flip(0)
-    advantage = ((togo - baseline) * mask).unsqueeze(0)
-    old = torch.log_softmax(features @ theta, -1).unsqueeze(0)
-
-    def dice(theta, action=action, padding=0.0):
-        distribution = Categorical.from_logits((features @ theta).unsqueeze(0))
-        old_log_prob = Categorical(old).log_prob(action) + padding * (1 - mask)
-        return losses.dice(distribution, action, advantage, mask.unsqueeze(0), old_log_prob).sum()
-
-    def derivatives(function):
-        leaf = theta.clone().requires_grad_()
-        return (
-            torch.autograd.grad(function(leaf), leaf)[0],
-            torch.autograd.functional.hessian(function, theta),
-        )
-
-    for ours, theirs in zip(derivatives(dice), derivatives(magic_box), strict=True):
-        torch.testing.assert_close(ours, theirs)
-    assert float(dice(theta)) == pytest.approx(-float(advantage.sum() / mask.sum()))
-    padded = action.clone()
-    padded[0, 2:, 1] = (padded[0, 2:, 1] + 1) % 3
-    for ours, other in zip(derivatives(dice), derivatives(lambda x: dice(x, padded)), strict=True):
-        assert torch.equal(ours, other), "actions after the end must not enter"
-    for ours, other in zip(derivatives(dice), derivatives(lambda x: dice(x, padding=-1e4)), strict=True):
-        assert torch.equal(ours, other), "nor ratios after the end that overflow"
 
 
 @pytest.mark.parametrize("estimator", ["naive", "lvc", "dice"])
@@ -106,6 +25,40 @@ def test_what_follows_an_end_does_not_enter(build_problem, estimator):
     for one in (problem, other):
         one.algorithm.update(one.trajectories)
     torch.testing.assert_close(other.algorithm.meta, problem.algorithm.meta, rtol=1e-9, atol=1e-12)
+
+
+# --- TRPO --------------------------------------------------------------------------------------------------------
+
+
+def full_step(problem):
+    """The step [M] before the line search, its numbers, and the damped Fisher matrix [M, M] by nothing but autograd."""
+    algorithm, config = problem.algorithm, problem.algorithm.config.outer
+    step, numbers = natural_gradient_step(algorithm.objective(algorithm.meta, problem.trajectories), config)
+    fisher = torch.autograd.functional.hessian(lambda meta: outer_loss(problem, meta)[1] / 3, algorithm.meta)
+    return step, numbers.tolist(), fisher + config.cg_damping * torch.eye(len(step), dtype=step.dtype)
+
+
+@pytest.mark.parametrize("max_kl", [0.01, 0.04])
+def test_the_full_step_is_the_natural_gradient_of_the_length_that_the_trust_region_allows(build_problem, max_kl):
+    """s = sqrt(2 max_kl / gᵀF⁻¹g) F⁻¹g."""
+    problem = build_problem(outer=TRPOConfig(max_kl, cg_iterations=300, cg_damping=0.01), num_inner_steps=2)
+    step, (grad_norm, loss, _), fisher = full_step(problem)
+    meta = problem.algorithm.meta.clone().requires_grad_()
+    gradient = outer_gradient(problem, meta) / 3
+    direction = torch.linalg.solve(fisher, gradient)
+    assert relative(step, math.sqrt(2 * max_kl / float(gradient @ direction)) * direction) < 1e-3
+    assert (grad_norm, loss) == pytest.approx(
+        (float(gradient.norm()), float(outer_loss(problem, meta)[0].detach()) / 3)
+    )
+
+
+@pytest.mark.parametrize("cg_iterations", [1, 3, 300])
+def test_however_good_its_direction_a_full_step_ends_where_the_quadratic_model_of_the_kl_is_max_kl(
+    build_problem, cg_iterations
+):
+    problem = build_problem(outer=TRPOConfig(0.03, cg_iterations, cg_damping=0.01))
+    step, _, fisher = full_step(problem)
+    assert float(step @ fisher @ step) / 2 == pytest.approx(0.03, rel=1e-6)
 
 
 # --- Adam --------------------------------------------------------------------------------------------------------

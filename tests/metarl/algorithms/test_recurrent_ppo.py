@@ -16,19 +16,18 @@ from torch import Generator
 import envs
 from envs import InputError
 from metarl.algorithms.base import Stages
-from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig, trial_advantages
-from metarl.algorithms.reptile import ReptileConfig
 from metarl.learning.advantage import gae
 from metarl.learning.rollout import Trajectory
 from metarl.policies.gru import GRUConfig
 from metarl.policies.metanet import MetaNetConfig
-from metarl.policies.mlp import MLPConfig
-from metarl.training.config import TrainConfig, from_dict, make_algorithm, to_dict
+from metarl.training.config import TrainConfig
 from metarl.training.loop import train, train_iteration
 from metarl.training.run import Run
 
 NET = MetaNetConfig(hidden_size=8, num_heads=2, key_size=3, code_size=3, action_units=4, num_slots=2)
+
+
 POLICIES = {"metanet": NET, "rl2": GRUConfig(8)}
 
 
@@ -364,30 +363,6 @@ def test_gradient_steps_of_a_run_with_a_memory(tmp_path, sentence):
     with pytest.raises(InputError) as error:
         stages(3)
     assert "--refine-steps adds gradient steps" in sentence(error)
-
-
-@pytest.mark.parametrize(
-    ("policy", "method", "words"),
-    [
-        (MLPConfig(), RecurrentPPOConfig(), "PPO on trials trains a policy with a memory"),
-        (NET, MAMLConfig(), "adapts an MLPConfig by gradient steps, and a MetaNetConfig"),
-        (GRUConfig(), MAMLConfig(), "adapts an MLPConfig by gradient steps, and a GRUConfig"),
-        (GRUConfig(), ReptileConfig(), "adapts an MLPConfig"),
-    ],
-)
-def test_a_method_and_a_policy_that_do_not_fit_are_refused(policy, method, words, sentence):
-    with pytest.raises(InputError) as error:
-        make_algorithm(TrainConfig(policy=policy, algorithm=method), trials.plane(), Generator())
-    assert words in sentence(error)
-
-
-@pytest.mark.parametrize("policy", [NET, GRUConfig(7), dataclasses.replace(NET, memory="ring", weights="readout")])
-def test_a_configuration_survives_json(policy):
-    config = TrainConfig(policy=policy, algorithm=RecurrentPPOConfig(num_episodes=5, gamma=0.5))
-    values = json.loads(json.dumps(to_dict(config)))
-    assert values["policy"]["kind"] == type(policy).__name__
-    assert values["algorithm"]["kind"] == "RecurrentPPOConfig"
-    assert from_dict(TrainConfig(), values) == config
 
 
 NONSENSE = {

@@ -7,7 +7,6 @@ import contextlib
 
 import pytest
 import torch
-from torch import Generator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from waits import Waits
@@ -16,16 +15,16 @@ import envs
 from envs.errors import InputError
 from envs.structs import map_tensors
 from metarl.algorithms.recurrent_ppo import RecurrentPPO
-from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig
 from metarl.backend.cuda_graphs import Graphs
-from metarl.cli import TrainSession, check_recordable
-from metarl.policies.mlp import MLPConfig
-from metarl.training.config import from_dict, make_algorithm
+from metarl.cli import TrainSession
+from metarl.training.config import from_dict
 from metarl.training.loop import train_iteration
 from metarl.training.presets import preset
 from metarl.training.run import Run
 
 SMALL = {"meta_batch_size": 4, "num_envs": 3, "num_iterations": 6}
+
+
 CASES = {
     "maml-point": {},
     "maml-gridworld": {"shards": 2},
@@ -175,23 +174,6 @@ def test_a_step_between_two_recordings_can_be_interrupted(tmp_path, monkeypatch)
     assert torch.equal(recorded.algorithm.params, called.algorithm.params)
 
 
-def test_graphs_are_refused_where_there_are_none():
-    env, generator = envs.make("point", horizon=5), Generator().manual_seed(0)
-    algorithm = make_algorithm(preset("maml-point"), env, generator)
-    with pytest.raises(InputError, match="on the CPU; leave it out"):
-        TrainSession(graphs=True).speed_up(algorithm, env)
-    with pytest.raises(InputError, match="--compile is for policies with a memory"):
-        TrainSession(compile=True).speed_up(algorithm, env)
-    TrainSession().speed_up(algorithm, env)
-    check_recordable(algorithm, env)
-    assert not algorithm.graphs.record
-    with pytest.raises(InputError, match="leave --graphs out"):
-        check_recordable(SB3PPO(SB3PPOConfig(), env, MLPConfig(), generator), env)
-    env.config = envs.make_config("half-cheetah-vel")
-    with pytest.raises(InputError, match="physics of a locomotion family"):
-        check_recordable(algorithm, env)
-
-
 @pytest.mark.slow
 def test_a_compiled_policy_learns_the_same(tmp_path):
     small = {"policy": {"hidden_size": 8, "num_heads": 1, "key_size": 2, "code_size": 2, "memory": "none"}}
@@ -204,17 +186,6 @@ def test_a_compiled_policy_learns_the_same(tmp_path):
         right, found = (train_iteration(run) for run in runs)
         assert found["value_loss"] == pytest.approx(right["value_loss"], rel=1e-4)
         torch.testing.assert_close(runs[1].algorithm.params, runs[0].algorithm.params, rtol=1e-4, atol=1e-5)
-
-
-def test_without_a_compiler_one_sentence_says_so(monkeypatch):
-    def broken(*args, **kwargs):
-        raise RuntimeError("No working C++ compiler found\nand more")
-
-    monkeypatch.setattr(torch, "compile", broken)
-    env = envs.make("point", horizon=5)
-    algorithm = make_algorithm(preset("rl2-point"), env, Generator().manual_seed(0))
-    with pytest.raises(InputError, match=r"such as g\+\+ on the CPU: No working C\+\+ compiler found$"):
-        TrainSession(compile=True).speed_up(algorithm, env)
 
 
 @pytest.mark.gpu

@@ -7,17 +7,14 @@ import errno
 import itertools
 import json
 import math
-import multiprocessing
 import os
 import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
 from bits import TIMINGS, bits, metrics
-from filelock import FileLock
+from training_runs import on_iteration, trained_run
 
 from envs import InputError
 from metarl.algorithms.maml import MAMLConfig
@@ -36,25 +33,6 @@ def same(a: Run, b: Run) -> bool:
         and torch.equal(a.generator.get_state(), b.generator.get_state())
         and (a.iteration, a.env_steps) == (b.iteration, b.env_steps)
     )
-
-
-def trained_run(run: Run) -> Run:
-    assert train(run, quiet=True) is None
-    return run
-
-
-def on_iteration(run: Run, number: int, act) -> None:
-    """Call `act(result)` on the result of the first environment step of an iteration, and use what it returns."""
-    step, calls = run.env.step, 0
-    start = (number - 1 - run.iteration) * (run.config.algorithm.num_inner_steps + 1) * run.env.horizon
-
-    def wrapped(*args):
-        nonlocal calls
-        calls += 1
-        result = step(*args)
-        return act(result) if calls == start + 1 else result
-
-    run.env.step = wrapped
 
 
 def nan_reward(result):
@@ -171,80 +149,6 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(make_run):
     assert again.iteration == 0
     assert same(trained_run(again), whole)
     assert metrics(again) == metrics(whole)
-
-
-def test_the_log_is_on_the_disk_before_the_checkpoint_that_covers_it(make_run, monkeypatch):
-    run, steps = make_run(num_iterations=1), []
-    fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
-    monkeypatch.setattr(Path, "replace", lambda a, b: (steps.append(f"named {b}"), replace(a, b)))
-    trained_run(run)
-    names = [Path(step).name for step in steps if not step.endswith(".partial")]
-    assert names == ["checkpoint.pt", "metrics.jsonl", "checkpoint.pt"]  # before and after the only iteration
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (lambda lines: [*lines[:-1], lines[-1][:-1]], None),  # all of the last line but its end
-        (lambda lines: [*lines[:-1], lines[-1][:-9]], ": 3."),
-        (lambda lines: [lines[0], lines[1][:9] + "\n", lines[2]], ": 2."),
-        (lambda lines: [], ": 1 to 3."),
-        (lambda lines: [*lines, *lines[1:]], None),  # as two processes in one folder left it
-    ],
-)
-def test_a_log_that_is_not_whole_is_mended_and_a_gap_is_told(trained, spoil, words, capfd, sentence):
-    file = trained / "metrics.jsonl"
-    whole = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(spoil(whole)))
-    trained_run(Run.open(trained, num_iterations=5))
-    there = [json.loads(line)["iteration"] for line in file.read_text().splitlines()]
-    err = capfd.readouterr().err
-    gone = sorted({1, 2, 3} - set(there))
-    assert there == [k for k in range(1, 6) if k not in gone]
-    assert (err == "") == (gone == []) == (words is None)
-    assert words is None or sentence(err).endswith(words)
-
-
-def test_two_runs_of_a_folder_do_not_train_it_at_once(make_run, files, sentence):
-    run = make_run()
-    other, seen = Run.open(run.path), []
-
-    def in_another_process(result):
-        before = files(run.path, without="events.*")  # which a thread writes on
-        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-            seen.append(pool.submit(refusal, other).result())
-        assert files(run.path, without="events.*") == before
-        return result
-
-    on_iteration(run, 2, in_another_process)
-    trained_run(run)
-    assert "is being trained by another process" in sentence(seen[0])
-    assert "trained by another process since it was opened" in sentence(refusal(other))
-    assert not (run.path / ".lock").exists()
-    assert trained_run(Run.open(run.path, num_iterations=7)).iteration == 7
-
-
-def refusal(run: Run) -> str:
-    with pytest.raises(InputError) as error:
-        train(run, quiet=True)
-    return str(error.value)
-
-
-def test_a_lock_that_a_kill_left_behind_is_no_obstacle(make_run):
-    run = make_run()
-    (run.path / ".lock").write_text("")
-    assert trained_run(run).iteration == 6
-    assert not (run.path / ".lock").exists()
-
-
-def test_where_there_are_no_locks_training_goes_on_and_says_so(make_run, monkeypatch, capfd, sentence):
-    def refuse(self):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(FileLock, "_acquire", refuse)
-    assert trained_run(make_run()).iteration == 6
-    assert "cannot be locked" in capfd.readouterr().err
 
 
 def test_a_finished_run_is_not_touched(trained, files):
@@ -463,16 +367,6 @@ def test_signals_are_left_alone_outside(capsys):
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.received == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-# --- Settings ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["meta_batch_size", "num_envs", "eval_num_envs", "checkpoint_every"])
-def test_sizes_below_one_are_refused(make_run, name, sentence):
-    with pytest.raises(InputError) as error:
-        make_run(**{name: 0})
-    assert sentence(error) == f"{name} must be at least 1, not 0."
 
 
 def test_a_run_of_no_iterations_keeps_its_start(make_run):

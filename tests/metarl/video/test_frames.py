@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from words import collisions, ticks, words_drawn
 
-from metarl.video.frames import Page, Panel, Sheet
+from metarl.algorithms.base import Stages
+from metarl.video.frames import DEEP, GrowingChart, Page, Panel, Sheet, draw_attention, stage_colours
+from metarl.video.recording import Recording
 
 LONG = "held-out task 13 of 20  ·  mean " + ", ".join(["−0.123"] * 30)
 
@@ -61,3 +64,106 @@ def test_what_is_too_long_ends_in_an_ellipsis_at_a_word():
         Page(make_sheet(4, -141.4, False), 300)
     (subtitle,) = (words for words, *_ in drawn if words.startswith("held-out"))
     assert subtitle.endswith(" …") and LONG.startswith(subtitle.removesuffix(" …") + " ")
+
+
+EPISODES, HORIZON = 3, 4
+
+
+def stages(num_episodes: int, refined: int = 0) -> Recording:
+    """A recording of the given length, whose content does not matter."""
+    rewards = torch.zeros(num_episodes + refined, 1, HORIZON)
+    return Recording(torch.zeros(1), [], rewards, [HORIZON], 1, Stages(refined, num_episodes))  # type: ignore[arg-type]
+
+
+# --- Panels ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("refined", [0, 1, 2, 4])
+@pytest.mark.parametrize("num_episodes", [2, 4, 5, 6, 10, 30])
+def test_panels_are_few_and_keep_the_first_and_last_episode_and_the_last_refinement(num_episodes, refined):
+    panels = stages(num_episodes, refined).panels
+    assert [k for panel in panels for k in panel] == list(range(num_episodes + refined))  # every stage is seen once
+    stay = [panel[-1] for panel in panels]
+    assert len(stay) <= 5
+    assert {0, num_episodes - 1, num_episodes + refined - 1} <= set(stay)
+    if num_episodes + refined <= 5:
+        assert stay == list(range(num_episodes + refined))
+
+
+def test_names():
+    assert stages(2, 1).names == ["episode 1", "episode 2", "refined 1×"]
+    assert stages(1).names == ["trial"]
+    rewards = torch.zeros(3, 1, 2)
+    gradient = Recording(torch.zeros(1), [], rewards, [2], 1, Stages(2))  # type: ignore[arg-type]
+    assert gradient.names == ["before adaptation", "after 1 gradient step", "after 2 gradient steps"]
+
+
+# --- The map and the chart ---------------------------------------------------------------------------------------
+
+
+def shares(steps: int) -> np.ndarray:
+    weight = np.random.default_rng(0).random((steps, steps)).astype(np.float32) * np.tri(steps, k=-1, dtype=np.float32)
+    return weight / (weight.sum(1, keepdims=True) + 0.3)
+
+
+def test_the_map_grows_by_rows_and_earlier_rows_stay():
+    cell, attention = 10, shares(12)
+    final = draw_attention(attention, 12, 120, 4)
+    for t in range(12):
+        image = draw_attention(attention, t, 120, 4)
+        above, below = slice(0, max(0, t * cell - 3)), slice((t + 1) * cell + 3, None)
+        np.testing.assert_array_equal(image[above], final[above])
+        np.testing.assert_array_equal(image[below], draw_attention(np.zeros_like(attention), t, 120, 4)[below])
+    assert (draw_attention(attention, 0, 120, 4) != final).any()
+
+
+def test_the_future_is_blank():
+    """Whatever stands there."""
+    attention = shares(12)
+    wrong = attention + np.triu(np.ones_like(attention)) * 1e-9
+    np.testing.assert_array_equal(draw_attention(attention, 12, 120, 12), draw_attention(wrong, 12, 120, 12))
+    paper = draw_attention(attention, 12, 120, 12)[5, 115]
+    for row in range(12):
+        assert (draw_attention(attention, 12, 120, 12)[row * 10 + 5, row * 10 + 5 :] == paper).all()
+
+
+def test_shades_are_shares_against_an_equal_one():
+    attention = np.zeros((4, 4), np.float32)
+    attention[3, :3] = [2 / 3, 1 / 3, 1e-6]
+    dark, middle, white = draw_attention(attention, 4, 40, 4)[35, [5, 15, 25]].astype(int)
+    assert "#{:02x}{:02x}{:02x}".format(*dark) == DEEP
+    np.testing.assert_allclose(middle, (dark + 255) / 2, atol=1)
+    assert (white == 255).all()
+
+
+def chart(curves, starts) -> GrowingChart:
+    names = [str(k) for k in range(len(curves))]
+    sheet = Sheet("", "", names, names, "gradient steps", np.array(curves), starts, len(curves), 1)
+    return GrowingChart(sheet, stage_colours(len(curves)), 300, 200)
+
+
+def test_the_growing_chart_grows_on_axes_that_stay():
+    growing = chart([[0.0, -1.0, -4.0], [0.0, -1.0, -1.5]], [0, 0])
+    (start, first), (end, last) = growing.draw(0), growing.draw(2)
+    assert start.shape == end.shape == (200, 300, 3) and (start != end).any()
+    assert [value for _, _, value in last] == [-4.0, -1.5]
+    assert first[0][1] == first[1][1] < last[1][1] < last[0][1]  # both start at 0; further down is a larger y
+    np.testing.assert_array_equal(growing.draw(0)[0], start)
+
+
+def test_in_a_trial_the_chart_has_the_episodes_so_far():
+    growing = chart([[0.0, 1.0, 2.0], [0.0, 3.0, 6.0]], [0, 2])
+    assert [[value for *_, value in growing.draw(t)[1]] for t in range(5)] == [[0], [1], [2, 0], [2, 3], [2, 6]]
+
+
+@pytest.mark.parametrize("end", [-8.89, -15.3, 566.0])
+def test_both_parts_of_the_chart_have_the_same_lines(end):
+    left, right = chart([[0.0, end / 2, end], [0.0, 0.0, end / 40]], [0, 0]).figure.axes
+    assert left.get_yticks().tolist() == right.get_yticks().tolist()
+
+
+def test_a_single_stage_has_one_chart():
+    growing = chart([[0.0, 1.0, 2.0]], [0])
+    assert len(growing.figure.axes) == 1
+    (x, y, value), (x_later, y_later, later) = growing.draw(1)[1][0], growing.draw(2)[1][0]
+    assert (value, later) == (1.0, 2.0) and x < x_later and y > y_later

@@ -9,32 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memories import far_slots, make, trial
 
-from metarl.policies.memory import MEMORIES, DeltaMemory, Entries, RingMemory, linear
+from metarl.policies.memory import DeltaMemory, RingMemory, linear
 from metarl.policies.memory.softmax import MOST_SHARP
 
 FORMS = ["full", "ring", "linear", "delta"]
-
-
-def make(form, shape=(2, 3, 2), classes=2, slots=2, capacity=50, uniform=False, seed=0):
-    """A memory in float64 whose parameters are not the first ones."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        memory = MEMORIES[form](*shape, classes, slots, capacity, uniform).double()
-        for parameter in memory.parameters():
-            parameter.data += 0.5 * torch.randn_like(parameter)
-    return memory
-
-
-def trial(steps, shape=(2, 3, 2), classes=2, lanes=2, seed=0):
-    """Queries and entries of random steps, one in four of which did not happen."""
-    heads, key_size, value_size = shape
-    g = torch.Generator().manual_seed(seed)
-    key, query = torch.randn(2, lanes, steps, heads, key_size, generator=g, dtype=torch.float64)
-    value = torch.randn(lanes, steps, heads, value_size, generator=g, dtype=torch.float64)
-    kind = torch.randint(classes, (lanes, steps), generator=g)
-    valid = (torch.rand(lanes, steps, generator=g) > 0.25).double()
-    return query, Entries(key, value, kind, valid)
 
 
 def acted(memory, query, entries):
@@ -143,22 +123,6 @@ def test_a_trial_starts_with_the_slots_alone(form, uniform):
     close([readout[:, 0], readout[:, 3]], [memory.read(memory.start(2), query[:, t])[0] for t in (0, 3)])
 
 
-def far_slots(memory):
-    """Slots that count for almost nothing."""
-    memory.slot_weight.data.fill_(-60.0)
-    return memory
-
-
-@torch.no_grad()
-def test_full_memory_is_a_softmax_of_cosines():
-    memory, (query, entries) = far_slots(make("full", classes=1)), trial(6, classes=1)
-    entries = dataclasses.replace(entries, valid=torch.ones_like(entries.valid))
-    readout, _ = memory.sequence(query, entries)
-    cosine = torch.cosine_similarity(query[:, 5:, :, :], entries.key[:, :5], dim=-1)  # [B, 5, H]
-    share = torch.softmax(cosine * MOST_SHARP * memory.sharpness.sigmoid(), 1)
-    torch.testing.assert_close(readout[:, 5, 0], (share.unsqueeze(-1) * entries.value[:, :5]).sum(1))
-
-
 @pytest.mark.parametrize("form", ["full", "ring", "linear"])
 @torch.no_grad()
 def test_uniform_attention_is_a_mean_and_the_evidence_a_count(form):
@@ -172,21 +136,6 @@ def test_uniform_attention_is_a_mean_and_the_evidence_a_count(form):
         count = valid.sum(1)
         torch.testing.assert_close(readout[:, t, 0], (entries.value[:, seen] * valid).sum(1) / count)
         torch.testing.assert_close(evidence[:, t, 0], ((count.squeeze(-1) + slot) / slot).log())
-
-
-@torch.no_grad()
-def test_the_delta_rule_replaces_what_a_key_read():
-    """Writing strength 1 and one key: the last value stands alone. Where values add up, they add up."""
-    delta, linear = make("delta", classes=1), make("linear", classes=1)
-    delta.write_strength.fill_(100.0)
-    _, entries = trial(6, classes=1)
-    same = entries.key[:, :1].expand_as(entries.key)
-    entries = dataclasses.replace(entries, key=same, valid=torch.ones_like(entries.valid))
-    before = delta.sequence(same, entries)[0]
-    last, slots = entries.value[:, 4], before[:, 0, 0]
-    torch.testing.assert_close(before[:, 5, 0], last + slots)
-    summed = far_slots(linear).sequence(same, entries)[0]
-    torch.testing.assert_close(summed[:, 5, 0], entries.value[:, :5].mean(1))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -217,36 +166,6 @@ def test_entries_that_are_not_valid_do_not_count(form):
     close(acted(memory, query, other), memory.sequence(query, entries))
     all_valid = dataclasses.replace(entries, valid=torch.ones_like(entries.valid))
     assert (memory.sequence(query, all_valid)[0] - memory.sequence(query, entries)[0]).abs().max() > 0.1
-
-
-@torch.no_grad()
-def test_a_ring_forgets_what_a_full_memory_keeps():
-    (query, entries), changed = trial(9), {}
-    entries = dataclasses.replace(entries, valid=torch.ones_like(entries.valid))
-    key = entries.key.clone()
-    key[:, 2] += 1
-    for form in ("full", "ring"):
-        memory = make(form, capacity=3 if form == "ring" else 9)
-        a, b = (memory.sequence(query, e) for e in (entries, dataclasses.replace(entries, key=key)))
-        changed[form] = (a[1] - b[1]).abs().amax((0, 2, 3)) > 1e-9
-    assert changed["ring"].tolist() == [False] * 3 + [True] * 3 + [False] * 3
-    assert changed["full"].tolist() == [False] * 3 + [True] * 6
-
-
-@pytest.mark.parametrize(
-    ("form", "sizes"), [("full", [0, 4, 9]), ("ring", [0, 3, 3]), ("linear", None), ("delta", None)]
-)
-@torch.no_grad()
-def test_constant_memories_stay_as_large_as_they_were(form, sizes):
-    memory, (_, entries) = make(form, capacity=3 if form == "ring" else 20), trial(9)
-    states = [memory.start(2)]
-    for t in range(9):
-        states.append(memory.write(states[-1], entries[:, t : t + 1]))
-    if sizes is None:
-        assert {state.shape for state in states} == {(2, 2, 2, 3, 3)}
-        assert not torch.equal(states[4], states[9])
-    else:
-        assert [states[t].key.shape[1] for t in (0, 4, 9)] == sizes
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -282,16 +201,3 @@ def test_gradients_equal_finite_differences(form, uniform, monkeypatch):
     memory.forward = memory.sequence
     leaves = [query, entries.key, entries.value, *(p.detach() for p in memory.parameters())]
     assert torch.autograd.gradcheck(function, [x.clone().requires_grad_() for x in leaves], fast_mode=True)
-
-
-@torch.no_grad()
-def test_the_sharpest_attention_stays_finite_in_float32():
-    """Queries and slots that point to opposite sides, a thousand entries that all agree with the query."""
-    memory = MEMORIES["full"](1, 2, 1, 1, 1, 1000)
-    memory.sharpness.fill_(1e6)
-    memory.slot_key.copy_(torch.tensor([-1.0, 0.0]))
-    query = torch.tensor([1.0, 0.0]).expand(1, 1000, 1, 2)
-    ones = torch.ones(1, 1000)
-    readout, evidence = memory.sequence(query, Entries(query, torch.ones(1, 1000, 1, 1), ones.long(), ones))
-    assert evidence.isfinite().all()
-    torch.testing.assert_close(readout[0, 1:, 0, 0, 0], torch.ones(999))
