@@ -408,14 +408,12 @@ def test_bad_input_ends_in_one_clear_message_and_nothing_is_lost(case, script, t
 @pytest.mark.parametrize(
     "command", [NEW, ["train", "--resume", "trained"], ["evaluate", "trained"], ["record", "trained"]]
 )
-def test_cuda_without_cuda(command, script, trained, tmp_path, files, monkeypatch):
+def test_cuda_without_cuda(command, script, trained, tmp_path, files, monkeypatch, sentence):
     monkeypatch.chdir(tmp_path)
     before = files(tmp_path)
     result = script(*command, "--device", "cuda")
     assert result.status == 2
-    assert result.err == (
-        "error: Device 'cuda' was asked for, but PyTorch sees no CUDA device here; use 'cpu'.\n"
-    )  # fmt: skip
+    assert "'cuda'" in sentence(result.err) and "'cpu'" in result.err
     assert files(tmp_path) == before
 
 
@@ -426,7 +424,7 @@ def test_a_process_of_its_own_tells_bad_input_the_same_way(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_system_that_takes_no_more_ends_training_in_one_sentence(tmp_path):
+def test_a_file_system_that_takes_no_more_ends_training_in_one_sentence(tmp_path, sentence):
     """A limit on the size of files stands for a full disk: metrics and TensorBoard's thread run into it."""
 
     def limit() -> None:
@@ -435,7 +433,7 @@ def test_a_file_system_that_takes_no_more_ends_training_in_one_sentence(tmp_path
     path = tmp_path / "run"
     arguments = ["--run-dir", path, "--num-iterations", 1000, "--checkpoint-every", 1, *TINY]
     status, _, err = Copy("train", "maml-point", *arguments, first=limit).finish()
-    assert (status, err) == (1, "error: File too large; what was saved before is kept.\n")
+    assert status == 1 and "File too large" in sentence(err)
     run = Run.open(path)
     assert 1 <= run.iteration < 100
     assert run.iteration <= len(lines(path)) <= run.iteration + 1

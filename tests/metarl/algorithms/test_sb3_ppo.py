@@ -275,7 +275,7 @@ def test_one_step_is_too_little_to_learn_from(sentence):
     env = envs.make("point", horizon=1)
     with pytest.raises(InputError) as error:
         p.algorithm.collect(env, p.task[:1], 1, p.generator)
-    assert sentence(error) == "PPO needs at least two steps to learn from."
+    assert "at least two steps" in sentence(error)
 
 
 @pytest.mark.slow

