@@ -97,7 +97,7 @@ def script(monkeypatch, capfd):
 
     Returns its exit `status`, and what it printed to `out` and `err`.
     """
-    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "path", [str(SCRIPTS), *sys.path])
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 
     def run(name: str, *arguments: object) -> SimpleNamespace:

@@ -6,8 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import gymnasium
 import pytest
+
+import envs
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -19,6 +23,23 @@ def run(*arguments, cwd):
     return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True)
 
 
+@pytest.fixture
+def with_slider(tmp_path, monkeypatch, script):
+    """Runs a script where slider.py lies in the current folder and nobody has imported it yet, as in a new process."""
+    (tmp_path / "slider.py").write_text(FAMILY)
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *arguments: object) -> SimpleNamespace:
+        try:
+            return script(name, *arguments)
+        finally:
+            sys.modules.pop("slider", None)
+            envs.FAMILIES.pop("slider", None)
+            gymnasium.registry.pop("metarl/Slider-v0", None)
+
+    return run
+
+
 def test_python_examples_run(tmp_path):
     """The examples share a session, in which the SB3 run is cut short."""
     program = "\n".join(block for block in BLOCKS if block is not FAMILY).replace("50_000", "64")
@@ -26,19 +47,18 @@ def test_python_examples_run(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_an_own_family_of_about_60_lines_gets_training_evaluation_video_and_gymnasium(tmp_path):
+def test_an_own_family_of_about_60_lines_gets_training_evaluation_video_and_gymnasium(with_slider, tmp_path):
     lines = [line for line in FAMILY.splitlines() if line.strip()]
     assert len(lines) <= 65
-    (tmp_path / "slider.py").write_text(FAMILY)
     small = ["--meta-batch-size", "4", "--num-envs", "5", "--eval-num-envs", "5", "--num-iterations", "3"]
     session = ["--imports", "slider", "--num-threads", "1"]
-    for script, arguments in {
-        "train.py": ["maml-slider", "--run-dir", "runs/slider", *small],
-        "evaluate.py": ["runs/slider", "--num-tasks", "6", "--num-steps", "1", "--split", "ood"],
-        "record.py": ["runs/slider", "--num-tasks", "1", "--num-steps", "1", "--output", "slider.mp4"],
+    for name, arguments in {
+        "train": ["maml-slider", "--run-dir", "runs/slider", *small],
+        "evaluate": ["runs/slider", "--num-tasks", "6", "--num-steps", "1", "--split", "ood"],
+        "record": ["runs/slider", "--num-tasks", "1", "--num-steps", "1", "--output", "slider.mp4"],
     }.items():
-        result = run(str(ROOT / "scripts" / script), *arguments, *session, cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
+        result = with_slider(name, *arguments, *session)
+        assert result.status == 0, result.err
     assert (tmp_path / "runs/slider/evaluation-ood.json").exists()
     assert (tmp_path / "slider.mp4").stat().st_size > 1000
     check = (
@@ -51,27 +71,25 @@ def test_an_own_family_of_about_60_lines_gets_training_evaluation_video_and_gymn
     assert result.returncode == 0, result.stderr
 
 
-def test_a_run_of_an_own_family_without_its_module_says_what_is_missing(tmp_path):
-    (tmp_path / "slider.py").write_text(FAMILY)
-    train = [str(ROOT / "scripts/train.py"), "maml-point", "--env", "slider", "--run-dir", "r", "--num-iterations", "1"]
-    assert run(*train, "--imports", "slider", "--meta-batch-size", "2", cwd=tmp_path).returncode == 0
-    result = run(str(ROOT / "scripts/evaluate.py"), "r", cwd=tmp_path)
-    assert result.returncode == 2
-    assert "'slider'" in result.stderr and "--imports" in result.stderr
+def test_a_run_of_an_own_family_without_its_module_says_what_is_missing(with_slider):
+    train = ["maml-point", "--env", "slider", "--run-dir", "r", "--num-iterations", "1", "--meta-batch-size", "2"]
+    assert with_slider("train", *train, "--imports", "slider").status == 0
+    result = with_slider("evaluate", "r")
+    assert result.status == 2
+    assert "'slider'" in result.err and "--imports" in result.err
 
 
-@pytest.mark.parametrize("script", sorted(set(re.findall(r"scripts/(\w+\.py)", README))))
-def test_every_option_that_the_readme_shows_exists(script, tmp_path):
+@pytest.mark.parametrize("script_file", sorted(set(re.findall(r"scripts/(\w+\.py)", README))))
+def test_every_option_that_the_readme_shows_exists(script_file, with_slider):
     """An option of train.py must be one of the preset that the line names."""
-    (tmp_path / "slider.py").write_text(FAMILY)
     options: dict[tuple[str, ...], set[str]] = {}
-    for line in re.findall(rf"python scripts/{script} (.*)", README):
+    for line in re.findall(rf"python scripts/{script_file} (.*)", README):
         words = line.split("#")[0].split()
-        preset = tuple(words[:1]) if script == "train.py" and not words[0].startswith("-") else ()
+        preset = tuple(words[:1]) if script_file == "train.py" and not words[0].startswith("-") else ()
         options.setdefault(preset, set()).update(re.findall(r"--[\w.-]+", " ".join(words)))
     for preset, shown in options.items():
-        if preset == () and script == "train.py":
+        if preset == () and script_file == "train.py":
             shown.discard("--resume")
         imports = ["--imports", "slider"] if "--imports" in shown else []
-        help_text = run(str(ROOT / "scripts" / script), *preset, *imports, "--help", cwd=tmp_path).stdout
+        help_text = with_slider(script_file.removesuffix(".py"), *preset, *imports, "--help").out
         assert {o for o in shown if o not in help_text} == set(), preset
