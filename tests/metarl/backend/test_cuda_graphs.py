@@ -25,18 +25,27 @@ from metarl.training.run import Run
 SMALL = {"meta_batch_size": 4, "num_envs": 3, "num_iterations": 6}
 
 
+FEW = {"outer": {"cg_iterations": 3}}
+
+
+NET = {"hidden_size": 8, "num_heads": 1, "key_size": 2, "code_size": 2, "num_slots": 2}
+
+
+TRIALS = {"num_episodes": 3, "epochs": 2}
+
+
 CASES = {
-    "maml-point": {},
-    "maml-gridworld": {"shards": 2},
-    "maml-tabular-mdp": {"algorithm": {"pretrain_iterations": 2}},  # another number of inner steps on the way
-    "maml-bandit": {"algorithm": {"baseline": "value", "value_epochs": 1}},
-    "meta-sgd-point": {"algorithm": {"outer": {"curvature_episodes": 2}}},
+    "maml-point": {"algorithm": FEW},
+    "maml-gridworld": {"shards": 2, "algorithm": FEW},
+    "maml-tabular-mdp": {"algorithm": {"pretrain_iterations": 2, **FEW}},  # another number of inner steps on the way
+    "maml-bandit": {"algorithm": {"baseline": "value", "value_epochs": 1, **FEW}},
+    "meta-sgd-point": {"algorithm": {"outer": {"curvature_episodes": 2, "cg_iterations": 3}}},
     "promp-point": {"algorithm": {"outer": {"target_inner_kl": 1e-9}}},  # another coefficient in each iteration
     "maml-vpg-bandit": {},
     "reptile-gridworld": {},
-    "metanet-gridworld": {},
-    "metanet-bandit": {"shards": 2},
-    "rl2-point": {},
+    "metanet-gridworld": {"policy": NET, "algorithm": TRIALS},
+    "metanet-bandit": {"shards": 2, "policy": NET, "algorithm": {"epochs": 2}},
+    "rl2-point": {"policy": {"hidden_size": 8}, "algorithm": TRIALS},
 }
 
 
