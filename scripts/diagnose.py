@@ -25,7 +25,8 @@ from metarl.diagnosis.diagnose import diagnose
 from metarl.diagnosis.findings import short
 from metarl.diagnosis.probe import Probe
 from metarl.figures.terminal import full_width, show
-from metarl.training.run import Run, read_config
+from metarl.training import config_file
+from metarl.training.run import Run
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red", "does not apply": "dim"}
 
@@ -90,7 +91,7 @@ def main(arguments: list[str]) -> None:
         require(value is None or value >= 1, f"{name} must be at least 1, not {value}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     output = args.output or args.run_dir / "diagnosis.json"
-    read_config(args.run_dir)  # a folder that is no run is said before anything about the output
+    config_file.read(args.run_dir)  # a folder that is no run is said before anything about the output
     check_output(output, ["findings"])
     run = Run.open(args.run_dir, args.session.apply(), change_env=args.session.choose_engine)
     run.env.check_split(args.split)

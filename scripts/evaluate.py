@@ -26,8 +26,9 @@ from metarl.evaluation.curve import adaptation_rewards, fingerprint, reference_r
 from metarl.figures.appearance import title
 from metarl.figures.plot import plot_curve
 from metarl.figures.terminal import show
+from metarl.training import config_file
 from metarl.training.loop import NonFiniteError
-from metarl.training.run import Run, read_config
+from metarl.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def main(arguments: list[str]) -> None:
     require(args.num_envs is None or args.num_envs >= 1, f"num_envs must be at least 1, not {args.num_envs}.")
     require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
     output = args.output or args.run_dir / f"evaluation-{args.tasks.stem if args.tasks else args.split}.json"
-    read_config(args.run_dir)  # a folder that is no run is said before anything about the output
+    config_file.read(args.run_dir)  # a folder that is no run is said before anything about the output
     check_output(output, ["per_task"])
     split = args.split if args.tasks is None else str(args.tasks)
     there = json.loads(output.read_text()).get("split") if output.exists() else split

@@ -27,10 +27,11 @@ from metarl.backend.distributed import is_main, launched, local_world_size, quie
 from metarl.cli import TrainSession, option, run_main
 from metarl.evaluation.held_out import HeldOut
 from metarl.training.config import TrainConfig
+from metarl.training.config_file import recorded_threads
 from metarl.training.loop import train
 from metarl.training.presets import METHODS, PRESETS, SUITES, families, preset
 from metarl.training.room import check_room, too_large
-from metarl.training.run import Run, recorded_threads
+from metarl.training.run import Run
 
 Flat = tyro.conf.OmitArgPrefixes
 

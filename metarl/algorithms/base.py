@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from envs.core import Env
 from envs.errors import InputError, require
+from envs.fields import Checked
 from envs.structs import Struct
 from metarl.backend.cuda_graphs import Graphs
 from metarl.learning.advantage import ValueFunction
@@ -161,7 +162,7 @@ class Algorithm(ABC):
         """Take over what `state_dict` returned. Raises `ValueError` when it is of another policy."""
 
 
-class AlgorithmConfig(ABC):
+class AlgorithmConfig(Checked, ABC):
     """The options of a method, which know how to make it."""
 
     several_processes: ClassVar[bool] = True

@@ -7,7 +7,6 @@ the meta-gradient; `ESTIMATORS` says how.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from envs.core import Env
-from envs.errors import require, unknown
+from envs.fields import Checked, Coefficient, Fraction, NonNegativeFloat, PositiveInt
 from metarl.learning import losses
 from metarl.learning.advantage import ValueFunction, advantages, standardize
 from metarl.learning.linearize import Objective, linearize
@@ -35,41 +34,28 @@ ESTIMATORS = {
 
 
 @dataclass(frozen=True)
-class InnerConfig:
+class InnerConfig(Checked):
     """What all gradient-based methods have in common: how a policy adapts to a task."""
 
-    inner_lr: float = 0.1
+    inner_lr: NonNegativeFloat = 0.1
     """Step size of the inner gradient steps."""
-    num_inner_steps: int = 1
+    num_inner_steps: PositiveInt = 1
     """Inner gradient steps in training."""
     halve_test_lr: bool = True
     """At test, halve the inner step size after the first step, as Finn et al. do for more than one step."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount."""
-    gae_lambda: float = 1.0
+    gae_lambda: Fraction = 1.0
     """Bias-variance trade-off of the advantages; 1 gives Monte Carlo returns minus the baseline."""
     baseline: Literal["linear", "value"] = "linear"
     """Linear features fitted to each task's returns, or a value network that is trained beside the policy on all tasks.
     The latter with a gae_lambda below 1 and an entropy bonus makes the inner loss that of advantage actor-critic."""
-    value_lr: float = 1e-3
+    value_lr: Coefficient = 1e-3
     """Step size (Adam) of the value network."""
-    value_epochs: int = 10
+    value_epochs: PositiveInt = 10
     """Passes of the value network over a meta-iteration's data."""
-    entropy_coef: float = 0.0
+    entropy_coef: NonNegativeFloat = 0.0
     """Weight of the policy's entropy, before adaptation and after: in the inner loss and in the outer objective."""
-
-    def __post_init__(self) -> None:
-        for name in ("inner_lr", "entropy_coef"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
-        require(0 <= self.value_lr <= 1e6, f"value_lr must lie in [0, 1e6], not {self.value_lr}.")
-        for name in ("num_inner_steps", "value_epochs"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("gamma", "gae_lambda"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"{name} must lie in [0, 1], not {value}.")
-        if self.baseline not in ("linear", "value"):
-            raise unknown("baseline", self.baseline, ("linear", "value"))
 
     def test_rates(self, num_steps: int) -> list[float]:
         """Factors of the inner step size at test, one for each step."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import Generator, Tensor
 
 from envs.core import Env
-from envs.errors import require, unknown
+from envs.fields import NonNegativeInt
 from envs.structs import Struct
 from metarl.algorithms.adaptation import Rates
 from metarl.algorithms.base import (
@@ -26,7 +26,7 @@ from metarl.algorithms.base import (
     check_num_parameters,
     need_mlp,
 )
-from metarl.algorithms.inner import ESTIMATORS, InnerConfig, InnerLoss, sgd_adapt, value_network
+from metarl.algorithms.inner import InnerConfig, InnerLoss, sgd_adapt, value_network
 from metarl.algorithms.objective import MetaObjective
 from metarl.algorithms.outer import AdamConfig, TRPOConfig
 from metarl.backend.cuda_graphs import Graphs
@@ -48,22 +48,10 @@ class MAMLConfig(InnerConfig, AlgorithmConfig):
     outer_scale: Literal["batch", "task"] = "batch"
     """Divide outer advantages by one standard deviation for the whole meta-batch, so that the outer objective is the
     mean return of the tasks; or by each task's own, as peers do, which favours tasks that are nearly solved."""
-    pretrain_iterations: int = 0
+    pretrain_iterations: NonNegativeInt = 0
     """Meta-iterations without inner steps at first: ordinary multi-task training of the start. A start that lies amid
     the tasks lets one gradient step tell them apart."""
     outer: TRPOConfig | AdamConfig = field(default_factory=TRPOConfig)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, allowed in (
-            ("estimator", tuple(ESTIMATORS)),
-            ("learned_rates", ("none", "tensor", "parameter")),
-            ("outer_scale", ("batch", "task")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise unknown(name, getattr(self, name), allowed)
-        least = self.pretrain_iterations
-        require(least >= 0, f"pretrain_iterations must be at least 0, not {least}.")
 
     def make(
         self,

@@ -13,39 +13,30 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from envs.errors import require, unknown
+from envs.errors import require
+from envs.fields import Checked, Coefficient, Fraction, NonNegativeFloat, NonNegativeInt, PositiveInt
 from metarl.algorithms.objective import MetaObjective
 from metarl.backend.cuda_graphs import capturable
 from metarl.learning.trpo import conjugate_gradient, line_search
 
 
 @dataclass(frozen=True)
-class TRPOConfig:
+class TRPOConfig(Checked):
     """Trust-region policy optimization (Schulman et al. 2015) of the meta-parameters."""
 
-    max_kl: float = 0.01
+    max_kl: NonNegativeFloat = 0.01
     """Trust region of the outer step: mean KL divergence between the old and new adapted policies, in nats."""
-    cg_iterations: int = 10
+    cg_iterations: PositiveInt = 10
     """Conjugate gradient iterations."""
-    cg_damping: float = 1e-5
+    cg_damping: NonNegativeFloat = 1e-5
     """Added to the diagonal of the curvature."""
-    curvature_episodes: int = 0
+    curvature_episodes: NonNegativeInt = 0
     """Episodes of each task whose curvature conjugate gradient uses; 0 takes all. Schulman et al. subsample there; the
     line search checks the step on all episodes in any case."""
-    line_search_steps: int = 15
+    line_search_steps: PositiveInt = 15
     """Steps that the line search tries before it keeps the old parameters."""
-    line_search_shrink: float = 0.8
+    line_search_shrink: Fraction = 0.8
     """Factor between two of them."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_kl", "cg_damping"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
-        require(self.curvature_episodes >= 0, f"curvature_episodes must be at least 0, not {self.curvature_episodes}.")
-        for name in ("cg_iterations", "line_search_steps"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
-        shrink = self.line_search_shrink
-        require(0 <= shrink <= 1, f"line_search_shrink must lie in [0, 1], not {shrink}.")
 
     @property
     def smaller_steps(self) -> str:
@@ -56,29 +47,24 @@ class TRPOConfig:
 
 
 @dataclass(frozen=True)
-class AdamConfig:
+class AdamConfig(Checked):
     """First-order outer steps: Adam on the likelihood-ratio objective."""
 
     objective: Literal["clip", "vpg"] = "clip"
     """The clipped surrogate of PPO, or a plain policy gradient step."""
-    outer_lr: float = 1e-3
+    outer_lr: Coefficient = 1e-3
     """Step size of Adam."""
-    num_outer_steps: int = 5
+    num_outer_steps: PositiveInt = 5
     """Steps on the same trajectories; the plain policy gradient takes one."""
-    clip: float = 0.3
+    clip: Coefficient = 0.3
     """Likelihood ratios count up to 1 ± this."""
-    inner_kl_coef: float = 0.0
+    inner_kl_coef: Coefficient = 0.0
     """Weight of the KL divergence of the new inner policies from those that collected the data; ProMP's is 5e-4."""
-    target_inner_kl: float = 0.0
+    target_inner_kl: Coefficient = 0.0
     """Where positive, the weight is doubled or halved to keep that divergence within a factor 1.5 of this."""
 
     def __post_init__(self) -> None:
-        if self.objective not in ("clip", "vpg"):
-            raise unknown("objective", self.objective, ("clip", "vpg"))
-        for name in ("outer_lr", "clip", "inner_kl_coef", "target_inner_kl"):
-            value = getattr(self, name)
-            require(0 <= value <= 1e6, f"{name} must lie in [0, 1e6], not {value}.")
-        require(self.num_outer_steps >= 1, f"num_outer_steps must be at least 1, not {self.num_outer_steps}.")
+        super().__post_init__()
         require(
             self.objective == "clip" or self.num_outer_steps == 1,
             "The plain policy gradient (objective 'vpg') holds for one step on its data; set num_outer_steps to 1.",

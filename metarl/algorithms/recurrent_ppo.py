@@ -9,13 +9,15 @@ from __future__ import annotations
 import copy
 import statistics
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Gt
 from torch import Generator, Tensor, nn
 
 from envs.core import Env
 from envs.errors import InputError, require
+from envs.fields import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, PolicyConfig, Stages, check_tensors
 from metarl.backend import distributed
@@ -30,42 +32,32 @@ from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 class RecurrentPPOConfig(AlgorithmConfig):
     """PPO on trials."""
 
-    num_episodes: int = 1
+    num_episodes: PositiveInt = 1
     """Episodes in a trial."""
-    lr: float = 2e-3
+    lr: PositiveFloat = 2e-3
     """Adam's step size after the warm-up; it falls linearly to 0 at the last meta-iteration."""
-    warmup: float = 0.05
+    warmup: Fraction = 0.05
     """Part of the run in which the step size rises from 0."""
-    epochs: int = 2
+    epochs: PositiveInt = 2
     """Passes over the trials of a meta-iteration."""
-    minibatches: int = 4
+    minibatches: PositiveInt = 4
     """Parts that a pass is divided into; a trial is never divided."""
-    clip: float = 0.2
+    clip: Annotated[float, Gt(0)] = 0.2
     """Likelihood ratios count up to 1 ± this."""
-    gamma: float = 1.0
+    gamma: Fraction = 1.0
     """Discount from step to step of the trial."""
-    gae_lambda: float = 0.3
+    gae_lambda: Fraction = 0.3
     """Decay of generalized advantage estimates over the steps of the trial."""
-    value_coef: float = 0.5
+    value_coef: NonNegativeFloat = 0.5
     """Weight of the value function's error."""
-    entropy_coef: float = 0.01
+    entropy_coef: NonNegativeFloat = 0.01
     """Weight of the policy's entropy at first; it falls linearly to 0 at entropy_until."""
-    entropy_until: float = 0.8
+    entropy_until: Fraction = 0.8
     """Part of the run after which entropy counts no more."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
     """Gradients are scaled down to this norm."""
-    refine_lr: float = 0.1
+    refine_lr: NonNegativeFloat = 0.1
     """Step size of gradient steps on a trial's own experience, in evaluation (--refine-steps)."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_episodes", "epochs", "minibatches"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("lr", "clip", "max_grad_norm"):
-            require(getattr(self, name) > 0, f"{name} must be a positive number, not {getattr(self, name)}.")
-        for name in ("warmup", "gamma", "gae_lambda", "entropy_until"):
-            require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], not {getattr(self, name)}.")
-        for name in ("value_coef", "entropy_coef", "refine_lr"):
-            require(getattr(self, name) >= 0, f"{name} must not be negative, as {getattr(self, name)} is.")
 
     def make(
         self,

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from envs.core import Env
-from envs.errors import require, unknown
+from envs.fields import Coefficient, Fraction, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import (
     Algorithm,
@@ -41,33 +41,22 @@ class ReptileConfig(InnerConfig, AlgorithmConfig):
 
     takes_a_policy = True
 
-    num_inner_steps: int = 3
+    num_inner_steps: PositiveInt = 3
     """Rounds of episodes that each task learns from in training (k)."""
     inner_loss: Literal["vpg", "ppo"] = "vpg"
     """One policy-gradient step a round, or `inner_epochs` steps on PPO's clipped surrogate."""
-    inner_epochs: int = 5
+    inner_epochs: PositiveInt = 5
     """PPO's steps a round."""
-    clip: float = 0.2
+    clip: Coefficient = 0.2
     """PPO's likelihood ratios count up to 1 ± this."""
     inner_optimizer: Literal["sgd", "adam"] = "sgd"
     """How inner steps are taken. Adam's moments start anew with each task."""
-    outer_lr: float = 1.0
+    outer_lr: Coefficient = 1.0
     """How far the start moves towards the mean of the adapted parameters, at first."""
-    outer_lr_end: float = 0.0
+    outer_lr_end: Coefficient = 0.0
     """The same at the last meta-iteration; in between it changes linearly."""
-    average_last: float = 0.0
+    average_last: Fraction = 0.0
     """Evaluate the mean of the starts of this last part of the run, instead of the last one."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, allowed in (("inner_loss", ("vpg", "ppo")), ("inner_optimizer", ("sgd", "adam"))):
-            if getattr(self, name) not in allowed:
-                raise unknown(name, getattr(self, name), allowed)
-        require(self.inner_epochs >= 1, f"inner_epochs must be at least 1, not {self.inner_epochs}.")
-        for name in ("clip", "outer_lr", "outer_lr_end"):
-            value = getattr(self, name)
-            require(0 <= value <= 1e6, f"{name} must lie in [0, 1e6], not {value}.")
-        require(0 <= self.average_last <= 1, f"average_last must lie in [0, 1], not {self.average_last}.")
 
     def make(
         self,

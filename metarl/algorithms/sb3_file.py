@@ -22,11 +22,14 @@ from gymnasium import spaces
 from torch import Generator, Tensor
 
 from envs.errors import InputError, require
-from metarl.policies.mlp import Head, MLPConfig, MLPPolicy, make_policy
+from metarl.policies.mlp import Activation, Head, MLPConfig, MLPPolicy, make_policy
 
 POLICIES = "stable_baselines3.common.policies"
 FLATTEN = "stable_baselines3.common.torch_layers.FlattenExtractor"
-ACTIVATIONS = {"torch.nn.modules.activation.Tanh": "tanh", "torch.nn.modules.activation.ReLU": "relu"}
+ACTIVATIONS: dict[str, Activation] = {
+    "torch.nn.modules.activation.Tanh": "tanh",
+    "torch.nn.modules.activation.ReLU": "relu",
+}
 TENSORS = re.compile(r"log_std|(mlp_extractor\.(policy|value)_net\.\d+|action_net|value_net)\.(weight|bias)")
 
 
@@ -47,7 +50,7 @@ class ModelPolicy(MLPPolicy):
 def model_policy(
     observation_space: Any,
     action_space: Any,
-    activation: str,
+    activation: Activation,
     layers: Sequence[tuple[Tensor, Tensor]],
     log_std: Tensor | None,
 ) -> ModelPolicy:

@@ -25,6 +25,7 @@ import envs
 from envs.contract import check_step, family_name
 from envs.core import Env, StepResult
 from envs.errors import require
+from envs.fields import Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
 from envs.proxy import Proxy
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, PolicyConfig, Stages, check_tensors, need_mlp
@@ -43,42 +44,30 @@ class SB3PPOConfig(AlgorithmConfig):
 
     informed: bool = False
     """Tell the policy the task, behind its observation."""
-    lr: float = 1e-3
+    lr: PositiveCoefficient = 1e-3
     """Adam's step size in training on all tasks."""
-    epochs: int = 4
+    epochs: PositiveInt = 4
     """Passes over the episodes of a meta-iteration."""
-    minibatches: int = 16
+    minibatches: PositiveInt = 16
     """Parts that a pass is divided into, in training and in fine-tuning, but none below 64 steps."""
-    finetune_lr: float = 3e-3
+    finetune_lr: PositiveCoefficient = 3e-3
     """Adam's step size in fine-tuning on one task, and in training from scratch."""
-    finetune_epochs: int = 5
+    finetune_epochs: PositiveInt = 5
     """Passes over the episodes of a round of fine-tuning."""
-    clip: float = 0.2
+    clip: PositiveCoefficient = 0.2
     """Likelihood ratios count up to 1 ± this."""
-    gamma: float = 0.99
+    gamma: Fraction = 0.99
     """Discount."""
-    gae_lambda: float = 0.95
+    gae_lambda: Fraction = 0.95
     """Bias-variance trade-off of the advantages; 1 gives Monte Carlo returns minus the value function."""
-    value_coef: float = 0.5
+    value_coef: NonNegativeFloat = 0.5
     """Weight of the value function's error."""
-    entropy_coef: float = 0.0
+    entropy_coef: NonNegativeFloat = 0.0
     """Weight of the policy's entropy."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: PositiveCoefficient = 0.5
     """Gradients are scaled down to this norm."""
-    reward_scale: float = 1.0
+    reward_scale: PositiveCoefficient = 1.0
     """PPO learns from rewards times this, since its value function wants returns of the order of 1 to 10."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "minibatches", "finetune_epochs"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("lr", "finetune_lr", "clip", "max_grad_norm", "reward_scale"):
-            value = getattr(self, name)
-            require(0 < value <= 1e6, f"{name} must lie in (0, 1e6], not {value}.")
-        for name in ("gamma", "gae_lambda"):
-            require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], not {getattr(self, name)}.")
-        for name in ("value_coef", "entropy_coef"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value >= 0, f"{name} must be a number of at least 0, not {value}.")
 
     def make(
         self,

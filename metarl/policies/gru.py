@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import Env
-from envs.errors import require
+from envs.fields import PositiveFloat
 from envs.structs import Struct
-from metarl.policies.mlp import StepInput, check_size
+from metarl.policies.mlp import NumUnits, StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 
 
@@ -19,14 +19,10 @@ from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 class GRUConfig(MemoryConfig):
     """A recurrent policy, as in RL²."""
 
-    hidden_size: int = 128
+    hidden_size: NumUnits = 128
     """Units of the recurrent state."""
-    init_std: float = 1.0
+    init_std: PositiveFloat = 1.0
     """Initial standard deviation of continuous actions."""
-
-    def __post_init__(self) -> None:
-        check_size("hidden_size", self.hidden_size)
-        require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
 
     def build(self, env: Env, num_episodes: int) -> GRUNetwork:
         return GRUNetwork(env, num_episodes, self)

@@ -18,17 +18,19 @@ the fast weights of a layer that scores that action, with slow weights that all 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional
 
 from envs.core import Env
-from envs.errors import require, unknown
+from envs.errors import require
+from envs.fields import PositiveFloat
 from envs.structs import Struct
 from metarl.policies.memory import MEMORIES, Entries
-from metarl.policies.mlp import StepInput, check_size
+from metarl.policies.mlp import MOST_UNITS, NumUnits, StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 
 MOST_STEPS = 4000
@@ -49,39 +51,25 @@ class MetaNetConfig(MemoryConfig):
     """uniform: every entry counts alike, whatever its key."""
     meta_information: Literal["gradient", "transition"] = "gradient"
     """What codes are made from: the transition with the loss gradient at the slow weights' outputs, or alone."""
-    hidden_size: int = 64
+    hidden_size: NumUnits = 64
     """Units of the embeddings and of the layers (D)."""
-    num_heads: int = 4
+    num_heads: NumUnits = 4
     """Heads of the memory (H)."""
-    key_size: int = 16
+    key_size: NumUnits = 16
     """Size of keys and queries of a head."""
-    code_size: int = 16
+    code_size: NumUnits = 16
     """Size of a code of a head; the rank of fast weights is heads times this."""
-    action_heads: int | None = None
+    action_heads: Annotated[int, Ge(0), Le(MOST_UNITS)] | None = None
     """Heads of the memory that is read for each action apart; 0: there is none. By default 1 where actions are
     discrete; where they are continuous there can be none."""
-    action_units: int = 32
+    action_units: NumUnits = 32
     """Units of the layer that scores an action."""
-    num_slots: int = 4
+    num_slots: NumUnits = 4
     """Learned entries that stand beside those of every trial; a ring's capacity is ring_size."""
-    ring_size: int = 64
+    ring_size: NumUnits = 64
     """Entries that a ring holds."""
-    init_std: float = 1.0
+    init_std: PositiveFloat = 1.0
     """Initial standard deviation of continuous actions."""
-
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("memory", (*MEMORIES, "none")),
-            ("weights", ("slow+fast", "fast", "readout")),
-            ("attention", ("learned", "uniform")),
-            ("meta_information", ("gradient", "transition")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise unknown(name, getattr(self, name), allowed)
-        for name in ("hidden_size", "num_heads", "key_size", "code_size", "action_units", "num_slots", "ring_size"):
-            check_size(name, getattr(self, name))
-        check_size("action_heads", self.action_heads or 0, least=0)
-        require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
 
     def build(self, env: Env, num_episodes: int) -> MetaNet:
         return MetaNet(env, num_episodes, self)

@@ -11,13 +11,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Le
 from gymnasium import spaces
 from torch import Generator, Tensor, nn
 
-from envs.errors import InputError, require
+from envs.errors import InputError
+from envs.fields import Checked, PositiveFloat
 from envs.structs import Struct
 from metarl.policies.distributions import Categorical, DiagGaussian, Distribution
 
@@ -82,30 +84,19 @@ class Head:
 
 MOST_UNITS = 16_384
 """Units of a layer: far beyond what helps, and the weights between two layers of it take 1 GB."""
-
-
-def check_size(name: str, value: int, least: int = 1) -> None:
-    """Raise `InputError` for a number of units that no network has."""
-    require(value >= least, f"{name} must be at least {least}, not {value}.")
-    require(value <= MOST_UNITS, f"{name} must be at most {MOST_UNITS:,}, not {value:,}.")
+NumUnits = Annotated[int, Ge(1), Le(MOST_UNITS)]
+Activation = Literal["tanh", "relu"]
 
 
 @dataclass(frozen=True)
-class MLPConfig:
+class MLPConfig(Checked):
     """A fully connected policy."""
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: tuple[NumUnits, ...] = (64, 64)
     """Units in each hidden layer."""
-    activation: str = "tanh"
-    """tanh or relu."""
-    init_std: float = 1.0
+    activation: Activation = "tanh"
+    init_std: PositiveFloat = 1.0
     """Initial standard deviation of continuous actions, in units of the action space."""
-
-    def __post_init__(self) -> None:
-        require(all(h >= 1 for h in self.hidden_sizes), f"hidden_sizes must be positive, not {self.hidden_sizes}.")
-        check_size("hidden_sizes", max(self.hidden_sizes, default=1))
-        require(self.activation in ("tanh", "relu"), f"activation must be 'tanh' or 'relu', not {self.activation!r}.")
-        require(self.init_std > 0, f"init_std must be a positive number, not {self.init_std}.")
 
 
 class MLPPolicy(Policy):

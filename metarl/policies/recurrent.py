@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from envs.core import Env
 from envs.errors import InputError, require
+from envs.fields import Checked
 from envs.structs import Struct
 from metarl.backend import distributed
 from metarl.policies.distributions import Distribution
@@ -27,7 +28,7 @@ class Outputs(Struct):
     value: Tensor  # [...] mean reward of the trial's remaining steps, in standard deviations of a reward
 
 
-class MemoryConfig(ABC):
+class MemoryConfig(Checked, ABC):
     """The options of a policy with a memory, which know how to make it."""
 
     init_std: float

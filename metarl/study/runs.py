@@ -14,8 +14,8 @@ import numpy as np
 from envs.errors import InputError, require
 from metarl.algorithms.base import Stages
 from metarl.evaluation.curve import stages_of
+from metarl.training.config_file import first_difference, read
 from metarl.training.presets import name_on
-from metarl.training.run import first_difference, read_config
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Method:
 
 def read_run(path: Path, split: str = "test") -> EvaluatedRun:
     """A run and its evaluation. Raises `InputError` when the folder is no run, or is not evaluated on that split."""
-    config = read_config(path)
+    config = read(path)
     file = path / f"evaluation-{split}.json"
     if not file.is_file():
         command = f"python scripts/evaluate.py {path}" + (f" --split {split}" if split != "test" else "")

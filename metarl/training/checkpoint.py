@@ -9,13 +9,19 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import sys
 import warnings
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from envs.errors import InputError
+
+GENERATOR_SHAPES = (list(Generator().get_state().shape), [16])
+"""Of the state of a generator on the CPU and on a CUDA device."""
 MARK = b"metarl-toolkit sha256 "
 DIGITS = 64
 
@@ -60,6 +66,38 @@ def unpack(content: bytes, device: torch.device) -> tuple[Any, bool]:
         raise DamagedError("is truncated or not a checkpoint") from None
 
 
+def read(path: Path, like: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The state that a checkpoint holds, with the tensors and numbers that the run's state `like` has.
+
+    Raises:
+        InputError: when it was changed, or is another run's.
+    """
+    try:
+        state, sealed = unpack(path.read_bytes(), device)
+    except DamagedError as error:
+        raise InputError(f"{path} {error}; restore it from a copy, or train anew in another --run-dir.") from None
+    try:
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}")
+        check_values(state, like)
+        _check_counts(state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise foreign(path, error) from None
+    if not sealed:
+        print(
+            f"note: {path} is of an older version, without a digest; the checksums of its parts are right.",
+            file=sys.stderr,
+        )
+    return state
+
+
+def foreign(path: Path, error: Exception) -> InputError:
+    """What to raise for a checkpoint that does not fit the run, and why."""
+    message = (str(error) or type(error).__name__).splitlines()[0]
+    message = f"the field {message} is missing" if isinstance(error, KeyError) else message
+    return InputError(f"{path} is not a checkpoint of the run in config.json beside it: {message}.")
+
+
 def check_values(found: Any, like: Any, name: str = "state") -> None:
     """Raise `ValueError` unless all numbers are finite and tensors have the dtype of those in `like`, by name."""
     if isinstance(found, dict):
@@ -75,3 +113,15 @@ def check_values(found: Any, like: Any, name: str = "state") -> None:
             raise ValueError(f"its {name} are not all finite")
     elif isinstance(found, float) and not math.isfinite(found):
         raise ValueError(f"its {name} is {found}")
+
+
+def _check_counts(state: dict[str, Any]) -> None:
+    """Raise `ValueError` or `TypeError` unless the numbers and the generator's state of a checkpoint can be right."""
+    for name, kind in (("iteration", int), ("env_steps", int), ("seconds", float)):
+        if type(state[name]) is not kind or state[name] < 0:
+            raise ValueError(f"its {name} is {state[name]!r}")
+    generator = state["generator"]
+    if not isinstance(generator, Tensor) or generator.dtype != torch.uint8:
+        raise TypeError("its generator is none")
+    if list(generator.shape) not in GENERATOR_SHAPES:
+        raise ValueError(f"the state of its generator has the shape {list(generator.shape)}")

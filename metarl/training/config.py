@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import reprlib
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args
 
+from annotated_types import Ge, Lt
 from torch import Generator
 
 from envs.core import Env
-from envs.errors import require
+from envs.errors import require, unknown
+from envs.fields import Checked, NonNegativeInt, PositiveInt, check_field, field_types
 from metarl.algorithms.base import Algorithm
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
@@ -25,28 +27,28 @@ Policies = MLPConfig | GRUConfig | MetaNetConfig
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """A meta-training run. Together with the environment's config and the seed it fixes every number."""
 
     env: str = "point"
     """Environment family."""
     env_preset: str = "finn2017"
     """Preset of the family; single fields are set with --env.FIELD."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     """Seed of parameters, tasks, actions and environments."""
-    num_iterations: int = 50
+    num_iterations: NonNegativeInt = 50
     """Meta-iterations; with 0 the fresh policy is what is evaluated."""
-    meta_batch_size: int = 20
+    meta_batch_size: PositiveInt = 20
     """Tasks in a meta-iteration (N)."""
-    num_envs: int = 20
+    num_envs: PositiveInt = 20
     """Episodes per task, before adaptation and again after each inner step (E)."""
-    eval_num_tasks: int = 1000
+    eval_num_tasks: PositiveInt = 1000
     """Tasks in evaluation."""
-    eval_num_envs: int = 40
+    eval_num_envs: PositiveInt = 40
     """Episodes per task and adaptation step in evaluation."""
-    checkpoint_every: int = 10
+    checkpoint_every: PositiveInt = 10
     """Meta-iterations between checkpoints; one is always written at the end."""
-    shards: int | None = None
+    shards: PositiveInt | None = None
     """Parts of a meta-batch with random streams of their own. Processes share them, so their number must divide this;
     by default as many as torchrun starts when the run is made, or 1."""
     init_sb3: str | None = None
@@ -56,11 +58,8 @@ class TrainConfig:
     algorithm: Algorithms = field(default_factory=MAMLConfig)
 
     def __post_init__(self) -> None:
-        require(self.num_iterations >= 0, f"num_iterations must be at least 0, not {self.num_iterations}.")
-        for name in ("meta_batch_size", "num_envs", "eval_num_tasks", "eval_num_envs", "checkpoint_every"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
-        shards = 1 if self.shards is None else self.shards
-        require(shards >= 1, f"shards must be at least 1, not {shards}.")
+        super().__post_init__()
+        shards = self.shards or 1
         require(
             shards == 1 or self.algorithm.several_processes,
             "Stable-Baselines3 trains in one process; start this method without torchrun, and without --shards.",
@@ -69,7 +68,6 @@ class TrainConfig:
             self.meta_batch_size % shards == 0, "meta_batch_size must be a multiple of the number of shards (by "
             f"default that of processes), and {self.meta_batch_size} is none of {shards}.",
         )  # fmt: skip
-        require(0 <= self.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {self.seed}.")
         require(
             self.init_sb3 is None or self.algorithm.takes_a_policy,
             "A model of Stable-Baselines3 can be the start of a method that adapts by gradient steps only; leave "
@@ -93,53 +91,42 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(default: Any, values: dict[str, Any], whole: bool = False) -> Any:
-    """A configuration with the fields that JSON holds, each of the type it has in `default`.
+    """`default` with the fields that JSON holds; `kind` names the class of one that is a configuration itself.
 
     Args:
         whole: require all fields, as where a run is read: a default need not be what it was made with.
 
     Raises:
-        TypeError: when one is of another type, unknown, or missing.
+        InputError: for a field that is unknown, missing, or of another type.
     """
-    changes: dict[str, Any] = {}
-    fields = {f.name: f for f in dataclasses.fields(default)}
+    where, hints = type(default).__name__, field_types(default)
+    require(isinstance(values, dict), f"{where} must be an object with fields, not {reprlib.repr(values)}.")
+    _check_names(where, set(values), set(hints), whole)
+    changes = {}
     for name, value in values.items():
-        if name not in fields:
-            raise TypeError(f"{type(default).__name__} has no field {name!r}")
-        old = getattr(default, name)
-        kind = (int, float) if fields[name].type in (float, "float") else type(old)
-        if dataclasses.is_dataclass(old) and isinstance(value, dict):
-            inner = {k: v for k, v in value.items() if k != "kind"}
-            made = from_dict(_default_of_kind(default, name, value.get("kind")), inner, whole)
-            if whole:
-                _require_fields(name, {"kind"} - value.keys())
-            value, kind = made, object
+        held, hint = getattr(default, name), hints[name]
+        if dataclasses.is_dataclass(held) and isinstance(value, dict):
+            value = _part(name, held, hint, value, whole)
         elif isinstance(value, list):
             value = tuple(value)
-        optional = any(word in str(fields[name].type) for word in ("None", "Optional", "Any"))
-        right = optional if value is None else old is None or isinstance(value, kind)
-        if isinstance(value, bool) and isinstance(old, int | float):
-            right = isinstance(old, bool)
-        if not right:
-            raise TypeError(f"{name} cannot be {reprlib.repr(value)} where {old!r} is right")
+        check_field(name, value, hint)
         changes[name] = value
-    if whole:
-        _require_fields(type(default).__name__, fields.keys() - values.keys())
     return dataclasses.replace(default, **changes)
 
 
-def _require_fields(name: str, missing: set[str]) -> None:
-    if missing:
-        names = ", ".join(map(repr, sorted(missing)))
-        raise TypeError(f"{name} lacks {names}; add what the run was made with")
+def _part(name: str, held: Any, hint: Any, values: dict[str, Any], whole: bool) -> Any:
+    """What a field that holds a configuration is to hold, of the kind that JSON names."""
+    kinds = {kind.__name__: kind for kind in (type(held), *get_args(hint))}
+    _check_names(name, {"kind"} & set(values), {"kind"}, whole)
+    kind = str(values.get("kind", type(held).__name__))
+    if kind not in kinds:
+        raise unknown(f"kind of {name}", kind, kinds)
+    start = held if kinds[kind] is type(held) else kinds[kind]()
+    return from_dict(start, {key: value for key, value in values.items() if key != "kind"}, whole)
 
 
-def _default_of_kind(config: Any, name: str, kind: Any) -> Any:
-    """What a field of `config` may hold that is of this class; what it holds where `kind` is None."""
-    held = getattr(config, name)
-    if kind in (None, type(held).__name__):
-        return held
-    allowed = {c.__name__: c for c in get_args(get_type_hints(type(config))[name])} or {type(held).__name__: held}
-    if kind not in allowed:
-        raise TypeError(f"{name} cannot be of kind {kind!r}, only of {' or '.join(allowed)}")
-    return allowed[kind]()
+def _check_names(where: str, found: set[str], known: set[str], whole: bool) -> None:
+    for name in sorted(found - known):
+        raise unknown(f"field of {where}", name, known)
+    missing = ", ".join(map(repr, sorted(known - found)))
+    require(not (whole and missing), f"{where} lacks {missing}; add what the run was made with.")

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 import envs
 from envs.core import Env
@@ -31,11 +29,8 @@ from metarl.backend import distributed
 from metarl.backend.distributed import main_only
 from metarl.backend.files import locked, write_atomically
 from metarl.policies.mlp import MLPPolicy
-from metarl.training import checkpoint, metrics_log
-from metarl.training.config import TrainConfig, from_dict, make_algorithm, to_dict
-
-GENERATOR_SHAPES = (list(Generator().get_state().shape), [16])
-"""Of the state of a generator on the CPU and on a CUDA device."""
+from metarl.training import checkpoint, config_file, metrics_log
+from metarl.training.config import TrainConfig, make_algorithm, to_dict
 
 
 class Run:
@@ -83,27 +78,13 @@ class Run:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with self.locked():
-                self._check_vacant()
-                self.write_config()
+                config_file.check_vacant(self.path, self.description)
+                config_file.write(self.path, self.description)
         except OSError as error:
             reason = error.strerror or error
             raise InputError(
                 f"The run folder {self.path} cannot be made: {reason}; choose another --run-dir."
             ) from None
-
-    def _check_vacant(self) -> None:
-        """Raise `InputError` when the folder holds a run already, or a part of one."""
-        if (self.path / "config.json").exists():
-            other = read_config(self.path)
-            other.pop("threads", None)  # another session's
-            difference = first_difference(other, json.loads(json.dumps(self.description)))
-            what = f"a run with another configuration ({difference})" if difference else "this run"
-            raise InputError(
-                f"{self.path} already holds {what}; go on with it by --resume {self.path}, or choose another --run-dir."
-            )
-        for name in ("checkpoint.pt", "metrics.jsonl"):
-            taken = (self.path / name).exists()
-            require(not taken, f"{self.path} holds a {name} without its config.json; choose another --run-dir.")
 
     def locked(self) -> AbstractContextManager[None]:
         """Within this context no other process can train the run; reading it is free. It may be entered again.
@@ -128,18 +109,9 @@ class Run:
         for name in ("config.json", "checkpoint.pt", "metrics.jsonl"):
             remove_partials(self.path / name)
         self.trim_metrics()
-        self.write_config()  # with the new number of iterations
+        config_file.write(self.path, self.description)  # with the new number of iterations
         if self._saved is None:
             self.save()  # so that a log without a checkpoint means that one was lost
-
-    @main_only
-    def write_config(self) -> None:
-        """Write config.json atomically, unless it says the same already."""
-        threads = {"threads": torch.get_num_threads()} if distributed.world_size() == 1 else {}
-        text = json.dumps({**self.description, **threads}, indent=2) + "\n"
-        file = self.path / "config.json"
-        if not file.exists() or file.read_text() != text:
-            write_atomically(file, lambda path: path.write_text(text))
 
     @classmethod
     def open(
@@ -159,20 +131,7 @@ class Run:
             InputError: when the folder is no run, or its checkpoint is damaged, gone or of another run.
         """
         path = Path(path)
-        description = read_config(path)
-        try:
-            config = from_dict(TrainConfig(), description["train"], whole=True)
-            require(
-                config.env in envs.FAMILIES,
-                f"{path} is a run on the environment {config.env!r}, which is not registered; "
-                "name the module that registers it with --imports.",
-            )
-            default = envs.make_config(config.env, config.env_preset)
-            env_config = from_dict(default, description["env"]["config"], whole=True)
-            preset = description["preset"]
-            require(isinstance(preset, str), f"{path}/config.json is damaged: the preset is {preset!r}.")
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}/config.json is damaged or of another version: {_in_words(error)}.") from None
+        preset, config, env_config = config_file.read_run(path)
         if num_iterations is not None:
             config = dataclasses.replace(config, num_iterations=num_iterations)
         run = cls(path, preset, config, change_env(env_config), device)
@@ -251,23 +210,11 @@ class Run:
     def _load_checkpoint(self) -> None:
         path = self.path / "checkpoint.pt"
         self._saved = self._mark()  # before it is read: where it is replaced in between, `begin` refuses
+        state = checkpoint.read(path, self.state_dict(), self.device)
         try:
-            state, sealed = checkpoint.unpack(path.read_bytes(), self.device)
-        except checkpoint.DamagedError as error:
-            raise InputError(f"{path} {error}; restore it from a copy, or train anew in another --run-dir.") from None
-        foreign = f"{path} is not a checkpoint of the run in config.json beside it"
-        require(isinstance(state, dict), f"{foreign}: it holds a {type(state).__name__}.")
-        try:
-            checkpoint.check_values(state, self.state_dict())
-            _check_counts(state)
             self.load_state_dict(state)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise InputError(f"{foreign}: {_in_words(error)}.") from None
-        if not sealed:
-            print(
-                f"note: {path} is of an older version, without a digest; the checksums of its parts are right.",
-                file=sys.stderr,
-            )
+            raise checkpoint.foreign(path, error) from None
 
     @main_only
     def trim_metrics(self) -> None:
@@ -288,50 +235,3 @@ class Run:
     def log(self, metrics: dict[str, float]) -> None:
         """Append a line to metrics.jsonl."""
         metrics_log.append(self.path / "metrics.jsonl", metrics)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    require(path.is_dir(), f"There is no run folder {path}.")
-    file = path / "config.json"
-    require(file.is_file(), f"{path} is not a run folder: it holds no config.json.")
-    try:
-        description = json.loads(file.read_text())
-    except (ValueError, RecursionError):
-        raise InputError(f"{file} is damaged: it is not JSON, or too deeply nested.") from None
-    require(isinstance(description, dict), f"{file} is damaged: it is not a JSON object.")
-    return description
-
-
-def recorded_threads(path: Path) -> int | None:
-    """Threads that PyTorch had when a run was made or last gone on with; None where config.json does not say."""
-    number = read_config(path).get("threads")
-    return number if isinstance(number, int) and number >= 1 else None
-
-
-def _check_counts(state: dict[str, Any]) -> None:
-    """Raise `ValueError` or `TypeError` unless the numbers and the generator's state of a checkpoint can be right."""
-    for name, kind in (("iteration", int), ("env_steps", int), ("seconds", float)):
-        if type(state[name]) is not kind or state[name] < 0:
-            raise ValueError(f"its {name} is {state[name]!r}")
-    generator = state["generator"]
-    if not isinstance(generator, Tensor) or generator.dtype != torch.uint8:
-        raise TypeError("its generator is none")
-    if list(generator.shape) not in GENERATOR_SHAPES:
-        raise ValueError(f"the state of its generator has the shape {list(generator.shape)}")
-
-
-def _in_words(error: Exception) -> str:
-    """The first line of an error's message, for a user."""
-    message = (str(error) or type(error).__name__).splitlines()[0]
-    return f"the field {message} is missing" if isinstance(error, KeyError) else message
-
-
-def first_difference(there: Any, here: Any, name: str = "") -> str | None:
-    """A sentence part about the first field in which two configurations differ."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in sorted({*there, *here}):
-            difference = first_difference(there.get(key), here.get(key), key)
-            if difference:
-                return difference
-        return None
-    return None if there == here else f"{name} is {there} there and {here} here"

@@ -15,8 +15,9 @@ from envs.threads import Usage
 from metarl.backend import cores
 from metarl.backend.cores import Watch, choose
 from metarl.cli import Session
+from metarl.training import config_file
+from metarl.training.config_file import recorded_threads
 from metarl.training.loop import train
-from metarl.training.run import recorded_threads
 
 
 @pytest.mark.parametrize(
@@ -87,9 +88,9 @@ def test_a_run_goes_on_with_the_threads_it_began_with(machine, make_run, capfd, 
     Session(device="cpu").apply(recorded_threads(run.path))
     assert torch.get_num_threads() == 1
     assert "--num-threads 2" in sentence(capfd.readouterr().err)
-    run.write_config()
+    config_file.write(run.path, run.description)
     machine(1.0)
-    run.write_config()
+    config_file.write(run.path, run.description)
     Session(device="cpu").apply(recorded_threads(run.path))
     assert torch.get_num_threads() == 2
     assert "--num-threads 1" in sentence(capfd.readouterr().err)

@@ -76,7 +76,7 @@ def test_a_trial_begins_with_nothing_of_the_trial_before():
 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
-    [("hidden_size", 0, "hidden_size must be at least 1, not 0."), ("init_std", -1.0, "init_std must be a positive")],
+    [("hidden_size", 0, "hidden_size must be at least 1"), ("init_std", -1.0, "init_std must be above 0")],
 )
 def test_nonsense_is_refused_in_one_line(field, value, words, sentence):
     with pytest.raises(InputError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import os
 from pathlib import Path
 
@@ -117,92 +116,6 @@ def test_a_family_with_fields_of_other_types_comes_back_as_it_was(make_run, monk
     monkeypatch.delitem(envs.FAMILIES, "own")
     with pytest.raises(InputError, match=r"environment 'own', which is not registered; name the module .* --imports"):
         Run.open(run.path.with_name("own"))
-
-
-# --- A damaged config.json ---------------------------------------------------------------------------------------
-
-
-def edit(**train):
-    return lambda text: json.dumps({**json.loads(text), "train": {**json.loads(text)["train"], **train}})
-
-
-def without(*names, of=None):
-    def cut(text):
-        description = json.loads(text)
-        fields = description["train"][of] if of else description["train"]
-        for name in names:
-            del fields[name]
-        return json.dumps(description)
-
-    return cut
-
-
-def nested(depth: int) -> list:
-    out: list = []
-    for _ in range(depth):
-        out = [out]
-    return out
-
-
-DAMAGE = {
-    "empty": (lambda text: "", "is damaged: it is not JSON"),
-    "cut short": (lambda text: text[: len(text) // 2], "is damaged: it is not JSON"),
-    "binary": (lambda text: b"\xff\xfe\x00\x81", "is damaged: it is not JSON"),
-    "a list": (lambda text: "[1, 2]", "it is not a JSON object"),
-    "a number": (lambda text: "3", "it is not a JSON object"),
-    "no fields": (lambda text: "{}", "the field 'train' is missing"),
-    "train is a list": (lambda text: '{"preset": "x", "train": [], "env": {"config": {}}}', "damaged"),
-    "unknown field": (edit(momentum=0.9), "TrainConfig has no field 'momentum'"),
-    "unknown nested field": (edit(policy={"depth": 3}), "MLPConfig has no field 'depth'"),
-    "unknown kind": (edit(algorithm={"kind": "PPOConfig"}),
-        "algorithm cannot be of kind 'PPOConfig', only of MAMLConfig or ReptileConfig"),
-    "unknown nested kind": (edit(algorithm={"kind": "MAMLConfig", "outer": {"kind": "SGDConfig"}}),
-        "outer cannot be of kind 'SGDConfig', only of TRPOConfig or AdamConfig"),
-    "a kind of another field": (edit(policy={"kind": "AdamConfig", "clip": 0.1}),
-        "policy cannot be of kind 'AdamConfig', only of MLPConfig"),
-    "a kind that is none": (edit(algorithm={"kind": ["MAMLConfig"]}), "damaged"),
-    "an algorithm that is none": (edit(algorithm="MAML"), "algorithm cannot be 'MAML'"),
-    "a field of another kind": (edit(algorithm={"kind": "ReptileConfig", "estimator": "lvc"}),
-        "ReptileConfig has no field 'estimator'"),
-    "a method before its kinds": (edit(algorithm={"inner_lr": 0.1, "first_order": False, "max_kl": 0.01}),
-        "damaged or of another version: MAMLConfig has no field 'first_order'"),
-    "wrong type": (edit(num_envs="many"), "num_envs cannot be 'many' where 20 is right"),
-    "a fraction of a task": (edit(meta_batch_size=2.5), "meta_batch_size cannot be 2.5 where 20 is right"),
-    "a truth for a number": (edit(meta_batch_size=True), "meta_batch_size cannot be True where 20 is right"),
-    "deeply nested": (lambda text: "[" * 100_000, "is damaged: it is not JSON, or too deeply nested"),
-    "deeply nested field": (edit(policy=nested(200)), "policy cannot be"),
-    "missing fields": (without("meta_batch_size", "num_envs"), "TrainConfig lacks 'meta_batch_size', 'num_envs';"),
-    "missing nested field": (without("inner_lr", of="algorithm"), "MAMLConfig lacks 'inner_lr';"),
-    "missing kind": (without("kind", of="policy"), "policy lacks 'kind';"),
-    "missing environment field": (lambda text: text.replace('"horizon": 5', '"goal_scale": 1.0'),
-        "PointConfig lacks 'horizon';"),
-    "a preset that is none": (lambda text: text.replace('"maml-point"', "3"), "the preset is 3"),
-    "impossible": (edit(meta_batch_size=0), "meta_batch_size must be at least 1"),
-    "null": (edit(num_envs=None), "damaged"),
-    "unknown preset": (edit(env_preset="finn2016"), "Did you mean 'finn2017'"),
-    "unknown family": (edit(env="plane"), "'plane', which is not registered"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", DAMAGE)
-def test_a_damaged_config_is_named_in_one_sentence(make_run, case, sentence):
-    run = make_run()
-    spoil, words = DAMAGE[case]
-    file = run.path / "config.json"
-    content = spoil(file.read_text())
-    file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError) as error:
-        Run.open(run.path)
-    assert words in sentence(error)
-
-
-def test_what_is_no_run_folder(tmp_path, sentence):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "empty").mkdir()
-    for name, words in (("none", "There is no run folder"), ("file", "no run folder"), ("empty", "no config.json")):
-        with pytest.raises(InputError) as error:
-            Run.open(tmp_path / name)
-        assert words in sentence(error)
 
 
 def test_a_run_that_lost_its_checkpoint_does_not_start_over(make_run, files, sentence):
