@@ -58,8 +58,8 @@ def evidence(numbers: dict[str, Any]) -> str:
 
 
 def in_words(value: Any) -> str:
-    if isinstance(value, dict) and value.keys() == {"mean", "ci95"}:
-        return f"{in_words(value['mean'])} ({' … '.join(map(in_words, value['ci95']))})"
+    if isinstance(value, dict) and value.keys() == {"mean", "mean_ci95"}:
+        return f"{in_words(value['mean'])} ({' … '.join(map(in_words, value['mean_ci95']))})"
     if isinstance(value, dict):
         return ", ".join(f"{name}: {in_words(v)}" for name, v in value.items()) or "–"
     if isinstance(value, list):

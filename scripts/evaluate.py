@@ -23,10 +23,11 @@ from envs.errors import require
 from metarl.backend.files import check_output, write_atomically
 from metarl.cli import Session, run_main
 from metarl.evaluation.curve import adaptation_rewards, fingerprint, reference_rewards, stages_of, summarize
+from metarl.evaluation.plot import plot_curve
 from metarl.figures.appearance import title
-from metarl.figures.plot import plot_curve
 from metarl.figures.terminal import show
 from metarl.training import config_file
+from metarl.training.commands import command_line
 from metarl.training.loop import NonFiniteError
 from metarl.training.run import Run
 
@@ -105,8 +106,9 @@ def evaluate(args: Evaluate) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> Table:
     """The adaptation curve and the references."""
     tasks = f"{result['num_tasks']} {result['split']} tasks"
+    stages = stages_of(result)
     heading = f"{title(result['preset'], result['env'])}: return on {tasks}, iteration {result['iteration']}"
-    caption = f"steps: {result['adaptation']['unit']}; IQM: interquartile mean; intervals: bootstrap"
+    caption = f"steps: {stages.unit}; IQM: interquartile mean; intervals: bootstrap"
     out = Table(title=escape(heading), caption=caption, box=SIMPLE, padding=(0, 1))
     out.add_column("policy")
     for name in ("mean", "95 % of mean", "IQM", "95 % of IQM", "std"):
@@ -119,18 +121,17 @@ def table(result: dict[str, Any]) -> Table:
         return f"{number(low)} … {number(high)}"
 
     a = result["adaptation"]
-    names = stages_of(result).names
-    for k, (name, mean) in enumerate(zip(names, a["mean"], strict=True)):
-        spread = (interval(*a["mean_ci95"][k]), number(a["iqm"][k]), interval(*a["ci95"][k]), number(a["std"][k]))
+    for k, (name, mean) in enumerate(zip(stages.names, a["mean"], strict=True)):
+        spread = interval(*a["mean_ci95"][k]), number(a["iqm"][k]), interval(*a["iqm_ci95"][k]), number(a["std"][k])
         out.add_row(name, number(mean), *spread)
     out.add_section()
     for name, r in result["references"].items():
-        out.add_row(escape(name), number(r["mean"]), interval(*r["ci95"]), style="dim")
-    if result.get("num_episodes", 1) > 1:
+        out.add_row(escape(name), number(r["mean"]), interval(*r["mean_ci95"]), style="dim")
+    if stages.episodes > 1:
         out.add_section()
         for name, of in (("whole trial", result), *result["references"].items()):
             t, style = of["trial"], None if of is result else "dim"
-            of_trial = (interval(*t["ci95"]), number(t["iqm"]), interval(*t["iqm_ci95"]))
+            of_trial = (interval(*t["mean_ci95"]), number(t["iqm"]), interval(*t["iqm_ci95"]))
             name = name if of is result else escape(f"{name}, whole trial")
             out.add_row(name, number(t["mean"]), *of_trial, style=style)
     return out
@@ -152,7 +153,7 @@ def main(arguments: list[str]) -> None:
     there = json.loads(output.read_text()).get("split") if output.exists() else split
     require(there == split, f"{str(output)!r} holds one on other tasks ({there}), which would be lost; choose "
             "another --output.")  # fmt: skip
-    result = evaluate(args)
+    result = evaluate(args) | {"command": command_line("evaluate.py", arguments)}
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, lambda path: path.write_text(json.dumps(result) + "\n"))
     show(table(result))  # after writing: what was computed is not lost where it cannot be shown

@@ -26,6 +26,7 @@ from metarl.algorithms.sb3_file import check_spaces, load_sb3
 from metarl.backend.distributed import is_main, launched, local_world_size, quiet_unless_main, world_size
 from metarl.cli import TrainSession, option, run_main
 from metarl.evaluation.held_out import HeldOut
+from metarl.training import commands
 from metarl.training.config import TrainConfig
 from metarl.training.config_file import recorded_threads
 from metarl.training.loop import train
@@ -122,12 +123,13 @@ def new_run(name: str, arguments: list[str]) -> tuple[Run, HeldOut | None]:
 
 
 @contextmanager
-def folder(run: Run) -> Iterator[None]:
+def folder(run: Run, arguments: list[str]) -> Iterator[None]:
     """Makes the folder of a new run. Where training then turns out to be impossible, what it made is removed."""
     before = set(run.path.iterdir()) if run.path.is_dir() else None
     run.create()
     with run.locked():  # what is removed must not be another process's
         try:
+            commands.add(run.path, "train.py", arguments)
             if run.config.init_sb3 is not None or run.config.num_iterations == 0:
                 run.save()
             yield
@@ -155,7 +157,7 @@ def main(arguments: list[str]) -> int:
     elif arguments and not arguments[0].startswith("-"):
         with quiet_unless_main():
             run, held_out = new_run(arguments[0], arguments[1:])
-        made = folder(run)
+        made = folder(run, arguments)
     elif "--help" in arguments or "-h" in arguments:
         run, held_out = new_run(PRESETS[0], ["--help"])
     else:
@@ -165,6 +167,8 @@ def main(arguments: list[str]) -> int:
         where += f" --imports {shlex.quote(imports)}"
     with made, run.locked():
         if resuming:
+            if option(arguments, "--num-iterations") is not None:
+                commands.add(run.path, "train.py", arguments)
             done = f"Resuming {run.path} after iteration {run.iteration} of {run.config.num_iterations}."
             print(done if run.iteration else f"{run.path} has no finished iteration yet; it starts from the beginning.")
         stopped_by = train(run, held_out=held_out)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from metarl.evaluation.curve import bootstrap_ci
+from metarl.evaluation.estimate import bootstrap_ci
 
 Verdict = Literal["ok", "note", "problem", "does not apply"]
 
@@ -27,7 +27,7 @@ class Finding:
     verdict: Verdict
     sentence: str
     numbers: dict[str, Any] = field(default_factory=dict)
-    """JSON-able; an `Interval` is written as its `mean` and `ci95`."""
+    """JSON-able; an `Interval` is written as its `mean` and `mean_ci95`."""
     next: str | None = None
     """What to try, in options of train.py."""
 
@@ -111,7 +111,7 @@ def short(x: float, sign: str = "") -> str:
 def plain(value: Any) -> Any:
     """As JSON: intervals as lists, numbers that are not finite as null."""
     if isinstance(value, Interval):
-        return plain({"mean": value.mean, "ci95": [value.low, value.high]})
+        return plain({"mean": value.mean, "mean_ci95": [value.low, value.high]})
     if isinstance(value, dict):
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from metarl.figures.appearance import FAINT, INK, MUTED, Look, looks
+from metarl.figures.appearance import FAINT, INK, MUTED, Look
 from metarl.figures.plot import Named, connect_names
 from metarl.study.plots import carry_on
 from metarl.study.runs import Method
@@ -38,11 +38,11 @@ def learning_curve(folder: Path, env_steps: int) -> np.ndarray:
     return _means(curve, -(-curve.shape[1] // MAX_POINTS))
 
 
-def draw_learning(methods: Sequence[Method], names: Sequence[str], order: Sequence[str]) -> Any | None:
+def draw_learning(methods: Sequence[Method], looks: Mapping[str, Look]) -> Any | None:
     """The curves as a Matplotlib figure: each seed thin, the mean over seeds thick. None where no run has a log.
 
     Args:
-        names: of the methods, in the study whose names are `order`; see `metarl.figures.appearance.looks`.
+        looks: by the methods' short names.
     """
     from matplotlib.figure import Figure
 
@@ -50,8 +50,8 @@ def draw_learning(methods: Sequence[Method], names: Sequence[str], order: Sequen
     axes = figure.add_axes((0.1, 0.13, 0.62, 0.72))
     ends: list[tuple[Look, np.ndarray]] = []
     missing = []
-    for method, name in zip(methods, names, strict=True):
-        look = looks(order)[name]
+    for method in methods:
+        look = looks[method.short]
         curves = [learning_curve(run.path, run.evaluation["env_steps"]) for run in method.runs]
         curves = [_smooth(curve) for curve in curves if curve.size]
         for curve in curves if len(curves) > 1 else ():

@@ -80,7 +80,7 @@ PAGE = """
 <section>
 <h2>{{ part.env }}</h2>
 <p class="lead">{{ part.tasks }}</p>
-{% for chart in charts[loop.index0] %}
+{% for chart in part.charts %}
 <figure class="chart">{{ chart | safe }}</figure>
 {% endfor %}
 {% for sheet in part.sheets %}{{ table(sheet) }}

@@ -1,25 +1,39 @@
-"""The report of a study as HTML and Markdown: tables, figure, videos, configurations, commands."""
+"""Study: runs compared on one environment or several, and its report as HTML, Markdown, JSON and PNG."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
+import envs
 from envs.errors import require
+from metarl.backend.files import check_output, write_atomically
 from metarl.figures.appearance import labels
-from metarl.study.reproduce import commands, record_command
-from metarl.study.runs import Method, leaves
-from metarl.study.sheets import Sheet, counted, markdown_text, sheets
+from metarl.study.compare import Comparison
+from metarl.study.learning_curves import draw_learning
+from metarl.study.page import render
+from metarl.study.plots import panel_figures, plot_comparisons, study_looks
+from metarl.study.runs import EvaluatedRun, Method, by_environment, group, leaves, read_run
+from metarl.study.sheets import Sheet, counted, markdown_text, overview_sheet, sheets
 from metarl.study.svg import svg, theme
 
 EMBED_LIMIT = 50
 """Megabytes of video that a page may hold."""
+LEGEND = (
+    "IQM: interquartile mean over runs and tasks, 95 % bootstrap intervals (Agarwal et al. 2021): of a method with "
+    "several seeds over these, on the same tasks; of a single seed and of references over tasks. train s: median."
+)
+EXPERIENCE = (
+    "Methods adapt by gradient steps or in the episodes of a trial: compare them by the episodes of experience on a "
+    "task that a stage comes after. A gradient step learns from a batch of episodes, a memory from one after another."
+)
 
 
 @dataclass(frozen=True)
@@ -35,13 +49,13 @@ class Video:
         return self.source != self.href
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """What a report says of one environment."""
 
     env: str
-    methods: list[str]
     tasks: str
+    charts: list[str]  # SVG
     sheets: list[Sheet]
     videos: list[Video]
     record: str  # a command that makes a video
@@ -49,38 +63,157 @@ class Part:
     commands: list[str]
 
 
-def part(result: Mapping[str, Any], methods: Sequence[Method], folder: Path, embed: bool = False) -> Part:
-    """All that a report in `folder` says of a comparison and the methods behind it; `embed`: with its videos inside."""
-    runs = [run for method in methods for run in method.runs]
-    named = labels([method.name for method in methods])
-    return Part(
-        env=result["env"],
-        methods=list(labels([method["method"] for method in result["methods"]]).values()),
-        tasks=f"{result['num_tasks']:,} {result['split']} tasks, drawn with seed {result['seed']}.",
-        sheets=sheets(result),
-        videos=[
-            _video(f"{named[method.name]}, seed {run.seed}: {file.name}", file, folder, embed)
-            for method in methods
-            for run in method.runs
-            for file in _videos(run.path)
-        ],
-        record=record_command(runs[0]),
-        differences=differences(methods),
-        commands=[line for run in runs for line in commands(run)],
-    )
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Methods compared on each environment; `step` as in `compare_runs`."""
+
+    comparisons: list[Comparison]
+    step: int | None = None
+
+    @cached_property
+    def overview(self) -> Sheet | None:
+        """All methods on all environments, where there are several."""
+        return overview_sheet(self.comparisons, self.step) if len(self.comparisons) > 1 else None
+
+    @cached_property
+    def sheets(self) -> list[Sheet]:
+        """All tables."""
+        return [*([self.overview] if self.overview else []), *(s for c in self.comparisons for s in sheets(c))]
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What a reader should know of these numbers."""
+        mixed = len({m.run.stages.trial for c in self.comparisons for m in c.methods}) > 1
+        notes = dict.fromkeys(note for comparison in self.comparisons for note in comparison.notes)
+        return [LEGEND, *([EXPERIENCE] * mixed), *notes]
+
+    def write(self, output: Path, embed: bool = False) -> list[Path]:
+        """Write the report as HTML and Markdown, the numbers as JSON, and the figure as PNG.
+
+        Args:
+            output: the Markdown or the HTML file; the others go beside it. Its folder is made.
+            embed: puts the videos of the run folders into the HTML file; otherwise it links them.
+
+        Returns:
+            The four files.
+
+        Raises:
+            InputError: for another suffix, where another file would be lost, and for too many videos in one page.
+        """
+        page, text, picture, numbers = files = [output.with_suffix(s) for s in (".html", ".md", ".png", ".json")]
+        require(output in (page, text), f"The output's name must end in .md or .html, and {str(output)!r} does not.")
+        check_output(numbers, ["comparisons", "methods"])
+        if embed:
+            check_embedding([run.path for c in self.comparisons for m in c.methods for run in m.runs])
+        parts = [self.part(comparison, output.parent, embed) for comparison in self.comparisons]
+        output.parent.mkdir(parents=True, exist_ok=True)
+        plot_comparisons(self.comparisons, picture)
+        results = [comparison.to_json() for comparison in self.comparisons]
+        for file, written in {
+            numbers: json.dumps({"comparisons": results} if len(results) > 1 else results[0], indent=1) + "\n",
+            text: self.markdown(parts, picture),
+            page: self.html(parts),
+        }.items():
+            write_atomically(file, partial(Path.write_text, data=written, encoding="utf-8"))
+        return files
+
+    def part(self, comparison: Comparison, folder: Path, embed: bool = False) -> Part:
+        """All that a report in `folder` says of a comparison; `embed`: with its videos inside."""
+        looks, chart = study_looks(self.comparisons), self._panels[self.comparisons.index(comparison)]
+        learning = draw_learning(comparison.methods, looks)
+        charts = [svg(chart, "Return in the course of adaptation, for every method")]
+        if learning is not None:
+            charts.append(svg(learning, "Return in the course of training, for every method"))
+        runs = [(comparison.labels[method.short], run) for method in comparison.methods for run in method.runs]
+        tasks = comparison.tasks
+        return Part(
+            env=comparison.env,
+            tasks=f"{tasks['num_tasks']:,} {tasks['split']} tasks, drawn with seed {tasks['seed']}.",
+            charts=charts,
+            sheets=sheets(comparison),
+            videos=[
+                _video(f"{label}, seed {run.seed}: {file.name}", file, folder, embed)
+                for label, run in runs
+                for file in _videos(run.path)
+            ],
+            record=record_command(runs[0][1]),
+            differences=differences(comparison.methods),
+            commands=[line for _, run in runs for line in run.commands],
+        )
+
+    def html(self, parts: Sequence[Part]) -> str:
+        """One page that holds all but the videos that are not embedded. Every text is escaped."""
+        names = list(dict.fromkeys(label for c in self.comparisons for label in c.labels.values()))
+        where = parts[0].env if len(parts) == 1 else counted(len(parts), "environment")
+        return render(
+            title=f"{counted(len(names), 'method')} on {where}",
+            lead=f"Compared on the same tasks: {', '.join(names)}.",
+            theme=theme(chart for part in parts for chart in part.charts),
+            overview=self.overview,
+            parts=parts,
+            notes=self.notes,
+        )
+
+    def markdown(self, parts: Sequence[Part], picture: Path) -> str:
+        """The same as Markdown; the figure and the videos are linked."""
+        first, *others = self.sheets
+        blocks = [first.markdown(), f"![Adaptation curves]({quote(picture.name)})\n"]
+        blocks += [sheet.markdown() for sheet in others]
+        blocks.append("".join(f"- {markdown_text(note)}\n" for note in self.notes))
+        for part in parts:
+            links = [f"- [{_link_text(video.caption)}]({video.href})\n" for video in part.videos]
+            none = f"No run folder here holds a video yet. This makes one:\n\n    {part.record}\n"
+            blocks.append(f"**{markdown_text(part.env)}: videos**\n\n" + ("".join(links) or none))
+            if part.differences.rows:
+                blocks.append(part.differences.markdown())
+            lines = [text for line in part.commands for text in line.splitlines()]
+            blocks.append("**Commands that make these runs**\n\n" + "".join(f"    {line}\n" for line in lines))
+        return "\n".join(blocks)
+
+    @cached_property
+    def _panels(self) -> list:
+        return panel_figures(self.comparisons)
+
+
+def compare_runs(run_dirs: Sequence[Path], split: str = "test", step: int | None = None) -> Study:
+    """Compare evaluated runs; those that differ in the seed alone are one method.
+
+    Args:
+        run_dirs: folders of runs; on each environment the others are measured against the method of the first.
+        split: which evaluation to compare, evaluation-SPLIT.json of each folder.
+        step: adaptation steps (of a trial: episodes) before the stage that the table of all environments shows; by
+            default each method's last stage.
+
+    Raises:
+        InputError: for folders without that evaluation, runs that cannot be compared, and a `step` that is not there.
+    """
+    require(len(run_dirs) > 0, "Name at least one run folder.")
+    runs = [read_run(Path(path), split) for path in run_dirs]
+    study = Study([Comparison(group(alike)) for alike in by_environment(runs)], step)
+    several = len(study.comparisons) > 1
+    require(several or step is None, "--step is for runs on several environments, and these are on one.")
+    require(step is None or step >= 0, f"--step must be at least 0, not {step}.")
+    assert several == (study.overview is not None)  # raises for a step that was not evaluated
+    return study
 
 
 def differences(methods: Sequence[Method]) -> Sheet:
     """The fields of the training configuration in which methods differ; a dash where a method has no such field."""
-    configs = [leaves({"preset": method.runs[0].preset, **method.runs[0].train}) for method in methods]
+    configs = [leaves({"preset": method.run.preset, **method.run.train}) for method in methods]
     rows = []
     for key in dict.fromkeys(key for config in configs for key in config):
         values = [json.dumps(config[key]) if key in config else "–" for config in configs]
         if len(set(values)) > 1:
             rows.append([key, *(value.strip('"') for value in values)])
-    return Sheet(
-        "Configuration, where it differs", ["field", *labels([method.name for method in methods]).values()], rows
-    )
+    names = labels([method.short for method in methods]).values()
+    return Sheet("Configuration, where it differs", ["field", *names], rows)
+
+
+def record_command(run: EvaluatedRun) -> str:
+    """Writes a video into the run's folder."""
+    video = run.path / f"{run.path.resolve().name}.mp4"
+    imports = [] if run.train["env"] in envs.FAMILIES else ["--imports", "MODULE"]
+    return shlex.join(["python", "scripts/record.py", str(run.path), "--output", str(video), *imports])
 
 
 def check_embedding(runs: Sequence[Path]) -> None:
@@ -88,63 +221,10 @@ def check_embedding(runs: Sequence[Path]) -> None:
     files = [file for run in runs for file in _videos(run)]
     size = sum(file.stat().st_size for file in files) / 1e6
     require(
-        size <= EMBED_LIMIT, f"--embed would put {counted(len(files), 'video')} of {size:.0f} MB into one page, and "
-        f"{EMBED_LIMIT} MB are the most; leave --embed out, which links them, or move some out of the run folders.",
-    )  # fmt: skip
-
-
-def charts(results: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[Method]]) -> list[list[str]]:
-    """Of each comparison and the methods behind it: adaptation curves and, where a run has a log, learning curves."""
-    from metarl.study.learning_curves import draw_learning
-    from metarl.study.plots import panel_figures, study_names
-
-    out = []
-    for figure, result, methods in zip(panel_figures(results), results, groups, strict=True):
-        own = [svg(figure, "Return in the course of adaptation, for every method")]
-        names = [method["method"] for method in result["methods"]]
-        learning = draw_learning(methods, names, study_names(results))
-        out.append([*own, svg(learning, "Return in the course of training, for every method")] if learning else own)
-    return out
-
-
-def html_report(
-    parts: Sequence[Part], drawn: Sequence[Sequence[str]], notes: Sequence[str], overview: Sheet | None = None
-) -> str:
-    """One page that holds all but the videos that are not embedded. Every text is escaped.
-
-    Args:
-        drawn: what `charts` returns.
-    """
-    from metarl.study.page import render
-
-    names = list(dict.fromkeys(name for part in parts for name in part.methods))
-    where = parts[0].env if len(parts) == 1 else counted(len(parts), "environment")
-    return render(
-        title=f"{counted(len(names), 'method')} on {where}",
-        lead=f"Compared on the same tasks: {', '.join(names)}.",
-        charts=drawn,
-        theme=theme(chart for of_part in drawn for chart in of_part),
-        overview=overview,
-        parts=parts,
-        notes=notes,
+        size <= EMBED_LIMIT,
+        f"--embed would put {counted(len(files), 'video')} of {size:.0f} MB into one page, and {EMBED_LIMIT} MB are "
+        "the most; leave --embed out, which links them, or move some out of the run folders.",
     )
-
-
-def markdown_report(parts: Sequence[Part], picture: Path, notes: Sequence[str], overview: Sheet | None = None) -> str:
-    """The same as Markdown; the figure and the videos are linked."""
-    tables = [*([overview] if overview else []), *(sheet for part in parts for sheet in part.sheets)]
-    blocks = [tables[0].markdown(), f"![Adaptation curves]({quote(picture.name)})\n"]
-    blocks += [sheet.markdown() for sheet in tables[1:]]
-    blocks.append("".join(f"- {markdown_text(note)}\n" for note in notes))
-    for one in parts:
-        links = [f"- [{_link_text(video.caption)}]({video.href})\n" for video in one.videos]
-        none = f"No run folder here holds a video yet. This makes one:\n\n    {one.record}\n"
-        blocks.append(f"**{markdown_text(one.env)}: videos**\n\n" + ("".join(links) or none))
-        if one.differences.rows:
-            blocks.append(one.differences.markdown())
-        lines = [text for line in one.commands for text in line.splitlines()]
-        blocks.append("**Commands that make these runs**\n\n" + "".join(f"    {line}\n" for line in lines))
-    return "\n".join(blocks)
 
 
 def _videos(run: Path) -> list[Path]:
@@ -152,13 +232,9 @@ def _videos(run: Path) -> list[Path]:
 
 
 def _video(caption: str, file: Path, folder: Path, embed: bool) -> Video:
-    href = _link(file, folder)
+    href = quote(Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix())
     inside = f"data:video/mp4;base64,{base64.b64encode(file.read_bytes()).decode()}" if embed else href
     return Video(caption, href, inside)
-
-
-def _link(file: Path, folder: Path) -> str:
-    return quote(Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix())
 
 
 def _link_text(text: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,26 @@ import numpy as np
 from envs.errors import InputError, require
 from metarl.algorithms.base import Stages
 from metarl.evaluation.curve import stages_of
+from metarl.evaluation.estimate import Estimate, estimate
+from metarl.figures.appearance import method_of
+from metarl.training import commands
 from metarl.training.config_file import first_difference, read
 from metarl.training.presets import name_on
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What a reference policy earns on the tasks.
+
+    Attributes:
+        episode: the return of an episode.
+        trials: the sum over a trial of several episodes, by their number.
+        curve: the return of each episode of the longest trial.
+    """
+
+    episode: Estimate
+    trials: dict[int, Estimate] = field(default_factory=dict)
+    curve: Estimate | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +45,18 @@ class EvaluatedRun:
     path: Path
     preset: str
     seed: int
-    shards: int
-    train: dict[str, Any]  # the training configuration without these two, which change random numbers alone
+    train: dict[str, Any]  # the training configuration without the seed and shards, which change random numbers alone
     env_config: dict[str, Any]
     evaluation: dict[str, Any]
-    scores: np.ndarray  # [T tasks, K + 1 steps]
+    stages: Stages  # K
+    adaptation: Estimate  # [K]
+    references: dict[str, Reference]
+    scores: np.ndarray  # [T tasks, K]
+    commands: list[str]  # that made the run and its evaluation; a comment where that is not known
+
+    @property
+    def env(self) -> str:
+        return f"{self.train['env']}/{self.train['env_preset']}"
 
     @property
     def name(self) -> str:
@@ -37,102 +64,111 @@ class EvaluatedRun:
         return name_on(self.preset, self.train["env"])
 
     @property
-    def iteration(self) -> int:
-        """Meta-iterations before the evaluation."""
-        return self.evaluation["iteration"]
-
-    @property
-    def last_step(self) -> int:
-        """K."""
-        return self.scores.shape[1] - 1
-
-    @property
-    def adaptation(self) -> Stages:
-        """The stages that were evaluated."""
-        return stages_of(self.evaluation)
-
-    @property
-    def num_episodes(self) -> int:
-        """Of a trial; 1 where the stages are no trial."""
-        return self.adaptation.episodes
-
-    @property
-    def stages(self) -> list[str]:
-        """Their names [K + 1]."""
-        return [name.removeprefix("after ") for name in self.adaptation.names]
+    def stage_names(self) -> list[str]:
+        return [name.removeprefix("after ") for name in self.stages.names]
 
     @property
     def episodes_before(self) -> list[int]:
-        """How many episodes of experience on a task each stage comes after [K + 1]."""
-        return self.adaptation.episodes_before(self.evaluation["num_envs"])
+        """How many episodes of experience on a task each stage comes after [K]."""
+        return self.stages.episodes_before(self.evaluation["num_envs"])
 
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """Runs that differ in the seed alone, in the order of their seeds."""
+    """Runs that differ in the seed alone, in the order of their seeds.
+
+    Attributes:
+        name: METHOD-FAMILY, and the fields in which methods of one preset differ.
+        short: the same without the family, which names it on every environment.
+    """
 
     name: str
+    short: str
     runs: tuple[EvaluatedRun, ...]
 
     @property
+    def run(self) -> EvaluatedRun:
+        """The first: what all have in common can be read there."""
+        return self.runs[0]
+
+    @cached_property
     def scores(self) -> np.ndarray:
-        """[R runs, T tasks, K + 1 steps]."""
+        """[R runs, T tasks, K stages]."""
         return np.stack([run.scores for run in self.runs])
+
+    @property
+    def env_steps(self) -> int:
+        """Of training."""
+        return self.run.evaluation["env_steps"]
+
+    @property
+    def train_seconds(self) -> float:
+        """The median over runs."""
+        return statistics.median(run.evaluation["train_seconds"] for run in self.runs)
+
+    @cached_property
+    def adaptation(self) -> Estimate:
+        """Over all runs and tasks [K]; of a single run that of its evaluation, where the bootstrap draws tasks."""
+        return estimate(self.scores) if len(self.runs) > 1 else self.run.adaptation
+
+    def trial_returns(self, num_episodes: int) -> np.ndarray | None:
+        """The return of a trial [R, T]: of the first episodes on a task, all counted, exploration too.
+
+        Gradient methods have one where they adapt after every single episode, so that their stages are those episodes;
+        otherwise None.
+        """
+        stages = self.run.stages
+        count = stages.num_episodes if stages.trial else len(stages)
+        if self.run.episodes_before[:count][:num_episodes] != list(range(num_episodes)):
+            return None
+        return self.scores[..., :num_episodes].sum(-1)
 
 
 def read_run(path: Path, split: str = "test") -> EvaluatedRun:
     """A run and its evaluation. Raises `InputError` when the folder is no run, or is not evaluated on that split."""
     config = read(path)
     file = path / f"evaluation-{split}.json"
+    command = f"python scripts/evaluate.py {path}" + (f" --split {split}" if split != "test" else "")
     if not file.is_file():
-        command = f"python scripts/evaluate.py {path}" + (f" --split {split}" if split != "test" else "")
         there = sorted(f.stem.removeprefix("evaluation-") for f in path.glob("evaluation-*.json"))
         other = f", or choose one that it holds by --split {' or '.join(there)}" if there else ""
         raise InputError(f"{path} holds no {file.name}: run `{command}` first{other}.")
     try:
-        evaluation = json.loads(file.read_text())
-        _check_evaluation(evaluation)
+        e = json.loads(file.read_text())
+        old = "stages" not in e and "unit" in e["adaptation"]
+        require(not old, f"{file} was written by an earlier version; evaluate again by `{command}`.")
         train = {name: value for name, value in config["train"].items() if value is not None}  # older runs lack them
-        env_config, preset = dict(config["env"]["config"]), config["preset"]
-        seed = train.pop("seed")
-        shards = train.pop("shards", 1)
+        preset, seed = config["preset"], train.pop("seed")
+        train.pop("shards", None)
         _check_types(train, {"env": str, "env_preset": str, "num_iterations": int})
-        _check_types({"preset": preset, "seed": seed, "shards": shards}, {"preset": str, "seed": int, "shards": int})
-        scores = np.array(evaluation["per_task"], float)
-        return EvaluatedRun(path, preset, seed, shards, train, env_config, evaluation, scores)
+        _check_types({"preset": preset, "seed": seed}, {"preset": str, "seed": int})
+        counts = {"num_tasks": int, "num_envs": int, "seed": int, "iteration": int, "env_steps": int}
+        _check_types(e, {"split": str, **counts, "train_seconds": (int, float)})
+        _check_types(e["stages"], {"num_steps": int, "num_episodes": int})
+        stages = stages_of(e)
+        scores = np.array(e["per_task"], float)
+        if scores.shape != (e["num_tasks"], len(stages)) or not np.isfinite(scores).all():
+            raise ValueError(f"per_task is not {e['num_tasks']} x {len(stages)} finite numbers")
+        adaptation = Estimate.from_json(e["adaptation"], len(stages))
+        references = {name: _reference(entry, stages) for name, entry in e["references"].items()}
+        env_config = dict(config["env"]["config"])
+        made = [*commands.read(path), e.get("command", f"# {path} was evaluated without a command.")]
+        return EvaluatedRun(
+            path, preset, seed, train, env_config, e, stages, adaptation, references, scores, made
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         reason = f"the field {error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise InputError(f"{file} or the config.json beside it is damaged or of another version: {reason}.") from None
 
 
-def _check_evaluation(e: dict[str, Any]) -> None:
-    """Raise `KeyError`, `TypeError` or `ValueError` unless all that a comparison reads is there and of its shape."""
-    counts = {"num_tasks": int, "num_envs": int, "seed": int, "iteration": int, "env_steps": int}
-    _check_types(e, {"split": str, **counts, "train_seconds": (int, float)})
-    adaptation, stages = e["adaptation"], len(e["adaptation"]["iqm"])
-    _check_types(adaptation, {"unit": str})
-    _check_shape(e, "per_task", (e["num_tasks"], stages))
-    for key in ("iqm", "mean"):
-        _check_shape(adaptation, key, (stages,))
-        _check_shape(adaptation, {"iqm": "ci95", "mean": "mean_ci95"}[key], (stages, 2))
-    episodes = 0
-    if adaptation["unit"] == "episodes":
-        _check_types(e, {"num_episodes": int})
-        episodes = e["num_episodes"]
-        if not 1 <= episodes <= stages:
-            raise ValueError(f"num_episodes is {episodes}, with {stages} stages")
-    for reference in e["references"].values():
-        statistics = [reference, reference["trial"]] if episodes else [reference]
-        for one in statistics:
-            _check_shape(one, "mean", ())
-            _check_shape(one, "ci95", (2,))
-            if "iqm" in one:
-                _check_shape(one, "iqm", ())
-                _check_shape(one, "iqm_ci95", (2,))
-        if episodes > 1:
-            for key in ("curve", "curve_iqm") if "curve_iqm" in reference["trial"] else ("curve",):
-                _check_shape(reference["trial"], key, (episodes,))
-                _check_shape(reference["trial"], f"{key}_ci95", (episodes, 2))
+def _reference(entry: dict[str, Any], stages: Stages) -> Reference:
+    episode = Estimate.from_json(entry)
+    if not stages.trial:
+        return Reference(episode)
+    trial, length = entry["trial"], stages.num_episodes
+    if length == 1:
+        return Reference(episode)
+    return Reference(episode, {length: Estimate.from_json(trial)}, Estimate.from_json(trial["curve"], length))
 
 
 def _check_types(values: dict[str, Any], types: dict[str, Any]) -> None:
@@ -141,18 +177,11 @@ def _check_types(values: dict[str, Any], types: dict[str, Any]) -> None:
             raise TypeError(f"{name} is {values[name]!r}")
 
 
-def _check_shape(values: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
-    array = np.array(values[name], dtype=np.float64)
-    if array.shape != shape or not np.isfinite(array).all():
-        wanted = " x ".join(str(n) for n in shape) or "one"
-        raise ValueError(f"{name} is not {wanted} finite number{'s' * (shape != ())}")
-
-
 def by_environment(runs: Sequence[EvaluatedRun]) -> list[list[EvaluatedRun]]:
     """The runs of each environment and preset of it, in the order in which the runs name them."""
-    parts: dict[tuple[str, str], list[EvaluatedRun]] = {}
+    parts: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
-        parts.setdefault((run.train["env"], run.train["env_preset"]), []).append(run)
+        parts.setdefault(run.env, []).append(run)
     return list(parts.values())
 
 
@@ -163,27 +192,52 @@ def group(runs: Sequence[EvaluatedRun]) -> list[Method]:
         InputError: when two runs are on other environments or tasks, or two of a method have the same seed, or are
             evaluated after another number of meta-iterations or adaptation steps.
     """
-    require(len(runs) > 0, "Name at least one run folder.")
     groups: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
-        for there, here in zip(_conditions(runs[0]), _conditions(run), strict=True):
-            difference = first_difference(there, here)
-            require(
-                difference is None, f"{run.path} cannot be compared with {runs[0].path}: {difference}; compare runs "
-                "on the same environment, evaluated on the same tasks.",
-            )  # fmt: skip
-        _check_tasks(run, runs[0])
-        _check_episodes(run, runs)
+        _check_comparable(run, runs)
         groups.setdefault(json.dumps([run.preset, run.train], sort_keys=True), []).append(run)
     for members in groups.values():
         members.sort(key=lambda run: run.seed)
         for first, second in itertools.pairwise(members):
             same = f"{first.path} and {second.path} are runs of {first.preset} with the same configuration"
             require(first.seed != second.seed, f"{same} and the same seed {first.seed}; name one of them.")
-            for what, name in (("meta-iterations", "iteration"), ("adaptation steps", "last_step")):
-                a, b = getattr(first, name), getattr(second, name)
+            for what, a, b in (
+                ("meta-iterations", first.evaluation["iteration"], second.evaluation["iteration"]),
+                ("adaptation steps", len(first.stages) - 1, len(second.stages) - 1),
+            ):
                 require(a == b, f"{same}, but were evaluated after {a} and {b} {what}; make them equal.")
-    return [Method(name, tuple(members)) for name, members in zip(_names(groups), groups.values(), strict=True)]
+    presets = {members[0].preset for members in groups.values()}
+    kinds = [method_of(preset) for preset in presets]
+    methods = []
+    for name, members in zip(_names(groups), groups.values(), strict=True):
+        own = members[0].name
+        other_family = kinds.count(method_of(members[0].preset)) > 1  # a preset of another one, trained here
+        short = name if other_family else name.replace(own, method_of(own), 1)
+        methods.append(Method(name, short, tuple(members)))
+    return methods
+
+
+def _check_comparable(run: EvaluatedRun, runs: Sequence[EvaluatedRun]) -> None:
+    """Raise `InputError` unless the run shares environment, tasks and episodes with the others."""
+    other = runs[0]
+    cannot = f"{run.path} cannot be compared with {other.path}"
+    for there, here in zip(_conditions(other), _conditions(run), strict=True):
+        difference = first_difference(there, here)
+        same = "compare runs on the same environment, evaluated on the same tasks"
+        require(difference is None, f"{cannot}: {difference}; {same}.")
+    a, b = (r.evaluation.get("tasks") for r in (run, other))  # equal seeds draw other tasks on another device
+    require(
+        None in (a, b) or a == b,  # older evaluations lack it
+        f"{cannot}: they were evaluated on other tasks, drawn on another device or from a file that changed; evaluate "
+        "one of them again.",
+    )
+    like = next(r for r in runs if r.stages.trial == run.stages.trial)
+    a, b = like.evaluation["num_envs"], run.evaluation["num_envs"]
+    require(
+        a == b,  # a step must learn from as many episodes as everybody else's step of the same kind
+        f"{run.path} cannot be compared with {like.path}: the evaluation has {a} episodes per task and step there and "
+        f"{b} here; evaluate both with the same --num-envs.",
+    )
 
 
 def _conditions(run: EvaluatedRun) -> list[dict[str, Any]]:
@@ -192,25 +246,6 @@ def _conditions(run: EvaluatedRun) -> list[dict[str, Any]]:
     tasks = {"number of evaluation tasks": e["num_tasks"], "seed of the evaluation tasks": e["seed"]}
     env = {"environment": run.train["env"]}, {"environment preset": run.train["env_preset"]}
     return [*env, run.env_config, {"split": e["split"]}, tasks]
-
-
-def _check_tasks(run: EvaluatedRun, other: EvaluatedRun) -> None:
-    """Equal seeds draw other tasks on another device, and a file of tasks may have changed."""
-    a, b = (r.evaluation.get("tasks") for r in (run, other))  # older evaluations lack it
-    require(
-        None in (a, b) or a == b, f"{run.path} cannot be compared with {other.path}: they were evaluated on other "
-        "tasks, drawn on another device or from a file that changed; evaluate one of them again.",
-    )  # fmt: skip
-
-
-def _check_episodes(run: EvaluatedRun, runs: Sequence[EvaluatedRun]) -> None:
-    """A step must learn from as many episodes as everybody else's step of the same kind."""
-    other = next(r for r in runs if r.adaptation.trial == run.adaptation.trial)
-    a, b = other.evaluation["num_envs"], run.evaluation["num_envs"]
-    require(
-        a == b, f"{run.path} cannot be compared with {other.path}: the evaluation has {a} episodes per task and step "
-        f"there and {b} here; evaluate both with the same --num-envs.",
-    )  # fmt: skip
 
 
 def _names(groups: dict[str, list[EvaluatedRun]]) -> list[str]:

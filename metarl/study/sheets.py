@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
+from envs.errors import require
+from metarl.algorithms.base import Stages
+from metarl.evaluation.estimate import Estimate
 from metarl.figures.appearance import labels
 from metarl.figures.plot import number
-from metarl.study.compare import overview
+from metarl.study.compare import Comparison, Improvement
+from metarl.study.runs import Method, Reference
 
+FACTS = ["method", "seeds", "env steps", "train s"]
 FEW_COLUMNS = 6
 """Stages that fit a terminal; of more, the first and the last are shown there."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table whose cells may have further lines: the interval, and what else there is to say."""
+    """A table whose cells may have further lines: the interval, and what else there is to say.
+
+    Attributes:
+        num_dim: references among the last rows.
+        num_facts: columns in front of the stages.
+    """
 
     title: str
     header: list[str]
     rows: list[list[str]]
-    num_dim: int = 0  # references among the last rows
-    num_facts: int = 1  # columns in front of the stages
+    num_dim: int = 0
+    num_facts: int = 1
+
+    @classmethod
+    def of(cls, title: str, header: Sequence[str], rows: Sequence[Mapping[str, str]], *counts: int) -> Sheet:
+        """Rows by the names of their columns; a dash where a row has none."""
+        return cls(title, [*header], [[row.get(name, "–") for name in header] for row in rows], *counts)
 
     def rich(self, whole: bool = False) -> Any:
         """A `rich.table.Table`. Unless it should be the whole, it leaves some of many stages out, and says so."""
@@ -59,195 +73,201 @@ def markdown_text(text: str) -> str:
     return html.escape(text, quote=False).replace("|", "\\|")
 
 
-def overview_sheet(results: Sequence[Mapping[str, Any]], step: int | None) -> Sheet:
+def overview(
+    comparisons: Sequence[Comparison], step: int | None = None
+) -> dict[str, list[tuple[str | None, Estimate] | None]]:
+    """Every method on every environment, in one stage of adaptation.
+
+    Args:
+        step: the number of adaptation steps before it, which are gradient steps, or episodes of a trial; by default
+            each method's last stage. A method with one stage alone, such as a baseline that does not adapt, has that.
+
+    Returns:
+        By short name, for each method and for each reference that all environments have, the name of the stage and the
+        estimate in it on each environment, or None where it was not run.
+
+    Raises:
+        InputError: when a method was not evaluated for that many steps.
+    """
+    rows: dict[str, list[tuple[str | None, Estimate] | None]] = {}
+    for k, comparison in enumerate(comparisons):
+        for method in comparison.methods:
+            last = len(method.run.stages) - 1
+            at = last if step is None or last == 0 else step
+            require(
+                0 <= at <= last,
+                f"{method.name} was evaluated after 0 to {last} adaptation steps, so there is no figure after {at}; "
+                "choose --step in that range.",
+            )
+            row = rows.setdefault(method.short, [None] * len(comparisons))
+            row[k] = method.run.stage_names[at], method.adaptation[at]
+    for name in comparisons[0].references:
+        if all(name in comparison.references for comparison in comparisons):
+            rows[name] = [_reference_at(comparison.references[name], step) for comparison in comparisons]
+    return rows
+
+
+def _reference_at(reference: Reference, step: int | None) -> tuple[str | None, Estimate]:
+    """A reference learns from the episodes of a trial, and from nothing else."""
+    if reference.curve is None:
+        return None, reference.episode
+    last = len(reference.curve.mean) - 1
+    at = last if step is None else min(step, last)
+    return f"episode {at + 1}", reference.curve[at]
+
+
+def overview_sheet(comparisons: Sequence[Comparison], step: int | None) -> Sheet:
     """Methods by environments: the IQM in one stage of adaptation."""
-    table = overview([dict(result) for result in results], step)
-    entries = [entry for row in table.values() for entry in row if entry is not None]
-    differ = len({entry["stage"] for entry in entries if entry["stage"]}) > 1
-    named = labels([method["method"] for result in results for method in result["methods"]])
-    rows = [[named.get(name, name), *(_overview_cell(entry, differ) for entry in row)] for name, row in table.items()]
-    units = {method["unit"] for result in results for method in result["methods"]}
-    whens = [_when(step, unit) for unit in sorted(units, reverse=True)]
-    title = f"IQM of the return {', or '.join(whens)}"
-    return Sheet(title, ["method", *(result["env"] for result in results)], rows, len(rows) - len(named))
+    table = overview(comparisons, step)
+    stages = {entry[0] for row in table.values() for entry in row if entry is not None} - {None}
+    named = labels([method.short for comparison in comparisons for method in comparison.methods])
 
+    def shown(entry: tuple[str | None, Estimate] | None) -> str:
+        return "–" if entry is None else estimate_cell(entry[1], "iqm", entry[0] if len(stages) > 1 else None)
 
-def _when(step: int | None, unit: str) -> str:
-    if unit == "episodes":
-        return "in the last episode of a trial" if step is None else f"in episode {step + 1} of a trial"
-    return f"after {'the last adaptation step' if step is None else counted(step, 'adaptation step')}"
-
-
-def _overview_cell(entry: Mapping[str, Any] | None, with_stage: bool) -> str:
-    if entry is None:
-        return "–"
-    return cell(entry["value"], entry["ci95"], entry["stage"] if with_stage else None)
+    rows = [[named.get(name, name), *map(shown, row)] for name, row in table.items()]
+    whens = {
+        False: f"after {'the last adaptation step' if step is None else counted(step, 'adaptation step')}",
+        True: "in the last episode of a trial" if step is None else f"in episode {step + 1} of a trial",
+    }
+    kinds = {method.run.stages.trial for comparison in comparisons for method in comparison.methods}
+    title = f"IQM of the return {', or '.join(whens[trial] for trial in sorted(kinds))}"
+    return Sheet(title, ["method", *(comparison.env for comparison in comparisons)], rows, len(rows) - len(named))
 
 
 def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def cell(value: float, interval: Sequence[float], note: str | None = None) -> str:
+def cell(value: float, interval: Iterable[float], note: str | None = None) -> str:
     """A value above its interval."""
 
     def short(x: float) -> str:
         return number(x, 2 if abs(x) < 100 else 1)
 
-    return f"{short(value)}\n{short(interval[0])} … {short(interval[1])}" + (f"\n{note}" if note else "")
+    return f"{short(value)}\n{' … '.join(map(short, interval))}" + (f"\n{note}" if note else "")
 
 
-def cells(numbers: Mapping[str, Any], key: str, notes: Sequence[str] = ()) -> list[str]:
-    """Of each stage: `iqm`, `mean` or `improvement`; a dash where there is none."""
-    intervals = numbers[{"iqm": "ci95"}.get(key, f"{key}_ci95")]
-    return [
-        "–" if value is None else cell(value, interval, note)
-        for value, interval, note in zip_longest(numbers[key], intervals, notes[: len(intervals)])
-    ]
+def estimate_cell(estimate: Estimate, key: str, note: str | None = None) -> str:
+    """Its `iqm` or `mean`."""
+    return cell(float(getattr(estimate, key)), getattr(estimate, f"{key}_ci95"), note)
 
 
-def sheets(result: Mapping[str, Any]) -> list[Sheet]:
+def estimate_cells(estimate: Estimate, key: str, notes: Sequence[str | None] = ()) -> list[str]:
+    """The same for each stage."""
+    notes = notes or [None] * len(estimate.mean)
+    return [estimate_cell(estimate[k], key, note) for k, note in enumerate(notes)]
+
+
+def improvement_cell(improvement: Improvement | None) -> str:
+    return "–" if improvement is None else cell(*improvement)
+
+
+def columns(methods: Sequence[Method]) -> tuple[list[str], list[list[int]]]:
+    """Names of the stages of methods of one kind, and for each method the columns of its own.
+
+    The episodes of the longest trial come first, then refinements.
+    """
+    own = [method.run.stages for method in methods]
+    most = Stages(max(s.num_steps for s in own), max(s.num_episodes for s in own))
+    places = [[*range(s.episodes), *range(most.episodes, most.episodes + s.num_steps)] for s in own]
+    return [name.removeprefix("after ") for name in most.names], places
+
+
+def sheets(comparison: Comparison) -> list[Sheet]:
     """The IQM and what each method took; the mean; the return of trials; the probability of improvement."""
-    named = labels([method["name"] for method in result["methods"]])
-    result = {**result, "methods": [{**method, "name": named[method["name"]]} for method in result["methods"]]}
-    if len({method["unit"] for method in result["methods"]}) > 1:
-        return mixed_sheets(result)
-    methods, references = result["methods"], result["references"]
+    if comparison.mixed:
+        return mixed_sheets(comparison)
+    c, methods = comparison, comparison.methods
     stages, places = columns(methods)
-    iqm, mean, better = [], [], []
-    for m, own in zip(methods, places, strict=True):
-        iqm.append([m["name"], *facts(m), *_spread(cells(m, "iqm"), own, len(stages))])
-        mean.append([m["name"], *_spread(cells(m, "mean"), own, len(stages))])
-        if "improvement" in m:
-            better.append([m["name"], *_spread(cells(m, "improvement"), own, len(stages))])
-    for name, r in references.items():
-        for rows, key, blanks in ((iqm, "iqm", ["–"] * 3), (mean, "mean", [])):
-            if found := _reference_cells(r, key, len(stages), result["unit"]):
-                rows.append([name, *blanks, *found])
-    what = {"episodes": "by episode of the trial" if len(stages) > 1 else "of whole trials"}
-    title = f"{_title(result, 'IQM of the return')}, {what.get(result['unit'], result['unit'])}"
+    tables: dict[str, list[dict[str, str]]] = {"iqm": [], "mean": [], "improvement": []}
+    for method, own in zip(methods, places, strict=True):
+        front, names = _front(c, method), [stages[k] for k in own]
+        for key in ("iqm", "mean"):
+            tables[key].append(front | dict(zip(names, estimate_cells(method.adaptation, key), strict=True)))
+        if method.name in c.improvements:
+            better = map(improvement_cell, c.improvements[method.name])
+            tables["improvement"].append(front | dict(zip(names, better, strict=True)))
+    for name, reference in c.references.items():
+        for key in ("iqm", "mean"):
+            if c.trials_only and reference.curve is not None:
+                cells = estimate_cells(reference.curve, key)
+            else:  # it does not learn from gradient steps
+                cells = [estimate_cell(reference.episode, key)] * len(stages)
+            tables[key].append({"method": name, **dict(zip(stages, cells, strict=False))})
+    what = "by episode of the trial" if len(stages) > 1 else "of whole trials"
+    title = f"{_title(c)}, {what if c.trials_only else methods[0].run.stages.unit}"
+    num_dim = len(c.references)
     out = [
-        Sheet(title, ["method", "seeds", "env steps", "train s", *stages], iqm, len(iqm) - len(methods), 4),
-        Sheet("Mean of the return", ["method", *stages], mean, len(mean) - len(methods)),
-        *trial_sheets(result),
+        Sheet.of(title, [*FACTS, *stages], tables["iqm"], num_dim, len(FACTS)),
+        Sheet.of("Mean of the return", ["method", *stages], tables["mean"], num_dim),
+        *trial_sheets(c),
     ]
-    if better:
-        out.append(Sheet(f"Probability of improvement over {methods[0]['name']}", ["method", *stages], better))
+    if len(methods) > 1:
+        title = f"Probability of improvement over {c.labels[methods[0].short]}"
+        out.append(Sheet.of(title, ["method", *stages], tables["improvement"]))
     return out
 
 
-def mixed_sheets(result: Mapping[str, Any]) -> list[Sheet]:
+def mixed_sheets(comparison: Comparison) -> list[Sheet]:
     """Where some methods adapt by gradient steps and others in the episodes of a trial.
 
     First what each begins and ends with; then stage by stage, where each cell says after how many episodes it comes.
     """
-    methods, references = result["methods"], result["references"]
-    count = max(len(m["stages"]) for m in methods)
-    best = methods[0]["name"]
-    first_last, tables = [], {"iqm": [], "mean": []}  # type: ignore[var-annotated]
-    for m in methods:
-        shown = cells(m, "iqm", m["stages"])
-        better = cell(m["last_improvement"], m["last_improvement_ci95"]) if "last_improvement" in m else "–"
-        first_last.append([m["name"], *facts(m), shown[0], shown[-1], str(m["episodes_before"][-1]), better])
-        notes = [_experience(m, k) for k in range(len(m["stages"]))]
+    c, methods = comparison, comparison.methods
+    ordinals = [f"stage {k + 1}" for k in range(max(len(method.run.stages) for method in methods))]
+    better = f"P(last better than {c.labels[methods[0].short]}’s)"
+    first_last: list[dict[str, str]] = []
+    tables: dict[str, list[dict[str, str]]] = {"iqm": [], "mean": []}
+
+    def add(front: dict[str, str], of: Estimate, before: list[int], names: list[str], improvement: Improvement | None):
+        shown = estimate_cells(of, "iqm", names)
+        ends = {"first": shown[0], "last": shown[-1], "episodes before the last": str(before[-1])}
+        first_last.append(front | ends | {better: improvement_cell(improvement)})
+        refined = [f", {name}" if "refined" in name else "" for name in names] or [""] * len(before)
+        notes = [f"after {counted(n, 'episode')}{more}" for n, more in zip(before, refined, strict=True)]
         for key, rows in tables.items():
-            rows.append([m["name"], *_spread(cells(m, key, notes), range(count), count)])
-    for name, r in references.items():
-        for key, rows in tables.items():
-            if found := _reference_stages(r, key, with_notes=True):
-                rows.append([name, *_spread(found[:count], range(count), count)])
-        if found := _reference_stages(r, "iqm"):
-            first_last.append([name, "–", "–", "–", found[0], found[-1], str(len(found) - 1), "–"])
-    header = ["method", "seeds", "env steps", "train s", "first", "last", "episodes before the last"]
-    ordinals = [f"stage {k}" for k in range(1, count + 1)]
-    title, dim = _title(result, "IQM of the return"), len(first_last) - len(methods)
+            rows.append(front | dict(zip(ordinals, estimate_cells(of, key, notes), strict=False)))
+
+    for method in methods:
+        run, improvement = method.run, c.last_improvements.get(method.name)
+        add(_front(c, method), method.adaptation, run.episodes_before, run.stage_names, improvement)
+    for name, r in c.references.items():
+        curve = r.episode.as_stage() if r.curve is None else r.curve
+        add({"method": name}, curve, list(range(len(curve.mean))), [], None)
+    header = [*FACTS, "first", "last", "episodes before the last", better]
+    num_dim = len(c.references)
     return [
-        Sheet(
-            f"{title}, first and last stage", [*header, f"P(last better than {best}’s)"],
-            first_last, dim, len(header) + 1,
-        ),
-        *trial_sheets(result),
-        Sheet(f"{title}, stage by stage", ["method", *ordinals], tables["iqm"], dim),
-        Sheet(
-            "Mean of the return, stage by stage", ["method", *ordinals], tables["mean"],
-            len(tables["mean"]) - len(methods),
-        ),
-    ]  # fmt: skip
-
-
-def trial_sheets(result: Mapping[str, Any]) -> list[Sheet]:
-    """The return of whole trials: a table for each length that some memory was trained for."""
-    methods, references = result["methods"], result["references"]
-    lengths = dict.fromkeys(length for m in methods for length in m["trials"])
-    return [_trial_sheet(length, methods, references) for length in lengths]
-
-
-def _trial_sheet(length: str, methods: Sequence[Mapping[str, Any]], references: Mapping[str, Any]) -> Sheet:
-    rows = []
-    having = [(m["name"], m["trials"][length]) for m in methods if length in m["trials"]]
-    told = [(name, r["trials"][length]) for name, r in references.items() if length in r["trials"]]
-    for name, t in [*having, *told]:
-        better = cell(t["improvement"], t["improvement_ci95"]) if "improvement" in t else "–"
-        rows.append([name, cell(t["iqm"], t["iqm_ci95"]), cell(t["mean"], t["ci95"]), better])
-    header = ["method", "IQM", "mean", f"P(better than {having[0][0]})"]
-    if all(row[-1] == "–" for row in rows):
-        header, rows = header[:-1], [row[:-1] for row in rows]
-    return Sheet(f"Return of a whole trial: the sum of {length} episodes", header, rows, len(told), len(header))
-
-
-def facts(method: Mapping[str, Any]) -> list[str]:
-    """Seeds, environment steps and seconds."""
-    return [str(len(method["seeds"])), f"{method['env_steps']:,}", f"{method['train_seconds']:.0f}"]
-
-
-def columns(methods: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[int]]]:
-    """Names of the stages of methods with one unit, and for each method the columns of its own.
-
-    The episodes of the longest trial come first, then refinements.
-    """
-    if methods[0]["unit"] != "episodes":
-        longest = max(methods, key=lambda m: len(m["stages"]))["stages"]
-        return longest, [list(range(len(m["stages"]))) for m in methods]
-    episodes = max(m["num_episodes"] for m in methods)
-    refined = max(len(m["stages"]) - m["num_episodes"] for m in methods)
-    names = [*(f"episode {k + 1}" for k in range(episodes)), *(f"refined {k + 1}×" for k in range(refined))]
-    places = [
-        [*range(m["num_episodes"]), *range(episodes, episodes + len(m["stages"]) - m["num_episodes"])] for m in methods
+        Sheet.of(f"{_title(c)}, first and last stage", header, first_last, num_dim, len(header)),
+        *trial_sheets(c),
+        Sheet.of(f"{_title(c)}, stage by stage", ["method", *ordinals], tables["iqm"], num_dim),
+        Sheet.of("Mean of the return, stage by stage", ["method", *ordinals], tables["mean"], num_dim),
     ]
-    return ["whole trial"] if len(names) == 1 else names, places
 
 
-def _title(result: Mapping[str, Any], what: str) -> str:
-    return f"{result['env']}: {what} on {result['num_tasks']:,} {result['split']} tasks"
+def trial_sheets(c: Comparison) -> list[Sheet]:
+    """The return of whole trials: a table for each length that some memory was trained for."""
+    out = []
+    for length, returns in c.trials.items():
+        own = [(c.labels[m.short], *returns[m.name]) for m in c.methods if m.name in returns]
+        told = [(name, r.trials[length], None) for name, r in c.references.items() if length in r.trials]
+        header = ["method", "IQM", "mean", f"P(better than {own[0][0]})"]
+        rows = [
+            [name, *(estimate_cell(of, key) for key in ("iqm", "mean")), improvement_cell(p)]
+            for name, of, p in own + told
+        ]
+        if len(own) == 1:
+            header, rows = header[:-1], [row[:-1] for row in rows]
+        title = f"Return of a whole trial: the sum of {length} episodes"
+        out.append(Sheet(title, header, rows, len(told), len(header)))
+    return out
 
 
-def _spread(values: Sequence[str], places: Sequence[int], count: int) -> list[str]:
-    """`count` cells, of which `values` stand in `places`."""
-    at = dict(zip(places, values, strict=False))
-    return [at.get(k, "–") for k in range(count)]
+def _front(c: Comparison, method: Method) -> dict[str, str]:
+    """Label, seeds, environment steps and seconds."""
+    facts = c.labels[method.short], len(method.runs), f"{method.env_steps:,}", f"{method.train_seconds:.0f}"
+    return dict(zip(FACTS, map(str, facts), strict=True))
 
 
-def _experience(method: Mapping[str, Any], k: int) -> str:
-    """What a method has behind it in stage k."""
-    refined = f", {method['stages'][k]}" if "refined" in method["stages"][k] else ""
-    return f"after {counted(method['episodes_before'][k], 'episode')}{refined}"
-
-
-def _reference_cells(reference: Mapping[str, Any], key: str, count: int, unit: str) -> list[str]:
-    """Cells below the stages of one unit: the episodes of a trial, or the figure of an episode again and again."""
-    if unit == "episodes" and reference["trials"]:
-        return _spread(cells(reference["curve"], key), range(count), count) if key in reference["curve"] else []
-    if key not in reference:
-        return []
-    return [cell(reference[key], reference[{"iqm": "iqm_ci95", "mean": "ci95"}[key]])] * count
-
-
-def _reference_stages(reference: Mapping[str, Any], key: str, with_notes: bool = False) -> list[str]:
-    """The episodes of a trial, or of the first episode alone where none was evaluated; empty without such a figure."""
-    curve = reference.get("curve", {})
-    if key in curve:
-        return cells(curve, key, [f"after {counted(k, 'episode')}" for k in curve["episodes_before"]] * with_notes)
-    if key not in reference:
-        return []
-    note = "after 0 episodes" if with_notes else None
-    return [cell(reference[key], reference[{"iqm": "iqm_ci95", "mean": "ci95"}[key]], note)]
+def _title(c: Comparison) -> str:
+    return f"{c.env}: IQM of the return on {c.tasks['num_tasks']:,} {c.tasks['split']} tasks"

@@ -4,6 +4,7 @@ config.json     what is computed: preset, environment and training configuration
 checkpoint.pt   parameters, random generator, iteration; from before the first iteration on; replaced atomically
 metrics.jsonl   a line per meta-iteration
 events.*        the same for TensorBoard, and the settings
+command.txt     the command lines that made it, where they did
 .lock           while the run is trained
 
 Where several processes train a run together, all of them hold it and the main one writes.

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from html.parser import HTMLParser
 
-from metarl.study.compare import compare
-from metarl.study.runs import by_environment, group, read_run
+from metarl.study import compare_runs
+
+
+def comparison(*paths):
+    """Of runs on one environment."""
+    (only,) = compare_runs(paths).comparisons
+    return only
 
 
 def compared(*paths):
-    return compare(group([read_run(path) for path in paths]))
+    """The same as JSON."""
+    return comparison(*paths).to_json()
 
 
 # --- Several environments ----------------------------------------------------------------------------------------
@@ -20,7 +26,7 @@ def several(write_run):
     """MAML on two environments, Reptile on the second."""
     runs = [write_run(), write_run("maml-gridworld", env="gridworld", scores=[[0.0, 7.0, 8.0]] * 2)]
     runs += [write_run("reptile-gridworld", env="gridworld", scores=[[0.0, 5.0, 6.0]] * 2)]
-    return [compare(group(part)) for part in by_environment([read_run(path) for path in runs])]
+    return compare_runs(runs).comparisons
 
 
 STEPS = [[0.0, 1.0, 6.0], [2.0, 3.0, 8.0]]

@@ -54,13 +54,13 @@ def evaluated(script, run, output, *arguments) -> tuple[dict, str]:
 
 def test_an_evaluation_holds_the_trial_by_episodes(script, runs, tmp_path):
     e, out = evaluated(script, runs.grid, tmp_path / "e.json")
-    assert (e["adaptation"]["unit"], e["num_episodes"], e["num_envs"]) == ("episodes", 4, 2)
+    assert (e["stages"], e["num_envs"]) == ({"num_steps": 0, "num_episodes": 4}, 2)
     rows = np.array(e["per_task"])
     assert rows.shape == (6, 4)
-    np.testing.assert_allclose(e["trial"]["curve"], rows.mean(0))
+    np.testing.assert_allclose(e["trial"]["curve"]["mean"], rows.mean(0))
     assert e["trial"]["mean"] == pytest.approx(rows.sum(1).mean())
     for reference in e["references"].values():
-        assert len(reference["trial"]["curve"]) == len(reference["trial"]["curve_ci95"]) == 4
+        assert np.shape(reference["trial"]["curve"]["mean_ci95"]) == (4, 2)
         assert reference["trial"]["mean"] == pytest.approx(4 * reference["mean"])
     assert {"random", "shortest path", "Bayes-optimal search"} <= e["references"].keys()
     assert all(f"episode {k}" in out for k in (1, 2, 3, 4)) and "whole trial" in out
@@ -69,16 +69,17 @@ def test_an_evaluation_holds_the_trial_by_episodes(script, runs, tmp_path):
 def test_an_evaluation_of_one_episode_holds_the_trial_by_steps(script, runs, tmp_path):
     e, out = evaluated(script, runs.bandit, tmp_path / "e.json")
     assert out.count("whole trial") == 1 and "episode 1" not in out
-    assert (e["adaptation"]["unit"], e["num_episodes"], np.shape(e["per_task"])) == ("episodes", 1, (6, 1))
+    assert (e["stages"], np.shape(e["per_task"])) == ({"num_steps": 0, "num_episodes": 1}, (6, 1))
     for trial in (e["trial"], *(reference["trial"] for reference in e["references"].values())):
-        assert len(trial["curve"]) == len(trial["curve_ci95"]) == 10
-        assert sum(trial["curve"]) == pytest.approx(trial["mean"])
+        assert np.shape(trial["curve"]["iqm_ci95"]) == (10, 2)
+        assert sum(trial["curve"]["mean"]) == pytest.approx(trial["mean"])
 
 
 def test_references_are_left_out_on_request(script, runs, tmp_path):
     with_them, _ = evaluated(script, runs.grid, tmp_path / "a.json")
     without, out = evaluated(script, runs.grid, tmp_path / "b.json", "--no-references")
     assert without["references"] == {} and "random" in with_them["references"] and "random" not in out
+    assert without.pop("command").endswith("--no-references") and with_them.pop("command")
     assert {**without, "references": with_them["references"]} == with_them
 
 
@@ -94,7 +95,7 @@ def test_refinement_adds_stages_behind_the_trial(script, runs, tmp_path):
     assert np.ptp(rows[:, 3]) > 0
     np.testing.assert_array_equal(rows[:, 4], rows[:, 3])
     np.testing.assert_array_equal(rows[:, 5], rows[:, 3])
-    np.testing.assert_allclose(e["trial"]["curve"], rows[:, :4].mean(0))
+    np.testing.assert_allclose(e["trial"]["curve"]["mean"], rows[:, :4].mean(0))
     assert "refined 1×" in out and "refined 2×" in out
 
 

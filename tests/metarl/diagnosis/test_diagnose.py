@@ -28,7 +28,7 @@ def test_a_good_run_of_maml_has_no_problem(good):
     assert d.result["sentence"].startswith("Adaptation helps. ")
     gain, control = (f["adaptation"].numbers[k] for k in ("gain after each step", "gain beyond the control"))
     assert len(gain) == len(control) == 3
-    assert gain[0]["ci95"][0] > 0 and control[0]["ci95"][0] > 0
+    assert gain[0]["mean_ci95"][0] > 0 and control[0]["mean_ci95"][0] > 0
     returns = [x["mean"] for x in f["adaptation"].numbers["return after each step"]]
     assert gain[0]["mean"] == pytest.approx(returns[1] - returns[0], rel=1e-4)
 

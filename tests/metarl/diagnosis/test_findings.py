@@ -77,4 +77,4 @@ def test_numbers_are_written_short_and_as_json():
     assert [short(x) for x in (0.12345, -1.5, 1234.5, -0.00001)] == ["0.123", "−1.5", "1234", "−1e−05"]
     assert short(2.0, "+") == "+2"
     written = plain({"a": UP, "b": [1.0, math.nan], "c": math.inf, "d": "x", "e": 3})
-    assert written == {"a": {"mean": 2, "ci95": [1, 3]}, "b": [1.0, None], "c": None, "d": "x", "e": 3}
+    assert written == {"a": {"mean": 2, "mean_ci95": [1, 3]}, "b": [1.0, None], "c": None, "d": "x", "e": 3}

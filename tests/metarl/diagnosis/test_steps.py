@@ -145,4 +145,4 @@ def test_improvement_that_other_tasks_give_as_well_is_called_so(tmp_path, monkey
     d = diagnosis(run)
     assert "adaptation" in d.problems
     assert d.result["sentence"].startswith("Only multi-task improvement is seen.")
-    assert d.findings["adaptation"].numbers["gain after each step"][0]["ci95"][0] > 0
+    assert d.findings["adaptation"].numbers["gain after each step"][0]["mean_ci95"][0] > 0

@@ -91,6 +91,6 @@ def test_without_a_memory_nothing_is_gained(tmp_path, episodes):
     config = MetaNetConfig(memory="none", hidden_size=16)
     d = diagnosis(trial_run(tmp_path / "run", config, episodes, 5, 3), num_tasks=1000)
     assert d.findings["adaptation"].verdict != "ok"
-    low, high = d.findings["adaptation"].numbers["gain beyond the control"]["ci95"]
+    low, high = d.findings["adaptation"].numbers["gain beyond the control"]["mean_ci95"]
     assert low < 0 < high
     assert "--memory linear" in d.findings["adaptation"].next

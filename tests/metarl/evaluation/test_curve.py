@@ -15,7 +15,7 @@ from torch import Generator
 import envs
 from metarl.algorithms.base import Stages
 from metarl.evaluation import curve as evaluate
-from metarl.evaluation.curve import adaptation_rewards, bootstrap_ci, interquartile_mean, reference_rewards, summarize
+from metarl.evaluation.curve import adaptation_rewards, reference_rewards, summarize
 from metarl.learning.rollout import collect
 from metarl.training.loop import train
 from metarl.training.run import Run
@@ -28,50 +28,18 @@ def seeded(seed: int = 0) -> Generator:
 # --- Statistics --------------------------------------------------------------------------------------------------
 
 
-def test_the_interquartile_mean_by_hand():
-    assert interquartile_mean(np.array([100.0, 1.0, 2.0, -50.0])) == 1.5
-    assert interquartile_mean(np.array([1.0, 2.0, 3.0])) == 2.0  # a quarter of three tasks is less than one
-    assert interquartile_mean(np.array([7.0])) == 7.0
-    columns = np.array([[0.0, 9.0], [1.0, 5.0], [3.0, 1.0], [9.0, 4.0]])
-    np.testing.assert_array_equal(interquartile_mean(columns), [2.0, 4.5])
-    np.testing.assert_array_equal(interquartile_mean(columns.T, axis=1), [2.0, 4.5])
-
-
-def test_the_bootstrap_interval_is_the_percentiles_of_resampled_statistics():
-    x = np.random.default_rng(1).normal(size=60)
-    draws = np.random.default_rng(2).choice(x, (20_000, 60))
-    for statistic, resampled in ((np.mean, draws.mean(1)), (interquartile_mean, interquartile_mean(draws, 1))):
-        np.testing.assert_allclose(bootstrap_ci(x, statistic), np.quantile(resampled, [0.025, 0.975]), atol=0.02)
-    standard_error = x.std() / np.sqrt(60)
-    np.testing.assert_allclose(
-        bootstrap_ci(x, np.mean), x.mean() + 1.96 * standard_error * np.array([-1, 1]), atol=0.02
-    )
-
-
-def test_the_bootstrap_interval_is_repeatable_and_narrows_with_more_tasks():
-    x = np.random.default_rng(3).normal(size=1000)
-    assert bootstrap_ci(x, np.mean) == bootstrap_ci(x, np.mean)
-    widths = [np.ptp(bootstrap_ci(x[:n], np.mean)) for n in (40, 1000)]
-    assert widths[1] < widths[0] / 3
-
-
-@pytest.mark.parametrize("x", [[2.5], [2.5, 2.5, 2.5]])
-def test_equal_values_are_their_own_interval(x):
-    assert bootstrap_ci(np.array(x), np.mean) == [2.5, 2.5]
-
-
 def test_a_summary_by_hand():
     returns = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [10.0, 1.0]], np.float32)
     result = summarize(returns[..., None], {"random": np.array([1.0, 2.0, 3.0, 6.0], np.float32)[:, None, None]})
     assert result["per_task"] == returns.tolist()
     curve = result["adaptation"]
-    assert curve["unit"] == "gradient steps"
+    assert result["stages"] == {"num_steps": 1, "num_episodes": 0}
     assert curve["mean"] == [4.0, 1.0]
     assert curve["iqm"] == [3.0, 1.0]
     assert curve["std"] == pytest.approx([np.sqrt(56 / 3), 0.0])
-    assert curve["ci95"][1] == curve["mean_ci95"][1] == [1.0, 1.0]
+    assert curve["iqm_ci95"][1] == curve["mean_ci95"][1] == [1.0, 1.0]
     assert result["references"]["random"]["mean"] == 3.0
-    low, high = result["references"]["random"]["ci95"]
+    low, high = result["references"]["random"]["mean_ci95"]
     assert 1.0 < low < 3.0 < high < 6.0
     assert json.loads(json.dumps(result)) == result
 
@@ -79,7 +47,7 @@ def test_a_summary_by_hand():
 def test_a_single_task_can_be_summarized():
     result = summarize(np.array([[[-3.0], [-1.0]]]), {"random": np.array([[[-5.0]]])})
     assert result["adaptation"]["std"] == [0.0, 0.0]
-    assert result["adaptation"]["ci95"] == [[-3.0, -3.0], [-1.0, -1.0]]
+    assert result["adaptation"]["iqm_ci95"] == [[-3.0, -3.0], [-1.0, -1.0]]
 
 
 # --- Returns -----------------------------------------------------------------------------------------------------
@@ -158,16 +126,16 @@ def test_the_file_holds_what_is_promised_and_the_numbers_fit(script, trained):
     rows, curve = np.array(e["per_task"]), e["adaptation"]
     assert rows.shape == (30, 3)
     assert np.isfinite(rows).all()
-    assert curve["unit"] == "gradient steps"
+    assert e["stages"] == {"num_steps": 2, "num_episodes": 0}
     np.testing.assert_allclose(curve["mean"], rows.mean(0))
     np.testing.assert_allclose(curve["std"], rows.std(0, ddof=1))
     np.testing.assert_allclose(curve["iqm"], scipy.stats.trim_mean(rows, 0.25))
-    assert np.shape(curve["ci95"]) == np.shape(curve["mean_ci95"]) == (3, 2)
-    for middle, intervals in (("iqm", "ci95"), ("mean", "mean_ci95")):
+    assert np.shape(curve["iqm_ci95"]) == np.shape(curve["mean_ci95"]) == (3, 2)
+    for middle, intervals in (("iqm", "iqm_ci95"), ("mean", "mean_ci95")):
         assert all(low < m < high for m, (low, high) in zip(curve[middle], curve[intervals], strict=True))
     assert e["references"].keys() == {"random", "straight line"}
     for reference in e["references"].values():
-        assert reference["ci95"][0] < reference["mean"] < reference["ci95"][1]
+        assert reference["mean_ci95"][0] < reference["mean"] < reference["mean_ci95"][1]
 
 
 def test_it_evaluates_the_checkpoint_on_the_tasks_of_the_seed(script, trained):
@@ -198,18 +166,18 @@ def test_the_tasks_depend_on_seed_and_split_alone(script, trained, make_run):
     assert usual == line(other.path, "--num-steps", 1, "--num-envs", 2)
     assert usual != line(trained, "--seed", 1)
     (trained.parent / "evaluation.json").unlink(missing_ok=True)  # of another split
-    assert line(trained, "--split", "ood")["mean"] < usual["ci95"][0]
+    assert line(trained, "--split", "ood")["mean"] < usual["mean_ci95"][0]
 
 
 def test_no_steps_evaluate_the_policy_as_it_is(script, trained):
     e = evaluated(script, trained, "--num-tasks", 5, "--num-steps", 0)
     assert np.shape(e["per_task"]) == (5, 1)
-    assert len(e["adaptation"]["mean"]) == len(e["adaptation"]["ci95"]) == 1
+    assert len(e["adaptation"]["mean"]) == len(e["adaptation"]["iqm_ci95"]) == 1
 
 
 def test_one_task_is_enough(script, trained):
     e = evaluated(script, trained, "--num-tasks", 1)
-    assert e["adaptation"]["ci95"] == [[row, row] for row in e["per_task"][0]]
+    assert e["adaptation"]["iqm_ci95"] == [[row, row] for row in e["per_task"][0]]
 
 
 def test_table_and_files(script, trained, tmp_path):

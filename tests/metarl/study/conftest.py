@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 from comparisons import STEPS, TRIAL, Page
 
-from metarl.study.compare import compare
-from metarl.study.plots import plot_comparison
-from metarl.study.report import charts, html_report, markdown_report, part
-from metarl.study.runs import group, read_run
+from metarl.study import compare_runs
 
 
 @pytest.fixture
@@ -28,12 +25,7 @@ def reports(tmp_path):
     """`reports(run folders)`: the page as read, the HTML and the Markdown, as a report in tmp_path/study says them."""
 
     def make(*paths, embed=False):
-        methods = group([read_run(path) for path in paths])
-        result = compare(methods)
-        folder = tmp_path / "study"
-        picture = plot_comparison(result, folder / "c.png")
-        parts = [part(result, methods, folder, embed)]
-        html = html_report(parts, charts([result], [methods]), result["notes"])
-        return Page(html), html, markdown_report(parts, picture, result["notes"])
+        html, markdown, _, _ = compare_runs(paths).write(tmp_path / "study" / "c.md", embed)
+        return Page(html.read_text()), html.read_text(), markdown.read_text()
 
     return make

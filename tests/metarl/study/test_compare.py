@@ -6,14 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from comparisons import TRIAL, compared, several
-from matplotlib.figure import Figure
+from comparisons import TRIAL, compared, comparison, several
 
 from envs.errors import InputError
-from metarl.study.compare import overview
-from metarl.study.plots import draw_comparison, plot_comparison
+from metarl.study.compare import probability_of_improvement
+from metarl.study.plots import plot_comparisons
 from metarl.study.runs import read_run
-from metarl.study.sheets import sheets
+from metarl.study.sheets import overview
 
 # --- Numbers -----------------------------------------------------------------------------------------------------
 
@@ -26,13 +25,14 @@ def test_a_method_by_hand(write_run):
     (method,) = result["methods"]
     assert method["iqm"] == [(1 + 2 + 3 + 4) / 4, 2.0]
     assert method["mean"] == [(6 - 84) / 8, 2.0]
-    assert method["ci95"][1] == method["mean_ci95"][1] == [1.0, 3.0]  # drawn: one run, the other, or both
+    assert method["iqm_ci95"][1] == method["mean_ci95"][1] == [1.0, 3.0]  # drawn: one run, the other, or both
     assert method["mean_ci95"][0] == [-84 / 4, 6 / 4]
-    assert method["ci95"][0][0] <= 1.5 and method["ci95"][0][1] == 4.5
+    assert method["iqm_ci95"][0][0] <= 1.5 and method["iqm_ci95"][0][1] == 4.5
     assert (method["seeds"], method["env_steps"], method["train_seconds"]) == ([2, 7], 600, 6.5)
     assert (method["name"], method["resampled"]) == ("maml-point", "runs")
     assert result["references"]["random"]["mean"] == result["references"]["random"]["iqm"] == -4.0
-    assert (result["env"], result["num_tasks"], result["unit"]) == ("point/finn2017", 4, "gradient steps")
+    assert (result["env"], result["num_tasks"]) == ("point/finn2017", 4)
+    assert method["stages"] == {"num_steps": 1, "num_episodes": 0} and method["stage_names"] == ["0 steps", "1 step"]
     assert json.loads(json.dumps(result)) == result
 
 
@@ -41,7 +41,7 @@ def test_a_single_seed_has_the_intervals_of_its_evaluation_and_says_so(write_run
     result = compared(path)
     own = read_run(path).evaluation["adaptation"]
     (method,) = result["methods"]
-    assert all(method[key] == own[key] for key in ("iqm", "ci95", "mean", "mean_ci95"))
+    assert all(method[key] == own[key] for key in ("mean", "mean_ci95", "iqm", "iqm_ci95", "std"))
     assert method["resampled"] == "tasks" and "improvement" not in method
     assert "One seed only (MAML)" in result["notes"][0]
 
@@ -55,7 +55,7 @@ def test_the_order_of_runs_changes_nothing_but_the_order_of_methods(write_run):
     turned = compared(b[2], *a, *b[:2])
     assert [m["name"] for m in turned["methods"]] == ["promp-point", "maml-point"]
     for one, other in zip(result["methods"], turned["methods"][::-1], strict=True):
-        assert all(one[key] == other[key] for key in ("iqm", "ci95", "mean_ci95", "seeds"))
+        assert all(one[key] == other[key] for key in ("iqm", "iqm_ci95", "mean_ci95", "seeds"))
     better = result["methods"][1]["improvement"]
     np.testing.assert_allclose(np.add(better, turned["methods"][1]["improvement"]), 1.0)
 
@@ -74,11 +74,12 @@ def test_a_run_that_was_evaluated_early_is_named(write_run):
 
 def test_the_overview_has_every_method_on_every_environment(write_run):
     results = several(write_run)
-    assert [result["env"] for result in results] == ["point/finn2017", "gridworld/finn2017"]
+    assert [result.env for result in results] == ["point/finn2017", "gridworld/finn2017"]
     rows = overview(results)
-    values = {name: [entry and entry["value"] for entry in row] for name, row in rows.items()}
+    values = {name: [entry and entry[1].iqm for entry in row] for name, row in rows.items()}
     assert values == {"maml": [2.0, 8.0], "reptile": [None, 6.0], "random": [-4.0, -4.0]}
-    assert overview(results, 1)["maml"][1] == {"stage": "1 step", "value": 7.0, "ci95": [7.0, 7.0]}
+    stage, estimate = overview(results, 1)["maml"][1]
+    assert (stage, estimate.iqm, *estimate.iqm_ci95) == ("1 step", 7.0, 7.0, 7.0)
 
 
 def test_an_overview_after_steps_that_were_not_evaluated_is_refused(write_run, sentence):
@@ -92,7 +93,7 @@ def test_last_stages_are_compared_and_stages_of_other_units_are_not(maml, metane
     method = result["methods"][1]
     assert method["improvement"] == [None, None, None]
     assert method["last_improvement"] == 0.5  # 5 < 6 and 9 > 8
-    assert result["unit"] == "gradient steps or episodes"
+    assert method["stages"] == {"num_steps": 0, "num_episodes": 3}
     assert json.loads(json.dumps(result)) == result
 
 
@@ -106,28 +107,13 @@ def test_references_begin_without_knowledge_and_learn_in_a_trial(maml, metanet):
         assert reference["trials"]["3"]["mean"] == -9.0
 
 
-def test_an_evaluation_without_the_references_iqm_by_episode_still_has_their_means(metanet):
-    file = metanet / "evaluation-test.json"
-    evaluation = json.loads(file.read_text())
-    for key in ("curve_iqm", "curve_iqm_ci95"):
-        del evaluation["references"]["random"]["trial"][key]
-    file.write_text(json.dumps(evaluation))
-    result = compared(metanet)
-    iqm, mean, _ = sheets(result)
-    assert [row[0] for row in iqm.rows] == ["MetaNet"]
-    assert [row[0] for row in mean.rows] == ["MetaNet", "random"]
-    draw_comparison(Figure().add_subplot(), result)
-
-
 def test_references_that_only_the_trials_were_evaluated_with_are_shown(maml, metanet, tmp_path):
     file = maml / "evaluation-test.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "references": {}}))
-    result = compared(maml, metanet)
-    assert (
-        result["references"]["random"]["mean"]
-        == json.loads((metanet / file.name).read_text())["references"]["random"]["mean"]
-    )
-    assert plot_comparison(result, tmp_path / "c.png").is_file()
+    result = comparison(maml, metanet)
+    expected = json.loads((metanet / file.name).read_text())["references"]["random"]["mean"]
+    assert result.references["random"].episode.mean == expected
+    assert plot_comparisons([result], tmp_path / "c.png").is_file()
 
 
 def test_unequal_budgets_and_unequal_averages_are_noted(write_run, maml, metanet):
@@ -140,3 +126,14 @@ def test_unequal_budgets_and_unequal_averages_are_noted(write_run, maml, metanet
     )
     one = write_run("rl2-point", scores=TRIAL, num_episodes=3, num_envs=1, name="one")
     assert any("1 of RL², 4 of MAML." in note for note in compared(maml, one)["notes"])
+
+
+def test_the_probability_of_improvement_by_hand():
+    x, y = np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[2.0, 5.0], [0.0, 9.0]])
+    # task 0: 1 > 0, 3 > 2, 3 > 0 of four pairs; task 1: two ties of four
+    value, (low, high) = probability_of_improvement(x, y)
+    assert value == (3 / 4 + 1 / 4) / 2
+    assert 0 <= low < value < high <= 1
+    assert probability_of_improvement(x + 100, y) == (1.0, [1.0, 1.0])
+    value, (low, high) = probability_of_improvement(np.array([[1.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 2.0]] * 2))
+    assert value == pytest.approx(2 / 3) and (low, high) == (0.0, 1.0)  # a single run: tasks are drawn

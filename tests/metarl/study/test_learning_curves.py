@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from comparisons import write_log
 
-from metarl.figures.appearance import LOOKS
+from metarl.figures.appearance import LOOKS, looks
 from metarl.study.learning_curves import draw_learning, learning_curve
 from metarl.study.runs import group, read_run
 
@@ -17,7 +17,7 @@ def test_learning_curves_are_the_logged_returns_after_adaptation(write_run):
     write_log(second, [-5.0, -4.0, -3.0])
     np.testing.assert_allclose(learning_curve(first, 150), [[50, 100, 150], [-3, -2, -1]])
     (method,) = group([read_run(first), read_run(second)])
-    (axes,) = draw_learning([method], ["maml"], ["maml"]).axes
+    (axes,) = draw_learning([method], looks(["maml"])).axes
     lines = [line.get_xydata().tolist() for line in axes.lines if line.get_label() in ("MAML", "_seed")]
     assert lines == [[[50, y], [100, y + 1], [150, y + 2]] for y in (-3, -5, -4)]
     assert {line.get_color() for line in axes.lines if line.get_label() in ("MAML", "_seed")} == {LOOKS["maml"].colour}
@@ -26,7 +26,7 @@ def test_learning_curves_are_the_logged_returns_after_adaptation(write_run):
 def test_the_first_returns_do_not_squeeze_the_rest(write_run):
     run = write_run(env_steps=10_000)
     write_log(run, [-9000.0, *np.linspace(-3.0, -2.0, 99)])
-    figure = draw_learning(group([read_run(run)]), ["maml"], ["maml"])
+    figure = draw_learning(group([read_run(run)]), looks(["maml"]))
     low, high = figure.axes[0].get_ylim()
     assert low > -5 and high < 0
     assert any("cut off at the axis" in text.get_text() for text in figure.texts)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from comparisons import STEPS, compared, several
+from comparisons import STEPS, comparison, several
 from matplotlib.figure import Figure
 from PIL import Image
 
 from metarl.figures.appearance import LOOKS, label, labels, looks
-from metarl.figures.plot import Named, connect_names
-from metarl.study.plots import draw_comparison, draw_intervals, plot_comparison, plot_comparisons
+from metarl.study.plots import draw_comparison, draw_intervals, plot_comparisons, study_looks
 
 
 def test_a_method_has_one_colour_in_all_panels(write_run, tmp_path):
     results = several(write_run)
     axes = Figure().subplots(2)
     for one, result in zip(axes, results, strict=True):
-        methods = [{**method, "name": method["method"]} for method in result["methods"]]
-        draw_comparison(one, {**result, "methods": methods}, ["reptile", "maml"])
+        draw_comparison(one, result, study_looks(results))
     maml, there = (next(line for line in one.lines if line.get_label() == "MAML") for one in axes)
     assert maml.get_color() == there.get_color() == (LOOKS["maml"].colour, 0.6)
     assert maml.get_markerfacecolor() == LOOKS["maml"].colour
@@ -31,14 +29,14 @@ def test_a_method_has_one_colour_in_all_panels(write_run, tmp_path):
 
 def test_the_lines_are_the_numbers_and_every_method_and_reference_is_named(write_run):
     names = [f"{name}-point" for name in ("maml", "promp", "reptile", "fomaml", "rl2", "snail", "pearl", "varibad")]
-    result = compared(*(write_run(name, scores=[[-20.0, -3.0 - k / 50]] * 2) for k, name in enumerate(names)))
+    result = comparison(*(write_run(name, scores=[[-20.0, -3.0 - k / 50]] * 2) for k, name in enumerate(names)))
     shown = labels(names)
     assert shown["rl2-point"] == "RL²"
     axes = Figure().add_subplot()
-    draw_comparison(axes, result)
+    draw_comparison(axes, result, study_looks([result]))
     lines = {line.get_label(): line for line in axes.lines}
-    for method in result["methods"]:
-        np.testing.assert_allclose(lines[shown[method["name"]]].get_ydata(), method["iqm"])
+    for method in result.methods:
+        np.testing.assert_allclose(lines[shown[method.name]].get_ydata(), method.adaptation.iqm)
     assert len({lines[name].get_markerfacecolor() for name in shown.values()}) == 8
     texts = sorted(axes.texts, key=lambda text: text.get_position()[1])
     assert {text.get_text().rsplit(" ", 1)[0] for text in texts} == {*shown.values(), "random"}
@@ -47,20 +45,12 @@ def test_the_lines_are_the_numbers_and_every_method_and_reference_is_named(write
     assert np.diff(heights).min() > 0.05 and heights[0] >= 0 and heights[-1] <= 1
 
 
-def test_a_far_value_is_named_at_the_edge():
-    axes = Figure().add_subplot()
-    axes.set_ylim(0, 1)
-    connect_names(axes, [Named(0.5, 1.0, "near", "red"), Named(-900.0, 1.0, "far", "blue")])
-    assert {text.get_text() for text in axes.texts} == {"near 0.50", "far −900.0 ↓ below the axis"}
-    assert len(axes.lines) == 1
-
-
 def test_the_picture_follows_the_numbers(write_run, tmp_path):
-    result = compared(write_run(), write_run("promp-point"))
-    pictures = [plot_comparison(result, tmp_path / "new" / f"{k}.png").read_bytes() for k in range(2)]
-    assert pictures[0] == pictures[1] and pictures[0].startswith(b"\x89PNG")
-    result["methods"][0]["iqm"][1] += 0.5
-    assert plot_comparison(result, tmp_path / "other.png").read_bytes() != pictures[0]
+    first, second, other = write_run(), write_run("promp-point"), write_run(scores=((0.0, 1.0), (2.0, 4.0)), name="x")
+    names = [(first, "a"), (first, "b"), (other, "c")]
+    pictures = [plot_comparisons([comparison(run, second)], tmp_path / "new" / f"{n}.png") for run, n in names]
+    a, b, c = (picture.read_bytes() for picture in pictures)
+    assert a == b != c and a.startswith(b"\x89PNG")
 
 
 # --- The figure --------------------------------------------------------------------------------------------------
@@ -68,19 +58,19 @@ def test_the_picture_follows_the_numbers(write_run, tmp_path):
 
 def drawn(result):
     axes = Figure().add_subplot()
-    draw_comparison(axes, result)
+    draw_comparison(axes, result, study_looks([result]))
     return axes, {line.get_label(): line for line in axes.lines}
 
 
 def test_the_axis_of_mixed_methods_is_experience(write_run, maml, metanet):
     baseline = write_run("ppo-point", scores=[[1.0], [2.0]])
-    result = compared(maml, metanet, baseline)
+    result = comparison(maml, metanet, baseline)
     axes, lines = drawn(result)
     assert axes.get_xlabel().startswith("episodes of experience on the task")
-    for method in result["methods"]:
-        x, y = lines[label(method["name"])].get_data()
-        np.testing.assert_allclose(y, method["iqm"])
-        np.testing.assert_allclose(x, method["episodes_before"], atol=0.2)  # beside one another
+    for method in result.methods:
+        x, y = lines[label(method.name)].get_data()
+        np.testing.assert_allclose(y, method.adaptation.iqm)
+        np.testing.assert_allclose(x, method.run.episodes_before, atol=0.2)  # beside one another
     assert [lines[name].get_drawstyle() for name in ("MAML", "MetaNet")] == ["steps-post", "default"]
     carried = [line.get_xydata().tolist() for line in axes.lines if line.get_label() == "_carried on"]
     np.testing.assert_allclose(
@@ -91,7 +81,7 @@ def test_the_axis_of_mixed_methods_is_experience(write_run, maml, metanet):
 
 
 def test_experience_that_differs_widely_has_a_logarithmic_axis(write_run, metanet):
-    axes, _ = drawn(compared(write_run("promp-point", scores=STEPS, num_envs=400), metanet))
+    axes, _ = drawn(comparison(write_run("promp-point", scores=STEPS, num_envs=400), metanet))
     assert axes.get_xscale() == "symlog"
     assert list(axes.get_xticks()) == [0, 1, 2, 400, 800]
     places = axes.transAxes.inverted().transform(axes.transData.transform([[x, 0] for x in axes.get_xticks()]))[:, 0]
@@ -100,7 +90,7 @@ def test_experience_that_differs_widely_has_a_logarithmic_axis(write_run, metane
 
 def test_episodes_of_trials_are_counted_from_one(write_run, metanet):
     refined = write_run("rl2-point", scores=np.arange(6.0).reshape(2, 3), num_episodes=2)
-    axes, lines = drawn(compared(metanet, refined))
+    axes, lines = drawn(comparison(metanet, refined))
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "3", "refined\n1×"]
     assert list(lines["MetaNet"].get_xdata().round()) == [1, 2, 3]
     assert list(lines["RL²"].get_xdata().round()) == [1, 2]
@@ -112,20 +102,20 @@ def test_episodes_of_trials_are_counted_from_one(write_run, metanet):
 
 def test_single_stages_are_rows_with_intervals(write_run, tmp_path):
     runs = [write_run(f"{name}-bandit", scores=[[1.0], [2.0]], num_episodes=1) for name in ("metanet", "rl2")]
-    result = compared(*runs)
+    result = comparison(*runs)
     axes = Figure().add_subplot()
-    draw_intervals(axes, result)
+    draw_intervals(axes, result, study_looks([result]))
     assert [label.get_text() for label in axes.get_yticklabels()] == ["MetaNet", "RL²", "random"]
     assert axes.get_xlabel() == "return of the whole trial"
     shown = [text.get_text() for text in axes.texts]
     assert shown[0] == "1.50  (1.00 … 2.00)" and shown[2].startswith("−4.00")
-    assert plot_comparison(result, tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    assert plot_comparisons([result], tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_more_methods_than_colours_are_told_apart(write_run, tmp_path):
     names = [f"m{k}$_x-point" for k in range(10)]  # a dollar sign begins no formula
-    result = compared(*(write_run(name, scores=[[0.0, k], [1.0, k]]) for k, name in enumerate(names)))
+    result = comparison(*(write_run(name, scores=[[0.0, k], [1.0, k]]) for k, name in enumerate(names)))
     _, lines = drawn(result)
     assert lines.keys() >= set(names)
     assert len({(look.colour, look.dashes) for look in looks(names).values()}) == 10
-    assert plot_comparison(result, tmp_path / "x.png").exists()
+    assert plot_comparisons([result], tmp_path / "x.png").exists()

@@ -72,3 +72,13 @@ def test_more_video_than_a_page_should_hold_is_refused(write_run, sentence):
     with pytest.raises(InputError) as error:
         check_embedding([run])
     assert "--embed" in sentence(error) and "2 videos of 51 MB" in sentence(error)
+
+
+def test_the_commands_are_those_that_made_the_runs(write_run, reports):
+    first, second = write_run(command="python scripts/evaluate.py 'a b'"), write_run(seed=1)
+    (first / "command.txt").write_text("python scripts/train.py maml-point\npython scripts/train.py --resume x\n")
+    page, _, markdown = reports(first, second)
+    lines = ["python scripts/train.py maml-point", "python scripts/train.py --resume x"]
+    lines += ["python scripts/evaluate.py 'a b'", f"# {second} was not made by train.py"]
+    assert "\n".join(lines) in page.text
+    assert "\n".join(f"    {line}" for line in lines) in markdown

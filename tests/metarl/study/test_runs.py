@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from comparisons import STEPS, TRIAL, compared
+from comparisons import STEPS, TRIAL, compared, comparison
 
 from envs.errors import InputError
-from metarl.study.compare import overview
 from metarl.study.runs import read_run
+from metarl.study.sheets import overview
 
 # --- Numbers -----------------------------------------------------------------------------------------------------
 
@@ -19,10 +19,10 @@ def test_the_episodes_before_each_stage(write_run, maml):
     assert read_run(maml).episodes_before == [0, 4, 8]
     refined = read_run(write_run("metanet-point", scores=np.zeros((2, 5)), num_episodes=3))
     assert refined.episodes_before == [0, 1, 2, 2, 2]
-    assert refined.stages == ["episode 1", "episode 2", "episode 3", "refined 1×", "refined 2×"]
+    assert refined.stage_names == ["episode 1", "episode 2", "episode 3", "refined 1×", "refined 2×"]
     whole = read_run(write_run("rl2-point", scores=[[1.0], [2.0]], num_episodes=1))
-    assert (whole.stages, whole.episodes_before) == (["whole trial"], [0])
-    assert read_run(write_run("ppo-point", scores=[[1.0], [2.0]])).stages == ["0 steps"]
+    assert (whole.stage_names, whole.episodes_before) == (["whole trial"], [0])
+    assert read_run(write_run("ppo-point", scores=[[1.0], [2.0]])).stage_names == ["0 steps"]
 
 
 def test_the_return_of_a_trial(write_run, metanet):
@@ -32,7 +32,7 @@ def test_the_return_of_a_trial(write_run, metanet):
     batches = write_run(scores=STEPS)
     trials = {m["method"]: m["trials"] for m in compared(metanet, second, alone, batches)["methods"]}
     own = trials["metanet"]["3"]  # 10, 16, 0 and 4
-    assert (own["mean"], own["iqm"], own["ci95"]) == (7.5, 7.0, [2.0, 13.0])
+    assert (own["mean"], own["iqm"], own["mean_ci95"]) == (7.5, 7.0, [2.0, 13.0])
     evaluation = json.loads((alone / "evaluation-test.json").read_text())["trial"]
     assert {key: trials["rl2"]["3"][key] for key in own} == {key: evaluation[key] for key in own}
     assert trials["rl2"]["3"]["improvement"] == 0.75  # 10 = 10, 10 > 0, 16 = 16, 16 > 4
@@ -51,10 +51,10 @@ def test_adapting_after_every_episode_makes_a_trial(write_run):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda e: e.pop("num_episodes"), "the field 'num_episodes' is missing"),
-        (lambda e: e.update(num_episodes=7), "num_episodes is 7, with 3 stages"),
+        (lambda e: e["stages"].pop("num_episodes"), "the field 'num_episodes' is missing"),
+        (lambda e: e["stages"].update(num_episodes=7), "per_task is not 2 x 7 finite numbers"),
         (lambda e: e["references"]["random"].pop("trial"), "the field 'trial' is missing"),
-        (lambda e: e["references"]["random"]["trial"].update(curve=[1.0]), "curve is not 3 finite numbers"),
+        (lambda e: e["references"]["random"]["trial"]["curve"].update(mean=[1.0]), "mean is not 3 finite numbers"),
     ],
 )
 def test_a_damaged_evaluation_of_trials_is_said(metanet, sentence, change, said):
@@ -120,7 +120,7 @@ def test_other_tasks_of_the_same_seed_are_refused(write_run, sentence):
 
 
 def test_presets_of_two_families_on_one_environment_keep_their_names(write_run):
-    results = [compared(write_run(), write_run("maml-gridworld"))]
+    results = [comparison(write_run(), write_run("maml-gridworld"))]
     assert set(overview(results)) == {"maml-point", "maml-gridworld", "random"}
 
 
@@ -132,10 +132,21 @@ def test_a_damaged_evaluation_is_said(write_run, sentence):
         "{", "[]", json.dumps({**whole, "per_task": [[0.0, 1.0]]}), json.dumps({**whole, "adaptation": {}}),
         json.dumps({**whole, "per_task": [[0.0, float("nan")]] * 2}),
         json.dumps({**whole, "num_envs": "4"}), json.dumps({**whole, "references": {"random": {"mean": None}}}),
-        json.dumps({**whole, "adaptation": {**whole["adaptation"], "ci95": [[0.0, 1.0]]}}),
-        json.dumps({**whole, "adaptation": {**whole["adaptation"], "unit": "episodes"}}),
+        json.dumps({**whole, "adaptation": {**whole["adaptation"], "iqm_ci95": [[0.0, 1.0]]}}),
+        json.dumps({**whole, "stages": {"num_steps": 1}}),
     ):  # fmt: skip
         file.write_text(text)
         with pytest.raises(InputError) as error:
             read_run(path)
         assert f"{file} or the config.json beside it is damaged" in sentence(error)
+
+
+def test_an_evaluation_of_an_earlier_version_is_to_be_done_again(write_run, sentence):
+    path = write_run()
+    file = path / "evaluation-test.json"
+    e = json.loads(file.read_text())
+    del e["stages"]
+    file.write_text(json.dumps({**e, "adaptation": {**e["adaptation"], "unit": "gradient steps"}}))
+    with pytest.raises(InputError) as error:
+        read_run(path)
+    assert "evaluate again" in sentence(error) and f"scripts/evaluate.py {path}" in sentence(error)

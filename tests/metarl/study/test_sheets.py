@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from comparisons import STEPS, TRIAL, compared
+from comparisons import STEPS, TRIAL, comparison
 
 from envs.errors import InputError
-from metarl.study.compare import compare, overview
-from metarl.study.runs import by_environment, group, read_run
-from metarl.study.sheets import overview_sheet, sheets
+from metarl.study import compare_runs
+from metarl.study.sheets import overview, overview_sheet, sheets
 
 # --- Tables ------------------------------------------------------------------------------------------------------
 
 
 def test_trials_have_a_column_for_each_episode_and_refinement(write_run, metanet):
     refined = write_run("rl2-point", scores=np.arange(6.0).reshape(2, 3), num_episodes=2)
-    iqm, _, two, three, better = sheets(compared(metanet, refined))
+    iqm, _, two, three, better = sheets(comparison(metanet, refined))
     assert iqm.header[4:] == ["episode 1", "episode 2", "episode 3", "refined 1×"]
     assert [cell.split("\n")[0] for cell in iqm.rows[0][4:]] == ["2.00", "4.00", "7.00", "–"]
     assert [cell.split("\n")[0] for cell in iqm.rows[1][4:]] == ["1.50", "2.50", "–", "3.50"]
@@ -28,14 +27,14 @@ def test_trials_have_a_column_for_each_episode_and_refinement(write_run, metanet
 
 def test_a_trial_of_one_episode_is_a_whole_trial(write_run):
     runs = [write_run(f"{name}-bandit", scores=[[1.0], [2.0]], num_episodes=1) for name in ("metanet", "rl2")]
-    iqm, mean, better = sheets(compared(*runs))
+    iqm, mean, better = sheets(comparison(*runs))
     assert iqm.header[4:] == mean.header[1:] == better.header[1:] == ["whole trial"]
     assert iqm.title.endswith("on 2 test tasks, of whole trials")
 
 
 def test_mixed_methods_have_first_and_last_and_every_cell_says_what_came_before(write_run, maml, metanet):
     baseline = write_run("ppo-point", scores=[[1.0], [2.0]])
-    first_last, trial, iqm, mean = sheets(compared(maml, metanet, baseline))
+    first_last, trial, iqm, mean = sheets(comparison(maml, metanet, baseline))
     rows = {row[0]: row[4:] for row in first_last.rows}
     assert first_last.header[4:] == [
         "first", "last", "episodes before the last", "P(last better than MAML’s)"
@@ -56,15 +55,13 @@ def test_an_overview_of_mixed_units_takes_steps_or_episodes(write_run, sentence)
     runs = [write_run(scores=STEPS), write_run("metanet-point", scores=TRIAL, num_episodes=3)]
     runs += [write_run(f"{name}-gridworld", env="gridworld", scores=STEPS) for name in ("maml", "metanet")]
     runs += [write_run("ppo-gridworld", env="gridworld", scores=[[1.0], [2.0]])]
-    results = [compare(group(part)) for part in by_environment([read_run(path) for path in runs])]
+    results = compare_runs(runs).comparisons
     last, second = overview(results), overview(results, 1)
-    assert [last[name][0]["stage"] for name in ("maml", "metanet", "random")] == ["2 steps", "episode 3", "episode 3"]
-    assert [second[name][0]["stage"] for name in ("maml", "metanet", "random")] == ["1 step", "episode 2", "episode 2"]
-    assert (second["metanet"][0]["value"], second["random"][0]["value"]) == (4.0, -3.0)
-    assert second["ppo-gridworld"] == [
-        None,
-        {"stage": "0 steps", "value": 1.5, "ci95": second["ppo-gridworld"][1]["ci95"]},
-    ]
+    assert [last[name][0][0] for name in ("maml", "metanet", "random")] == ["2 steps", "episode 3", "episode 3"]
+    assert [second[name][0][0] for name in ("maml", "metanet", "random")] == ["1 step", "episode 2", "episode 2"]
+    assert (second["metanet"][0][1].iqm, second["random"][0][1].iqm) == (4.0, -3.0)
+    assert second["ppo-gridworld"][0] is None
+    assert (second["ppo-gridworld"][1][0], second["ppo-gridworld"][1][1].iqm) == ("0 steps", 1.5)
     sheet = overview_sheet(results, 1)
     assert sheet.title == "IQM of the return after 1 adaptation step, or in episode 2 of a trial"
     assert [cell.split("\n")[-1] for cell in sheet.rows[1][1:]] == ["episode 2", "1 step"]
@@ -74,7 +71,7 @@ def test_an_overview_of_mixed_units_takes_steps_or_episodes(write_run, sentence)
 
 
 def test_a_long_trial_leaves_columns_out_of_the_terminal_and_none_out_of_the_files(write_run):
-    sheet = sheets(compared(write_run("metanet-point", scores=np.arange(20.0).reshape(2, 10), num_episodes=10)))[0]
+    sheet = sheets(comparison(write_run("metanet-point", scores=np.arange(20.0).reshape(2, 10), num_episodes=10)))[0]
     names = [str(column.header) for column in sheet.rich().columns]
     assert names[4:] == ["episode 1", "episode 2", "episode 3", "episode 4", "…", "episode 9", "episode 10"]
     assert all(f"episode {k}" in sheet.markdown() for k in range(1, 11))
@@ -82,6 +79,6 @@ def test_a_long_trial_leaves_columns_out_of_the_terminal_and_none_out_of_the_fil
 
 def test_names_from_files_are_text_in_every_table(write_run):
     name = "[red]a|<b>&"
-    sheet = sheets(compared(write_run(name, name="x"), write_run(name="y")))[0]
+    sheet = sheets(comparison(write_run(name, name="x"), write_run(name="y")))[0]
     assert "[red]a\\|&lt;b&gt;&amp;" in sheet.markdown()
     assert str(next(sheet.rich().columns[0].cells)) == name
