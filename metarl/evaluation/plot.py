@@ -13,7 +13,7 @@ from metarl.algorithms.base import Stages
 from metarl.evaluation.curve import stages_of
 from metarl.evaluation.estimate import Estimate
 from metarl.figures.appearance import DASHES, FAINT, INK, MUTED, looks, mix, title
-from metarl.figures.plot import Named, connect_names, curve_limits, place_names, save_png, style_axes
+from metarl.figures.plot import Named, connect_names, curve_limits, save_png, style_axes
 
 MAX_TASK_CURVES = 60
 
@@ -57,13 +57,11 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
         draw_trial(axes, evaluation, stages)
         return
     look = looks([evaluation["preset"]])[evaluation["preset"]]
-    curve, levels = (
-        Estimate.from_json(evaluation["adaptation"], len(stages)),
-        {n: r["mean"] for n, r in references.items()},
-    )
+    curve = Estimate.from_json(evaluation["adaptation"], len(stages))
+    levels = [Named(reference["mean"], len(stages) - 1, name, MUTED) for name, reference in references.items()]
     steps, (low, high) = np.arange(len(stages)), curve.iqm_ci95.T
     tasks = np.asarray(evaluation["per_task"], dtype=float).reshape(-1, len(stages))
-    limits = curve_limits(tasks, [curve.mean, curve.iqm, low, high], list(levels.values()))
+    limits = curve_limits(tasks, [curve.mean, curve.iqm, low, high], [level.value for level in levels])
     axes.set_ylim(*limits)
 
     shown = tasks[:: -(-len(tasks) // MAX_TASK_CURVES)]
@@ -80,9 +78,8 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
     for reference in references.values():
         axes.axhline(reference["mean"], color=MUTED, lw=1, ls=":")
         axes.axhspan(*reference["mean_ci95"], color=MUTED, alpha=0.12, lw=0)
-    place_names(axes, levels)
-
     style_axes(axes, limits, len(steps), stages.unit)
+    connect_names(axes, levels)
     below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 2}
     axes.legend(fontsize=8, edgecolor="none", labelcolor=INK, **below)
 

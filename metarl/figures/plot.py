@@ -59,21 +59,6 @@ def curve_limits(
     return low - 0.05 * (high - low or span), high + 0.05 * (high - low or span)
 
 
-def place_names(axes: Any, values: Mapping[str, float]) -> None:
-    """Names of the horizontal lines to the right of the axes, moved apart where they would overlap.
-
-    A value outside the axes is named at the edge, with an arrow.
-    """
-    bottom, top = axes.get_ylim()
-    line, position = 0.055, -np.inf  # of the axes' height
-    for name, value in sorted(values.items(), key=lambda item: item[1]):
-        share = (value - bottom) / (top - bottom)
-        position = max(min(max(share, 0.0), 1.0), position + line)
-        arrow = "" if 0 <= share <= 1 else " ↓ below the axis" if share < 0 else " ↑ above the axis"
-        text = f"{name} {number(value, 1 if abs(value) >= 10 else 2)}{arrow}"
-        axes.text(1.02, position, text, transform=axes.transAxes, va="center", fontsize=8.5, color=MUTED)
-
-
 def number(x: float, digits: int) -> str:
     """Fixed-point, with a true minus sign."""
     return f"{x:.{digits}f}".replace("-", "−")
@@ -100,6 +85,8 @@ def connect_names(axes: Any, names: Sequence[Named], numbers: Mapping[str, float
     """
     from scipy.optimize import isotonic_regression
 
+    if not names:
+        return
     bottom, top = axes.get_ylim()
     names = sorted(names, key=lambda one: one.value)
     shares = (np.array([one.value for one in names]) - bottom) / (top - bottom)
@@ -112,11 +99,8 @@ def connect_names(axes: Any, names: Sequence[Named], numbers: Mapping[str, float
         printed = (numbers or {}).get(one.name, one.value)
         text = f"{one.name} {number(printed, 1 if abs(printed) >= 10 else 2)}{arrow}"
         style: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False, "color": one.colour}
-        ink = INK if one.mark else one.colour
-        place_of_text = (1.075 if one.mark else 1.05, place)
-        axes.text(
-            *place_of_text, text, transform=axes.transAxes, va="center", fontsize=8.5, color=ink, parse_math=False
-        )
+        font = {"va": "center", "fontsize": 8.5, "color": INK if one.mark else one.colour, "parse_math": False}
+        axes.text(1.075 if one.mark else 1.05, place, text, transform=axes.transAxes, **font)
         if one.mark:
             axes.plot([1.057], [place], one.mark, label="_name", ms=5.5, mew=1.5 if one.mark == "_" else 0, **style)
         if not arrow:

@@ -90,8 +90,8 @@ PAGE = """
 <div class="videos">
 {% for video in part.videos %}
 <figure><video controls preload="metadata" src="{{ video.source }}"></video>
-<figcaption>{% if video.embedded %}{{ video.caption }}{% else %}<a href="{{ video.href }}">{{ video.caption }}</a>
-{%- endif %}</figcaption></figure>
+<figcaption>{% if video.source == video.href %}<a href="{{ video.href }}">{{ video.caption }}</a>
+{%- else %}{{ video.caption }}{% endif %}</figcaption></figure>
 {% endfor %}
 </div>
 {% else %}

@@ -95,8 +95,8 @@ def draw_comparison(axes: Any, comparison: Comparison, own: Mapping[str, Look]) 
     """
     methods = comparison.methods
     bounds = np.concatenate([method.adaptation.iqm_ci95.ravel() for method in methods])
-    curves = {name: (r.episode if r.curve is None else r.curve).iqm for name, r in comparison.references.items()}
-    limits = curve_limits(bounds[:, None], [bounds], [float(y) for curve in curves.values() for y in np.ravel(curve)])
+    curves = {name: r.adaptation.iqm for name, r in comparison.references.items()}
+    limits = curve_limits(bounds[:, None], [bounds], [float(y) for curve in curves.values() for y in curve])
     places, right = horizontal(axes, comparison, limits)
     names = []
     for method, stages, x in zip(methods, places, dodged(axes, methods, places), strict=True):
@@ -110,14 +110,15 @@ def draw_comparison(axes: Any, comparison: Comparison, own: Mapping[str, Look]) 
         names.append(Named(end, right if ended else x[-1], look.label, look.colour, look.mark))
     for k, (name, curve) in enumerate(curves.items()):
         line = {"lw": 1, "ls": DASHES[1 + k % 3], "color": MUTED, "zorder": 1.5}
-        x = np.arange(len(curve)) + comparison.trials_only if curve.ndim else np.array([right])
-        if curve.ndim:
+        learns = len(curve) > 1
+        x = np.arange(len(curve)) + comparison.trials_only if learns else np.array([right])
+        if learns:
             axes.plot(x, curve, label="_reference", **line)
         else:
-            axes.axhline(curve, **line)
+            axes.axhline(curve[0], **line)
         if x[-1] < right:
             carry_on(axes, x[-1], curve[-1], right, MUTED)
-        names.append(Named(float(np.ravel(curve)[-1]), max(x[-1], right), name, MUTED))
+        names.append(Named(float(curve[-1]), max(x[-1], right), name, MUTED))
     connect_names(axes, names)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import envs
@@ -36,17 +37,12 @@ EXPERIENCE = (
 )
 
 
-@dataclass(frozen=True)
-class Video:
-    """A video of a run."""
+class Video(NamedTuple):
+    """A video of a run; `source` is the link, or the video itself as a data URI."""
 
     caption: str
     href: str  # relative to the report, percent-encoded
-    source: str  # the same, or the video itself as a data URI
-
-    @property
-    def embedded(self) -> bool:
-        return self.source != self.href
+    source: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +115,9 @@ class Study:
 
     def part(self, comparison: Comparison, folder: Path, embed: bool = False) -> Part:
         """All that a report in `folder` says of a comparison; `embed`: with its videos inside."""
-        looks, chart = study_looks(self.comparisons), self._panels[self.comparisons.index(comparison)]
-        learning = draw_learning(comparison.methods, looks)
+        chart = panel_figures(self.comparisons)[self.comparisons.index(comparison)]
         charts = [svg(chart, "Return in the course of adaptation, for every method")]
-        if learning is not None:
+        if learning := draw_learning(comparison.methods, study_looks(self.comparisons)):
             charts.append(svg(learning, "Return in the course of training, for every method"))
         runs = [(comparison.labels[method.short], run) for method in comparison.methods for run in method.runs]
         tasks = comparison.tasks
@@ -134,7 +129,7 @@ class Study:
             videos=[
                 _video(f"{label}, seed {run.seed}: {file.name}", file, folder, embed)
                 for label, run in runs
-                for file in _videos(run.path)
+                for file in sorted(run.path.glob("*.mp4"))
             ],
             record=record_command(runs[0][1]),
             differences=differences(comparison.methods),
@@ -169,10 +164,6 @@ class Study:
             lines = [text for line in part.commands for text in line.splitlines()]
             blocks.append("**Commands that make these runs**\n\n" + "".join(f"    {line}\n" for line in lines))
         return "\n".join(blocks)
-
-    @cached_property
-    def _panels(self) -> list:
-        return panel_figures(self.comparisons)
 
 
 def compare_runs(run_dirs: Sequence[Path], split: str = "test", step: int | None = None) -> Study:
@@ -218,17 +209,13 @@ def record_command(run: EvaluatedRun) -> str:
 
 def check_embedding(runs: Sequence[Path]) -> None:
     """Raise `InputError` where the videos in the run folders are too large for one page."""
-    files = [file for run in runs for file in _videos(run)]
+    files = [file for run in runs for file in run.glob("*.mp4")]
     size = sum(file.stat().st_size for file in files) / 1e6
     require(
         size <= EMBED_LIMIT,
         f"--embed would put {counted(len(files), 'video')} of {size:.0f} MB into one page, and {EMBED_LIMIT} MB are "
         "the most; leave --embed out, which links them, or move some out of the run folders.",
     )
-
-
-def _videos(run: Path) -> list[Path]:
-    return sorted(run.glob("*.mp4"))
 
 
 def _video(caption: str, file: Path, folder: Path, embed: bool) -> Video:

@@ -37,6 +37,11 @@ class Reference:
     trials: dict[int, Estimate] = field(default_factory=dict)
     curve: Estimate | None = None
 
+    @property
+    def adaptation(self) -> Estimate:
+        """In the stages in which it learns: the episodes of a trial, and nothing else."""
+        return self.episode.as_stage() if self.curve is None else self.curve
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedRun:

@@ -13,7 +13,7 @@ from metarl.evaluation.estimate import Estimate
 from metarl.figures.appearance import labels
 from metarl.figures.plot import number
 from metarl.study.compare import Comparison, Improvement
-from metarl.study.runs import Method, Reference
+from metarl.study.runs import Method
 
 FACTS = ["method", "seeds", "env steps", "train s"]
 FEW_COLUMNS = 6
@@ -103,17 +103,12 @@ def overview(
             row[k] = method.run.stage_names[at], method.adaptation[at]
     for name in comparisons[0].references:
         if all(name in comparison.references for comparison in comparisons):
-            rows[name] = [_reference_at(comparison.references[name], step) for comparison in comparisons]
+            rows[name] = []
+            for reference in (comparison.references[name] for comparison in comparisons):
+                last = len(reference.adaptation.mean) - 1
+                at = last if step is None else min(step, last)
+                rows[name].append((f"episode {at + 1}" if reference.curve else None, reference.adaptation[at]))
     return rows
-
-
-def _reference_at(reference: Reference, step: int | None) -> tuple[str | None, Estimate]:
-    """A reference learns from the episodes of a trial, and from nothing else."""
-    if reference.curve is None:
-        return None, reference.episode
-    last = len(reference.curve.mean) - 1
-    at = last if step is None else min(step, last)
-    return f"episode {at + 1}", reference.curve[at]
 
 
 def overview_sheet(comparisons: Sequence[Comparison], step: int | None) -> Sheet:
@@ -233,8 +228,7 @@ def mixed_sheets(comparison: Comparison) -> list[Sheet]:
         run, improvement = method.run, c.last_improvements.get(method.name)
         add(_front(c, method), method.adaptation, run.episodes_before, run.stage_names, improvement)
     for name, r in c.references.items():
-        curve = r.episode.as_stage() if r.curve is None else r.curve
-        add({"method": name}, curve, list(range(len(curve.mean))), [], None)
+        add({"method": name}, r.adaptation, list(range(len(r.adaptation.mean))), [], None)
     header = [*FACTS, "first", "last", "episodes before the last", better]
     num_dim = len(c.references)
     return [
