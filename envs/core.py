@@ -97,6 +97,8 @@ class Env(ABC, Generic[TaskT, StateT]):
     horizon: int
     splits: Mapping[str, str]
     device: torch.device
+    recordable: bool = True
+    """Can `step` be recorded as a part of a CUDA graph?"""
 
     @abstractmethod
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> TaskT:

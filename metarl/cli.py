@@ -19,6 +19,7 @@ import torch
 
 from envs.core import Env
 from envs.errors import InputError, require
+from envs.fields import field_types
 from metarl.algorithms.base import Algorithm
 from metarl.backend import distributed
 from metarl.backend.cores import share_cores
@@ -77,7 +78,7 @@ class Session:
         """The environment's configuration with this engine. Raises `InputError` when the family has none."""
         if self.engine is None:
             return env_config
-        has_engine = hasattr(env_config, "engine")
+        has_engine = "engine" in field_types(env_config)
         require(has_engine, "Only locomotion families have a physics engine; leave --engine out for this one.")
         return dataclasses.replace(env_config, engine=self.engine)
 
@@ -125,7 +126,7 @@ def check_recordable(algorithm: Algorithm, env: Env) -> None:
     """Raise `InputError` unless the algorithm's rollouts and updates can be recorded."""
     require(algorithm.graphs is not None, "Stable-Baselines3 chooses how it computes; leave --graphs out.")
     require(
-        not hasattr(env.config, "engine"),
+        env.recordable,
         "The physics of a locomotion family is a recording of its own; leave --graphs out.",
     )
     require(distributed.world_size() == 1, "--graphs works in a single process; leave it out, or start one process.")

@@ -77,6 +77,7 @@ class Robot(Env[TaskT, PhysicsState]):
     """How many of the first positions observations leave out: x, or x and y, or none."""
     contact_forces: ClassVar[bool] = False
     """Does the reward need contact forces?"""
+    recordable = False  # the physics is a recording of its own
 
     config: RobotConfig
 

@@ -94,6 +94,8 @@ class InnerLearner:
 class Algorithm(ABC):
     """A method. What it cannot do, an attribute says; nobody asks for its class."""
 
+    name: ClassVar[str]
+    """In messages and JSON."""
     graphs: Graphs | None = None
     """How its functions of tensors are called; None where they cannot be recorded as CUDA graphs."""
     network: TrialNetwork | None = None
@@ -169,6 +171,12 @@ class AlgorithmConfig(Checked, ABC):
     """Can processes share a meta-batch?"""
     takes_a_policy: ClassVar[bool] = False
     """Can training start from a given MLP policy?"""
+    params_per_task: ClassVar[bool] = False
+    """Does each task of a meta-batch have parameters of its own?"""
+    pretrain_iterations: int = 0
+    """Meta-iterations at first in which nothing adapts."""
+    entropy_coef: float
+    """Weight of the policy's entropy."""
 
     @abstractmethod
     def make(
@@ -190,6 +198,11 @@ class AlgorithmConfig(Checked, ABC):
         Raises:
             InputError: when the method does not suit the policy or the environment.
         """
+
+    @property
+    @abstractmethod
+    def rounds(self) -> int:
+        """Rounds of episodes that a meta-iteration plays on a task, one after another."""
 
     @property
     @abstractmethod

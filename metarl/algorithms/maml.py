@@ -39,7 +39,7 @@ from metarl.policies.mlp import MLPPolicy, Policy, make_policy
 class MAMLConfig(InnerConfig, AlgorithmConfig):
     """Gradient-based meta-learning through the inner steps."""
 
-    takes_a_policy = True
+    takes_a_policy = params_per_task = True
 
     estimator: Literal["first-order", "naive", "lvc", "dice"] = "naive"
     """How the outer gradient passes through adaptation; docs/estimators.md measures bias and variance of each."""
@@ -62,8 +62,12 @@ class MAMLConfig(InnerConfig, AlgorithmConfig):
         num_shards: int = 1,
         start: MLPPolicy | None = None,
     ) -> MAML:
-        config = need_mlp(policy, "MAML")
+        config = need_mlp(policy, MAML.name)
         return MAML(self, env, start or make_policy(env.observation_space, env.action_space, config), generator)
+
+    @property
+    def rounds(self) -> int:
+        return self.num_inner_steps + 1
 
     @property
     def smaller_steps(self) -> str:
@@ -77,6 +81,7 @@ class MAML(Algorithm):
         meta: [M] the policy's parameters, followed by learned inner step sizes.
     """
 
+    name = "MAML"
     graphs: Graphs
 
     def __init__(self, config: MAMLConfig, env: Env, policy: Policy, generator: Generator) -> None:

@@ -77,6 +77,10 @@ class RecurrentPPOConfig(AlgorithmConfig):
         return RecurrentPPO(self, network, generator, num_iterations, num_shards)
 
     @property
+    def rounds(self) -> int:
+        return self.num_episodes
+
+    @property
     def smaller_steps(self) -> str:
         return f"--lr {self.lr / 2:g}"
 
@@ -100,6 +104,7 @@ class RecurrentPPO(Algorithm):
         num_shards: equal parts of a meta-batch, spread over the processes; a minibatch takes as many trials of each.
     """
 
+    name = "RecurrentPPO"
     graphs: Graphs
     network: TrialNetwork
 

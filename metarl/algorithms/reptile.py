@@ -39,7 +39,7 @@ from metarl.policies.mlp import MLPPolicy, Policy, make_policy
 class ReptileConfig(InnerConfig, AlgorithmConfig):
     """Reptile over vanilla policy gradient or PPO."""
 
-    takes_a_policy = True
+    takes_a_policy = params_per_task = True
 
     num_inner_steps: PositiveInt = 3
     """Rounds of episodes that each task learns from in training (k)."""
@@ -67,9 +67,13 @@ class ReptileConfig(InnerConfig, AlgorithmConfig):
         num_shards: int = 1,
         start: MLPPolicy | None = None,
     ) -> Reptile:
-        config = need_mlp(policy, "Reptile")
+        config = need_mlp(policy, Reptile.name)
         start = start or make_policy(env.observation_space, env.action_space, config)
         return Reptile(self, env, start, generator, num_iterations)
+
+    @property
+    def rounds(self) -> int:
+        return self.num_inner_steps
 
     @property
     def smaller_steps(self) -> str:
@@ -156,6 +160,7 @@ def learner(
 class Reptile(Algorithm):
     """Holds the `start` [P]; `adapters` learn from it on each task, `update` moves it."""
 
+    name = "Reptile"
     graphs: Graphs
 
     def __init__(

@@ -78,7 +78,11 @@ class SB3PPOConfig(AlgorithmConfig):
         num_shards: int = 1,
         start: MLPPolicy | None = None,
     ) -> SB3PPO:
-        return SB3PPO(self, env, need_mlp(policy, "SB3PPO"), generator)
+        return SB3PPO(self, env, need_mlp(policy, SB3PPO.name), generator)
+
+    @property
+    def rounds(self) -> int:
+        return 1
 
     @property
     def smaller_steps(self) -> str:
@@ -237,6 +241,7 @@ class SB3PPO(Algorithm):
     A stage of `play` is a round of fine-tuning on as many episodes as a gradient step of the others learns from.
     """
 
+    name = "SB3PPO"
     tasks_at_a_time = 1  # each takes seconds
 
     def __init__(self, config: SB3PPOConfig, env: Env, policy: MLPConfig, generator: Generator) -> None:

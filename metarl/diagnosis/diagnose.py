@@ -48,7 +48,7 @@ def diagnose(probe: Probe, progress: Callable[[float], None] = lambda fraction: 
     return {
         "preset": run.preset,
         "env": f"{run.config.env}/{run.config.env_preset}",
-        "algorithm": type(run.algorithm).__name__,
+        "algorithm": run.algorithm.name,
         "iteration": run.iteration,
         "split": probe.split,
         "num_tasks": probe.num_tasks,
@@ -119,7 +119,7 @@ def _of_trials(probe: Probe) -> Iterator[Finding]:
 
 def _of_anything(probe: Probe) -> Iterator[Finding]:
     """Of a method that says only how it plays."""
-    name = type(probe.run.algorithm).__name__
+    name = probe.run.algorithm.name
     before, after = _play(probe, probe.split)
     verdict, sentence = judge_gain(gain := Interval.of_change(after, before), None, "through adaptation", "")
     yield Finding("adaptation", verdict, sentence, {"return": Interval.of(after), "gain": gain})

@@ -26,7 +26,7 @@ def units(probe: Probe, t: Trajectory | None) -> Finding:
     """Hidden units that pass no gradient on what the policy sees before adaptation."""
     name, inner = "hidden units", probe.run.algorithm.inner
     if t is None or inner is None:
-        return does_not_apply(name, f"{type(probe.run.algorithm).__name__} does not show its network.")
+        return does_not_apply(name, f"{probe.run.algorithm.name} does not show its network.")
     policy, params = inner.policy, inner.params
     if not isinstance(policy, MLPPolicy) or not policy.config.hidden_sizes:
         return does_not_apply(name, "The policy has no hidden layers of tanh or ReLU units.")
@@ -98,7 +98,7 @@ def baseline(probe: Probe, t: Trajectory | None) -> Finding:
     name, inner = "baseline", probe.run.algorithm.inner
     config: Any = probe.run.config.algorithm
     if t is None or inner is None:
-        return does_not_apply(name, f"{type(probe.run.algorithm).__name__} has no baseline of its inner steps.")
+        return does_not_apply(name, f"{probe.run.algorithm.name} has no baseline of its inner steps.")
     target, x = discounted_sum(t.reward, config.gamma), linear_features(t.obs)
     alone = t.reward.shape[2] < 2  # one episode a task: nothing to hold out
     by_episode = [y.transpose(1, 2) for y in (x, target, t.mask)]  # [N, E, T, ...]

@@ -34,7 +34,7 @@ def training(probe: Probe) -> Finding:
     said = f"{done} of {planned} meta-iterations are done"
     verdict: Verdict = "note" if done < planned else "ok"
     remedy = resume if done < planned else None
-    pretraining = getattr(run.config.algorithm, "pretrain_iterations", 0)
+    pretraining = run.config.algorithm.pretrain_iterations
     if 0 < done <= pretraining:
         more = max(planned, 2 * pretraining)
         return Finding(
@@ -95,7 +95,7 @@ def entropy(probe: Probe, distribution: Distribution, mask: Tensor, remembers: b
     With `remembers` a memory chooses the actions, and little chance is at most a note: one may explore without it.
     """
     name, space = "exploration", probe.run.env.action_space
-    init_std = getattr(probe.run.config.policy, "init_std", 1.0)
+    init_std = probe.run.config.policy.init_std
     numbers: dict[str, Any] = {}
     if isinstance(distribution, Categorical):
         actions = distribution.log_probs.shape[-1]

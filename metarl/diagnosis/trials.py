@@ -99,15 +99,15 @@ def adaptation(probe: Probe, task: Struct, played: Trajectory) -> Finding:
 
 
 def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:
-    config = probe.run.config
+    config, network = probe.run.config, probe.run.algorithm.network
     if verdict == "ok":
         return None
-    if getattr(config.policy, "memory", "") == "none":
+    if not (network and network.remembers):
         return "--memory linear, in a new run: this one has none"
     if verdict == "note":
         return f"diagnose.py --num-tasks {4 * probe.num_tasks}"
     longer = f"--num-iterations {2 * config.num_iterations}"
-    return f"{longer}, or --entropy-coef {2 * getattr(config.algorithm, 'entropy_coef', 0.01) or 0.01:g}"
+    return f"{longer}, or --entropy-coef {2 * config.algorithm.entropy_coef or 0.01:g}"
 
 
 @torch.no_grad()

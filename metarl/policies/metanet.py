@@ -148,7 +148,7 @@ class MetaNet(TrialNetwork):
     def __init__(self, env: Env, num_episodes: int, config: MetaNetConfig) -> None:
         super().__init__(env, num_episodes, config.init_std)
         c, d, actions = config, config.hidden_size, self.action_size
-        self.config = config
+        self.config, self.remembers = config, config.memory != "none"
         require(
             self.discrete or not c.action_heads, f"action_heads={c.action_heads} asks for a memory that is read for "
             f"each action apart, and the actions of {type(env).__name__} are continuous; leave action_heads out.",

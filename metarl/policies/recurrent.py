@@ -58,6 +58,9 @@ class TrialNetwork(nn.Module):
     both compute the same. B lanes are independent of each other.
     """
 
+    remembers: bool = True
+    """Does the memory hold anything?"""
+
     def __init__(self, env: Env, num_episodes: int, init_std: float = 1.0) -> None:
         super().__init__()
         self.horizon, self.num_steps = env.horizon, num_episodes * env.horizon

@@ -39,16 +39,18 @@ def check_room(config: TrainConfig, env: Env, algorithm: Algorithm) -> None:
     their gradients, one set for each task where tasks have their own.
     """
     options = config.algorithm
-    stages = getattr(options, "num_episodes", None) or getattr(options, "num_inner_steps", 0) + 1
     sizes = [env.observation_space, env.action_space]
     per_step = sum(int(torch.Size(space.shape or ()).numel()) for space in sizes) + 2
     tasks = -(-config.meta_batch_size // distributed.world_size())
-    sets = tasks if hasattr(options, "num_inner_steps") else 1
-    steps = tasks * config.num_envs * stages * env.horizon
+    sets = tasks if options.params_per_task else 1
+    steps = tasks * config.num_envs * options.rounds * env.horizon
     needed, most = 4 * (steps * per_step + 2 * sets * algorithm.params.numel()), device_memory(env.device)
-    require(needed <= most, f"A meta-iteration of {tasks:,} tasks, {config.num_envs:,} episodes each time, {stages:,} "
-        f"rounds of them and {env.horizon:,} steps needs {gigabytes(needed)} of memory at least, and there are "
-        f"{gigabytes(int(most))}; choose smaller sizes.")  # fmt: skip
+    require(
+        needed <= most,
+        f"A meta-iteration of {tasks:,} tasks, {config.num_envs:,} episodes each time, {options.rounds:,} rounds of "
+        f"them and {env.horizon:,} steps needs {gigabytes(needed)} of memory at least, and there are "
+        f"{gigabytes(int(most))}; choose smaller sizes.",
+    )
 
 
 def device_memory(device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""The entropy that every method logs: of the policies that collected the data, in nats."""
+"""What every method says of itself, and the entropy that it logs: of the policies that collected, in nats."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ def test_every_method_logs_the_entropy_of_its_actions(method, tmp_path):
     run = Run(tmp_path, method, config, envs.make_config("point", horizon=5))
     found = train_iteration(run)["entropy"]
     assert found == pytest.approx(math.log(2 * math.pi * math.e), abs=0.01)  # some move while they count
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_meta_iteration_plays_as_many_rounds_as_the_method_says(method):
+    config, generator = preset(f"{method}-point"), torch.Generator().manual_seed(0)
+    env = envs.make("point", horizon=5)
+    algorithm = make_algorithm(config, env, generator)
+    trajectories = algorithm.collect(env, env.sample_tasks(2, generator), 3, generator)
+    assert config.algorithm.rounds == sum(t.reward.shape[1] // env.horizon for t in trajectories)
+    assert config.algorithm.params_per_task == (algorithm.inner is not None)
 
 
 CASES = {

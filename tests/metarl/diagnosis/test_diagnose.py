@@ -80,6 +80,7 @@ def test_too_few_tasks_are_refused(good, sentence):
 class Plays(Algorithm):
     """A method of which only `play` is known."""
 
+    name = "Plays"
     params = collect = update = state_dict = load_state_dict = None
 
     def __init__(self, other):
