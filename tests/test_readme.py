@@ -1,4 +1,4 @@
-"""The README's examples run as they stand there."""
+"""The examples of the README and of the pages that carry it on run as they stand there."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 import envs
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+PAGES = ("README.md", "docs/environments.md", "docs/results.md", "CONTRIBUTING.md")
+TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 FAMILY = next(block for block in BLOCKS if block.startswith('"""slider.py'))
 
 
@@ -79,11 +80,11 @@ def test_a_run_of_an_own_family_without_its_module_says_what_is_missing(with_sli
     assert "'slider'" in result.err and "--imports" in result.err
 
 
-@pytest.mark.parametrize("script_file", sorted(set(re.findall(r"scripts/(\w+\.py)", README))))
-def test_every_option_that_the_readme_shows_exists(script_file, with_slider):
+@pytest.mark.parametrize("script_file", sorted(set(re.findall(r"python scripts/(\w+\.py) ", TEXT))))
+def test_every_option_that_these_pages_show_exists(script_file, with_slider):
     """An option of train.py must be one of the preset that the line names."""
     options: dict[tuple[str, ...], set[str]] = {}
-    for line in re.findall(rf"python scripts/{script_file} (.*)", README):
+    for line in re.findall(rf"python scripts/{script_file} (.*)", TEXT):
         words = line.split("#")[0].split()
         preset = tuple(words[:1]) if script_file == "train.py" and not words[0].startswith("-") else ()
         options.setdefault(preset, set()).update(re.findall(r"--[\w.-]+", " ".join(words)))
