@@ -14,8 +14,11 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
-WAITING = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
-"""Turns of GNU's OpenMP, some tens of microseconds, and milliseconds of LLVM's and Intel's, until a thread sleeps."""
+WAITING = {"GOMP_SPINCOUNT": "30000", "KMP_BLOCKTIME": "1"}
+"""Turns of GNU's OpenMP, some tenths of a millisecond, and milliseconds of LLVM's and Intel's, until a thread sleeps.
+
+Fewer turns are better beside others and worse alone, where a thread that sleeps must be woken (docs/speed.md).
+"""
 OWN_CHOICE = {*WAITING, "OMP_WAIT_POLICY"}
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from types import FrameType
 
 import numpy as np
@@ -172,6 +172,7 @@ def _train(run: Run, quiet: bool, held_out: Evaluate | None) -> int | None:
     with (
         StopSignals() as stop,
         events as log_event,
+        closing(watch.waits) if watch else nullcontext(),
         Progress(*columns, disable=quiet or not sys.stdout.isatty()) as progress,
     ):
         bar = progress.add_task("meta-training", total=total, completed=run.iteration)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ import envs
 from envs import threads as env_threads
 from envs.threads import Usage
 from metarl.backend import cores
-from metarl.backend.cores import Watch, choose
+from metarl.backend.cores import ShortWaits, Watch, choose
 from metarl.cli import Session
 from metarl.training import config_file
 from metarl.training.config_file import recorded_threads
@@ -157,6 +159,42 @@ def test_the_watch_keeps_quiet(monkeypatch, seconds):
 def test_pretraining_is_not_what_other_iterations_are_held_against(monkeypatch):
     kinds = ["return_0"] * 20 + ["return_1"] * 10
     assert not any(watched(monkeypatch, [1.0] * 20 + [6.0] * 10, kinds=kinds))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_beside_others_a_second_team_shortens_the_waits_and_goes_again():
+    def tasks() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    def become(number: int) -> bool:
+        deadline = time.monotonic() + 20
+        while tasks() != number and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return tasks() == number
+
+    torch.set_num_threads(2)
+    torch.ones(2**20).add_(1)  # the first team
+    before, waits = tasks(), ShortWaits()
+    try:
+        waits.set(0.3)
+        assert tasks() == before
+        for busy in (1.0, 1.0, 0.3):  # on, and so until the machine is quiet
+            waits.set(busy)
+            assert become(before + 2)
+        waits.set(0.1)
+        assert become(before)
+    finally:
+        waits.close()
+        torch.set_num_threads(1)
+    waits.set(1.0)
+    assert waits.end is None  # one thread waits for nobody
+
+
+def test_training_switches_the_waits_by_what_others_use(monkeypatch):
+    asked: list[float] = []
+    monkeypatch.setattr(ShortWaits, "set", lambda self, busy: asked.append(busy))
+    watched(monkeypatch, [0.6] * 6, busy=1.0)
+    assert asked == pytest.approx([1.0] * 3)
 
 
 def test_training_prints_what_the_watch_says(make_run, monkeypatch, capfd):
