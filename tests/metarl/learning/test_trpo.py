@@ -35,7 +35,7 @@ def test_line_search_takes_the_first_step_that_improves_within_the_trust_region(
 
 
 def test_line_search_keeps_the_parameters_when_nothing_helps():
-    for values in ([2.0, 0.0], [float("nan"), 0.0], [0.0, float("nan")]):
+    for values in ([2.0, 0.0], [1.0, 0.0], [float("nan"), 0.0], [0.0, float("nan")]):
         params, metrics = search(lambda p, values=values: torch.tensor(values), 1.0)
         assert params.item() == 1.0
-        assert metrics["step"] == 0
+        assert metrics == {"loss": 1.0, "kl": 0.0, "step": 0.0}
