@@ -48,36 +48,50 @@ def test_a_machine_does_something(limits):
     assert 1e6 < found.flops < 1e15 and 1e6 < found.bytes < 1e15
 
 
-@pytest.mark.slow
-def test_shares_stand_beside_a_figure(tmp_path):
-    command = [sys.executable, str(SCRIPTS / "benchmark.py"), "point@64", "reptile-bandit", "--repeats=1"]
-    done = subprocess.run([*command, f"--output={tmp_path / 'out.json'}", "--device=cpu", "--num-threads=1"],
-        capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "of bytes/s" in done.stdout and "GFLOP/s" in done.stdout
-    report = json.loads((tmp_path / "out.json").read_text())
-    limits = report["limits_per_second"]
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import benchmark
+
+    return benchmark
+
+
+def test_shares_stand_beside_a_figure(monkeypatch, tmp_path, capfd, limits):
+    script = benchmark(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(script, "in_fresh_process", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(script, "machine_limits", lambda session: limits.limits("cpu", size=256, length=2**16))
+    out = tmp_path / "out.json"
+    script.main(["point@64", "reptile-bandit", "--repeats=1", f"--output={out}", "--device=cpu", "--num-threads=1"])
+    printed = capfd.readouterr().out
+    assert "of bytes/s" in printed and "GFLOP/s" in printed
+    report = json.loads(out.read_text())
+    most = report["limits_per_second"]
     for result in report["results"]:
-        share = result["work_bytes"] / result["work_seconds"] / limits["bytes"]
+        share = result["work_bytes"] / result["work_seconds"] / most["bytes"]
         assert result["share_of_bytes"] == pytest.approx(share) and share > 0
     assert report["results"][1]["share_of_flops"] > 0 and report["results"][1]["total_seconds"] > 0
 
 
-def test_an_unknown_case_is_one_sentence():
-    done = subprocess.run([sys.executable, str(SCRIPTS / "benchmark.py"), "maml-poin"], capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "maml-point" in done.stderr
+def test_a_case_has_a_process_of_its_own(monkeypatch):
+    assert benchmark(monkeypatch).in_fresh_process(os.getpid) != os.getpid()
+
+
+def test_an_unknown_case_is_one_sentence(script, sentence):
+    result = script("benchmark", "maml-poin")
+    assert result.status == 2 and "maml-point" in sentence(result.err)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [(["maml", "--graphs"], "--graphs records CUDA graphs; leave it out on the CPU"),
-     (["maml", "--compile"], "The case maml has no use for --compile"),
-     (["imports", "--graphs"], "The case imports has no use for --graphs")],
-)  # fmt: skip
-def test_options_that_mean_nothing_are_one_sentence(arguments, sentence):
-    command = [sys.executable, str(SCRIPTS / "benchmark.py"), *arguments, "--device=cpu"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and sentence in done.stderr
+    ("arguments", "words"),
+    [
+        (["maml", "--graphs"], "--graphs"),
+        (["maml", "--compile"], "--compile"),
+        (["imports", "--graphs"], "imports has no use for --graphs"),
+    ],
+)
+def test_options_that_mean_nothing_are_one_sentence(script, sentence, arguments, words):
+    result = script("benchmark", *arguments, "--device=cpu")
+    assert result.status == 2 and words in sentence(result.err)
 
 
 def alive(pid: int) -> bool:
@@ -86,13 +100,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import benchmark
-
-    return benchmark
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

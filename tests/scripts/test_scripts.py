@@ -124,12 +124,12 @@ def whole(tmp_path_factory) -> tuple[list[float], list[dict]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_the_printed_command_goes_on_to_the_bit(tmp_path, whole, number):
+@pytest.mark.parametrize(("kind", "number"), [(Script, signal.SIGINT), (Copy, signal.SIGTERM)])
+def test_a_signal_saves_and_the_printed_command_goes_on_to_the_bit(tmp_path, whole, kind, number):
     path = tmp_path / "a run"
-    script = Script("train", "maml-point", "--run-dir", path, "--num-iterations", ITERATIONS, *TINY)
+    script = kind("train", "maml-point", "--run-dir", path, "--num-iterations", ITERATIONS, *TINY)
     wait_for_iterations(path, 3)
-    script.process.send_signal(number)
+    os.kill(script.process.pid, number)
     status, out, err = script.finish()
     assert status == 128 + number
     assert "Traceback" not in err
