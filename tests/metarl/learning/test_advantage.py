@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.learning.advantage import advantages, discounted_sum, gae, linear_baseline, standardize
+from metarl.learning.advantage import (
+    advantages,
+    discounted_sum,
+    gae,
+    linear_baseline,
+    linear_features,
+    linear_weights,
+    standardize,
+)
 from metarl.learning.rollout import Trajectory
 
 
@@ -17,6 +25,7 @@ def lanes(*rows):
 
 def test_discounted_sum_by_hand():
     torch.testing.assert_close(discounted_sum(lanes([1, 2, 3]), 0.5), lanes([1 + 1 + 0.75, 2 + 1.5, 3]))
+    torch.testing.assert_close(discounted_sum(lanes([5]), 0.5), lanes([5]))
 
 
 def test_gae_by_hand():
@@ -33,6 +42,20 @@ def test_gae_with_lambda_1_is_the_return_minus_the_baseline():
     reward, value = (torch.randn(2, 7, 3, generator=generator, dtype=torch.float64) for _ in range(2))
     mask = torch.ones_like(reward)
     torch.testing.assert_close(gae(reward, value, mask, 0.9, 1.0), discounted_sum(reward, 0.9) - value)
+
+
+def test_linear_features_by_hand():
+    """Observations are clipped to ±10, and time is in hundreds of steps."""
+    found = linear_features(torch.tensor([[[[0.5, -20.0]], [[12.0, 3.0]]]], dtype=torch.float64))
+    expected = [[[0.5, -10, 0.25, 100, 0, 0, 0, 1]], [[10, 3, 100, 9, 1e-2, 1e-4, 1e-6, 1]]]
+    torch.testing.assert_close(found, torch.tensor([expected], dtype=torch.float64))
+
+
+def test_the_ridge_is_relative_to_the_scale_of_a_feature():
+    """A ridge of 1 halves the weight of a feature alone, whatever its scale; one that is 0 gets none."""
+    x = torch.tensor([[[2.0, 0.0, 0.0], [0.0, 1e3, 0.0]]], dtype=torch.float64)
+    weights = linear_weights(x, torch.tensor([[[4.0], [5e3]]], dtype=torch.float64), ridge=1.0)
+    torch.testing.assert_close(weights, torch.tensor([[[1.0], [2.5], [0.0]]], dtype=torch.float64))
 
 
 def test_linear_baseline_equals_numpy_lstsq_on_valid_steps():
@@ -83,6 +106,7 @@ def uneven_advantages():
 def test_standardized_advantages_have_mean_0_and_deviation_1_over_valid_steps(over_tasks):
     advantage, mask = uneven_advantages()
     result = standardize(advantage, mask, over_tasks)
+    assert over_tasks or torch.equal(result, standardize(advantage, mask))
     valid = [result[i][mask[i].bool()] for i in range(2)]
     for i in range(2):
         assert float(valid[i].mean()) == pytest.approx(0, abs=1e-6)

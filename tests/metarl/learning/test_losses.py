@@ -10,7 +10,19 @@ import torch
 from metarl.learning import losses
 from metarl.policies.distributions import Categorical
 
-# --- Losses ------------------------------------------------------------------------------------------------------
+
+def test_the_policy_gradient_and_the_surrogate_by_hand():
+    """Probabilities 0.2 and 0.6 of the actions taken, 0.1 and 0.5 of old; a third step is padding."""
+    p = torch.tensor([0.2, 0.6, 0.9], dtype=torch.float64)
+    distribution = Categorical(torch.stack([p, 1 - p], -1).log().view(1, 3, 1, 2))
+    action = torch.zeros(1, 3, 1, dtype=torch.int64)
+    advantage, mask, old = (
+        torch.tensor(x, dtype=torch.float64).view(1, 3, 1) for x in ([3.0, -0.5, 7.0], [1, 1, 0], [0.1, 0.5, 0.5])
+    )
+    expected = -(math.log(0.2) * 3 + math.log(0.6) * -0.5) / 2
+    assert losses.policy_gradient(distribution, action, advantage, mask).item() == pytest.approx(expected)
+    expected = -(0.2 / 0.1 * 3 + 0.6 / 0.5 * -0.5) / 2
+    assert losses.surrogate(distribution, action, advantage, mask, old.log()).item() == pytest.approx(expected)
 
 
 def test_the_clipped_surrogate_by_hand():
