@@ -16,7 +16,7 @@ from envs.structs import Struct
 from metarl.backend.cuda_graphs import Graphs
 from metarl.learning.advantage import ValueFunction
 from metarl.learning.rollout import Adapter, Play, Trajectory
-from metarl.policies.mlp import MLPConfig, MLPPolicy, Policy, StepInput
+from metarl.policies.mlp import MLPConfig, MLPPolicy, Policy, StepInput, make_policy
 from metarl.policies.recurrent import MemoryConfig, TrialNetwork
 
 PolicyConfig = MLPConfig | MemoryConfig
@@ -164,6 +164,38 @@ class Algorithm(ABC):
         """Take over what `state_dict` returned. Raises `ValueError` when it is of another policy."""
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What a method is made from.
+
+    Attributes:
+        num_iterations: meta-iterations of the run, for schedules.
+        num_shards: equal parts of a meta-batch, spread over the processes.
+        start: a policy whose `init` gives the first parameters, instead of the one that `policy` describes.
+    """
+
+    env: Env
+    policy: PolicyConfig
+    generator: Generator
+    num_iterations: int = 1
+    num_shards: int = 1
+    start: MLPPolicy | None = None
+
+    def mlp_config(self, method: str) -> MLPConfig:
+        """The configuration of the policy, if it is an MLP. Raises `InputError`."""
+        if not isinstance(self.policy, MLPConfig):
+            raise InputError(
+                f"{method} adapts an MLPConfig by gradient steps, and a {type(self.policy).__name__} adapts by its "
+                "memory; train it with a RecurrentPPOConfig."
+            )
+        return self.policy
+
+    def mlp(self, method: str) -> MLPPolicy:
+        """The policy of a method that adapts an MLP. Raises `InputError`."""
+        config = self.mlp_config(method)
+        return self.start or make_policy(self.env.observation_space, self.env.action_space, config)
+
+
 class AlgorithmConfig(Checked, ABC):
     """The options of a method, which know how to make it."""
 
@@ -179,21 +211,8 @@ class AlgorithmConfig(Checked, ABC):
     """Weight of the policy's entropy."""
 
     @abstractmethod
-    def make(
-        self,
-        env: Env,
-        policy: PolicyConfig,
-        generator: Generator,
-        num_iterations: int,
-        num_shards: int = 1,
-        start: MLPPolicy | None = None,
-    ) -> Algorithm:
+    def make(self, setup: Setup) -> Algorithm:
         """The method with fresh parameters.
-
-        Args:
-            num_iterations: meta-iterations of the run, for schedules.
-            num_shards: equal parts of a meta-batch, spread over the processes.
-            start: a policy whose `init` gives the first parameters, instead of the one that `policy` describes.
 
         Raises:
             InputError: when the method does not suit the policy or the environment.
@@ -208,16 +227,6 @@ class AlgorithmConfig(Checked, ABC):
     @abstractmethod
     def smaller_steps(self) -> str:
         """Command-line options for training steps of half the size."""
-
-
-def need_mlp(policy: PolicyConfig, method: str) -> MLPConfig:
-    """The configuration, if it is that of an MLP. Raises `InputError`."""
-    if not isinstance(policy, MLPConfig):
-        raise InputError(
-            f"{method} adapts an MLPConfig by gradient steps, and a {type(policy).__name__} adapts by its memory; "
-            "train it with a RecurrentPPOConfig."
-        )
-    return policy
 
 
 def check_num_parameters(found: Tensor, expected: Tensor) -> None:

@@ -21,10 +21,9 @@ from metarl.algorithms.base import (
     Algorithm,
     AlgorithmConfig,
     InnerLearner,
-    PolicyConfig,
+    Setup,
     Stages,
     check_num_parameters,
-    need_mlp,
 )
 from metarl.algorithms.inner import InnerConfig, InnerLoss, sgd_adapt, value_network
 from metarl.algorithms.objective import MetaObjective
@@ -32,7 +31,7 @@ from metarl.algorithms.outer import AdamConfig, TRPOConfig
 from metarl.backend.cuda_graphs import Graphs
 from metarl.learning.advantage import advantages, standardize
 from metarl.learning.rollout import Adapter, Play, Trajectory, collect, player
-from metarl.policies.mlp import MLPPolicy, Policy, make_policy
+from metarl.policies.mlp import MLPPolicy, Policy
 
 
 @dataclass(frozen=True)
@@ -53,17 +52,8 @@ class MAMLConfig(InnerConfig, AlgorithmConfig):
     the tasks lets one gradient step tell them apart."""
     outer: TRPOConfig | AdamConfig = field(default_factory=TRPOConfig)
 
-    def make(
-        self,
-        env: Env,
-        policy: PolicyConfig,
-        generator: Generator,
-        num_iterations: int,
-        num_shards: int = 1,
-        start: MLPPolicy | None = None,
-    ) -> MAML:
-        config = need_mlp(policy, MAML.name)
-        return MAML(self, env, start or make_policy(env.observation_space, env.action_space, config), generator)
+    def make(self, setup: Setup) -> MAML:
+        return MAML(self, setup.env, setup.mlp(MAML.name), setup.generator)
 
     @property
     def rounds(self) -> int:

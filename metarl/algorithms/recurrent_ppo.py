@@ -19,12 +19,12 @@ from envs.core import Env
 from envs.errors import InputError, require
 from envs.fields import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.structs import Struct
-from metarl.algorithms.base import Algorithm, AlgorithmConfig, PolicyConfig, Stages, check_tensors
+from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
 from metarl.backend import distributed
 from metarl.backend.cuda_graphs import Graphs
 from metarl.backend.distributed import all_sum
 from metarl.learning.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollout
-from metarl.policies.mlp import MLPPolicy, StepInput
+from metarl.policies.mlp import StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 
 
@@ -59,22 +59,14 @@ class RecurrentPPOConfig(AlgorithmConfig):
     refine_lr: NonNegativeFloat = 0.1
     """Step size of gradient steps on a trial's own experience, in evaluation (--refine-steps)."""
 
-    def make(
-        self,
-        env: Env,
-        policy: PolicyConfig,
-        generator: Generator,
-        num_iterations: int,
-        num_shards: int = 1,
-        start: MLPPolicy | None = None,
-    ) -> RecurrentPPO:
-        if not isinstance(policy, MemoryConfig):
+    def make(self, setup: Setup) -> RecurrentPPO:
+        if not isinstance(setup.policy, MemoryConfig):
             raise InputError(
                 "PPO on trials trains a policy with a memory, so give it a MetaNetConfig or GRUConfig and not an "
                 "MLPConfig."
             )
-        network = policy.make(env, self.num_episodes, generator)
-        return RecurrentPPO(self, network, generator, num_iterations, num_shards)
+        network = setup.policy.make(setup.env, self.num_episodes, setup.generator)
+        return RecurrentPPO(self, network, setup.generator, setup.num_iterations, setup.num_shards)
 
     @property
     def rounds(self) -> int:

@@ -21,10 +21,9 @@ from metarl.algorithms.base import (
     Algorithm,
     AlgorithmConfig,
     InnerLearner,
-    PolicyConfig,
+    Setup,
     Stages,
     check_num_parameters,
-    need_mlp,
 )
 from metarl.algorithms.inner import InnerConfig, InnerLoss, value_network
 from metarl.backend.cuda_graphs import Graphs
@@ -32,7 +31,7 @@ from metarl.backend.distributed import all_mean
 from metarl.learning import losses
 from metarl.learning.linearize import linearize
 from metarl.learning.rollout import Adapter, Play, Trajectory, collect, player, task_slices
-from metarl.policies.mlp import MLPPolicy, Policy, make_policy
+from metarl.policies.mlp import MLPPolicy, Policy
 
 
 @dataclass(frozen=True)
@@ -58,18 +57,8 @@ class ReptileConfig(InnerConfig, AlgorithmConfig):
     average_last: Fraction = 0.0
     """Evaluate the mean of the starts of this last part of the run, instead of the last one."""
 
-    def make(
-        self,
-        env: Env,
-        policy: PolicyConfig,
-        generator: Generator,
-        num_iterations: int,
-        num_shards: int = 1,
-        start: MLPPolicy | None = None,
-    ) -> Reptile:
-        config = need_mlp(policy, Reptile.name)
-        start = start or make_policy(env.observation_space, env.action_space, config)
-        return Reptile(self, env, start, generator, num_iterations)
+    def make(self, setup: Setup) -> Reptile:
+        return Reptile(self, setup.env, setup.mlp(Reptile.name), setup.generator, setup.num_iterations)
 
     @property
     def rounds(self) -> int:

@@ -28,10 +28,10 @@ from envs.errors import require
 from envs.fields import Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
 from envs.proxy import Proxy
 from envs.structs import Struct
-from metarl.algorithms.base import Algorithm, AlgorithmConfig, PolicyConfig, Stages, check_tensors, need_mlp
+from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
 from metarl.backend.errors import NonFiniteError
 from metarl.learning.rollout import Play, Trajectory, small_tensors_on_one_thread
-from metarl.policies.mlp import MLPConfig, MLPPolicy
+from metarl.policies.mlp import MLPConfig
 
 LEAST_MINIBATCH = 64
 
@@ -69,16 +69,8 @@ class SB3PPOConfig(AlgorithmConfig):
     reward_scale: PositiveCoefficient = 1.0
     """PPO learns from rewards times this, since its value function wants returns of the order of 1 to 10."""
 
-    def make(
-        self,
-        env: Env,
-        policy: PolicyConfig,
-        generator: Generator,
-        num_iterations: int,
-        num_shards: int = 1,
-        start: MLPPolicy | None = None,
-    ) -> SB3PPO:
-        return SB3PPO(self, env, need_mlp(policy, SB3PPO.name), generator)
+    def make(self, setup: Setup) -> SB3PPO:
+        return SB3PPO(self, setup.env, setup.mlp_config(SB3PPO.name), setup.generator)
 
     @property
     def rounds(self) -> int:

@@ -13,7 +13,7 @@ from torch import Generator
 from envs.core import Env
 from envs.errors import require, unknown
 from envs.fields import Checked, NonNegativeInt, PositiveInt, check_field, field_types
-from metarl.algorithms.base import Algorithm
+from metarl.algorithms.base import Algorithm, Setup
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
@@ -77,7 +77,8 @@ class TrainConfig(Checked):
 
 def make_algorithm(config: TrainConfig, env: Env, generator: Generator, start: MLPPolicy | None = None) -> Algorithm:
     """The method of a run, with fresh parameters; see `AlgorithmConfig.make`."""
-    return config.algorithm.make(env, config.policy, generator, config.num_iterations, config.shards or 1, start)
+    setup = Setup(env, config.policy, generator, config.num_iterations, config.shards or 1, start)
+    return config.algorithm.make(setup)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

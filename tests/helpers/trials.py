@@ -6,6 +6,7 @@ import torch
 from torch import Generator
 
 import envs
+from metarl.algorithms.base import Setup
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.learning.rollout import rollout
 from metarl.policies.recurrent import Outputs
@@ -79,4 +80,4 @@ def same_outputs(network, rows, acted):
 def algorithm(env, policy, num_iterations=10, seed=0, **fields):
     config = RecurrentPPOConfig(**fields)
     generator = Generator().manual_seed(seed)
-    return config.make(env, policy, generator, num_iterations)
+    return config.make(Setup(env, policy, generator, num_iterations))

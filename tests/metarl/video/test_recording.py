@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import envs
-from metarl.algorithms.base import Stages
+from metarl.algorithms.base import Setup, Stages
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.video.compose import compose
@@ -22,7 +22,7 @@ EPISODES, HORIZON = 3, 4
 def play_and_record(env, num_episodes=EPISODES, refine_steps=0, memory="full") -> Recording:
     generator = torch.Generator().manual_seed(0)
     policy = MetaNetConfig(memory=memory, hidden_size=8)
-    algorithm = RecurrentPPOConfig(num_episodes).make(env, policy, generator, 1)
+    algorithm = RecurrentPPOConfig(num_episodes).make(Setup(env, policy, generator))
     stages = algorithm.stages(refine_steps=refine_steps)
     play = algorithm.play(env, 2, generator, stages)
     return record_adaptation(play, env.sample_tasks(1, generator), stages, algorithm.attention)
