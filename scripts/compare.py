@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from metarl.cli import run_main
-from metarl.figures.terminal import full_width, show
+from metarl.figures.terminal import show
 from metarl.study import compare_runs
 
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
     study = compare_runs(args.run_dirs, args.split, args.step)
     page, text, picture, numbers = study.write(args.output, args.embed)
     for sheet in study.sheets:
-        show(sheet.rich(whole=full_width()))
+        show(sheet.rich())
     for note in study.notes:
         print(note)
     print(f"Wrote {page}, {text}, {picture} and {numbers}")

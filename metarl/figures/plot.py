@@ -40,8 +40,13 @@ def style_axes(axes: Any, limits: tuple[float, float], count: int, unit: str) ->
     axes.set_ylim(*limits)
     axes.set_xlim(-0.15, count - 0.85)
     axes.set_xticks(range(0, count, 1 + count // 20))
-    axes.set_xlabel(unit, color=MUTED)
-    axes.set_ylabel("return", color=MUTED)
+    frame(axes, unit, "return")
+
+
+def frame(axes: Any, xlabel: str, ylabel: str) -> None:
+    """Labels, and lines that stand back behind the curves."""
+    axes.set_xlabel(xlabel, color=MUTED)
+    axes.set_ylabel(ylabel, color=MUTED)
     axes.tick_params(colors=MUTED, length=0)
     axes.grid(axis="y", color=FAINT, lw=0.7)
     axes.spines[:].set_visible(False)

@@ -145,14 +145,11 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """All numbers.
 
-        `env`, `split`, `num_tasks`, `seed` (of the tasks), `methods` (a list), `references` (by name) and `notes`. A
-        method has `name`, `method` (the name without the family), `preset`, `runs`, `seeds`, `iteration`, `env_steps`,
-        `train_seconds` (median), `resampled` (runs or tasks), `stages` (the fields of `Stages`), and for each of its
-        stages the name, `episodes_before` (experience on a task) and an `Estimate`. `trials` has an `Estimate` of the
-        return of whole trials by their number of episodes. All but the first method have `improvement` over the same
-        stage of that one and `improvement_ci95` (None where the first has no such stage), and `last_improvement` and
-        `last_improvement_ci95`, each one's last stage against the other's; trials likewise. References have an
-        `Estimate` of an episode, `trials`, and as `curve` one of the episodes of a trial.
+        A method has the fields of an `Estimate`, and `episodes_before` (experience on a task), for each of its stages.
+        `method` is the name without the family, `train_seconds` the median over runs, and `resampled` says whether the
+        bootstrap draws runs or tasks. `improvement` over the same stage of the first method is None where that one has
+        no such stage; `last_improvement` is each one's last stage against the other's. `trials` has the return of
+        whole trials by their number of episodes.
         """
         return {
             "env": self.env,

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from metarl.figures.appearance import FAINT, INK, MUTED, Look
-from metarl.figures.plot import Named, connect_names
+from metarl.figures.appearance import INK, MUTED, Look
+from metarl.figures.plot import Named, connect_names, frame
 from metarl.study.plots import carry_on
 from metarl.study.runs import Method
 
@@ -90,11 +90,7 @@ def _style(axes: Any) -> bool:
     axes.set_ylim(bottom - space, top + space)
     axes.set_xlim(0, 1.01 * max(line.get_xdata()[-1] for line in axes.lines))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel("environment steps of training", color=MUTED)
-    axes.set_ylabel("return in training", color=MUTED)
-    axes.tick_params(colors=MUTED, length=0)
-    axes.grid(axis="y", color=FAINT, lw=0.7)
-    axes.spines[:].set_visible(False)
+    frame(axes, "environment steps of training", "return in training")
     return bool(values.min() < bottom - space or values.max() > top + space)
 
 

@@ -19,11 +19,10 @@ from metarl.backend.files import check_output, write_atomically
 from metarl.figures.appearance import labels
 from metarl.study.compare import Comparison
 from metarl.study.learning_curves import draw_learning
-from metarl.study.page import render
+from metarl.study.page import render, svg, theme
 from metarl.study.plots import panel_figures, plot_comparisons, study_looks
-from metarl.study.runs import EvaluatedRun, Method, by_environment, group, leaves, read_run
+from metarl.study.runs import EvaluatedRun, Method, group, leaves, read_run
 from metarl.study.sheets import Sheet, counted, markdown_text, overview_sheet, sheets
-from metarl.study.svg import svg, theme
 
 EMBED_LIMIT = 50
 """Megabytes of video that a page may hold."""
@@ -180,7 +179,8 @@ def compare_runs(run_dirs: Sequence[Path], split: str = "test", step: int | None
     """
     require(len(run_dirs) > 0, "Name at least one run folder.")
     runs = [read_run(Path(path), split) for path in run_dirs]
-    study = Study([Comparison(group(alike)) for alike in by_environment(runs)], step)
+    names = dict.fromkeys(run.env for run in runs)
+    study = Study([Comparison(group([run for run in runs if run.env == name])) for name in names], step)
     several = len(study.comparisons) > 1
     require(several or step is None, "--step is for runs on several environments, and these are on one.")
     require(step is None or step >= 0, f"--step must be at least 0, not {step}.")

@@ -182,14 +182,6 @@ def _check_types(values: dict[str, Any], types: dict[str, Any]) -> None:
             raise TypeError(f"{name} is {values[name]!r}")
 
 
-def by_environment(runs: Sequence[EvaluatedRun]) -> list[list[EvaluatedRun]]:
-    """The runs of each environment and preset of it, in the order in which the runs name them."""
-    parts: dict[str, list[EvaluatedRun]] = {}
-    for run in runs:
-        parts.setdefault(run.env, []).append(run)
-    return list(parts.values())
-
-
 def group(runs: Sequence[EvaluatedRun]) -> list[Method]:
     """Methods in the order in which the runs name them.
 

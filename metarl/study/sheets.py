@@ -16,50 +16,36 @@ from metarl.study.compare import Comparison, Improvement
 from metarl.study.runs import Method
 
 FACTS = ["method", "seeds", "env steps", "train s"]
-FEW_COLUMNS = 6
-"""Stages that fit a terminal; of more, the first and the last are shown there."""
 
 
 @dataclass(frozen=True)
 class Sheet:
     """A table whose cells may have further lines: the interval, and what else there is to say.
 
-    Attributes:
-        num_dim: references among the last rows.
-        num_facts: columns in front of the stages.
+    The last `num_dim` rows are those of references.
     """
 
     title: str
     header: list[str]
     rows: list[list[str]]
     num_dim: int = 0
-    num_facts: int = 1
 
     @classmethod
-    def of(cls, title: str, header: Sequence[str], rows: Sequence[Mapping[str, str]], *counts: int) -> Sheet:
+    def of(cls, title: str, header: Sequence[str], rows: Sequence[Mapping[str, str]], num_dim: int = 0) -> Sheet:
         """Rows by the names of their columns; a dash where a row has none."""
-        return cls(title, [*header], [[row.get(name, "–") for name in header] for row in rows], *counts)
+        return cls(title, [*header], [[row.get(name, "–") for name in header] for row in rows], num_dim)
 
-    def rich(self, whole: bool = False) -> Any:
-        """A `rich.table.Table`. Unless it should be the whole, it leaves some of many stages out, and says so."""
+    def rich(self) -> Any:
+        """A `rich.table.Table`."""
         from rich.box import SIMPLE
         from rich.table import Table
         from rich.text import Text
 
-        left_out = range(0) if whole else range(self.num_facts + FEW_COLUMNS - 2, len(self.header) - 2)
         out = Table(title=Text(self.title), box=SIMPLE, padding=(0, 1))
-        if left_out:
-            out.caption = f"…: {len(left_out)} more stages, which the report's files have"
         for k, name in enumerate(self.header):
-            if k not in left_out:
-                out.add_column(Text(name), justify="right" if k else "left", no_wrap=k > 0)
-            elif k == left_out[0]:
-                out.add_column("…")
+            out.add_column(Text(name), justify="right" if k else "left", no_wrap=k > 0)
         for k, row in enumerate(self.rows):
-            cells = [Text(cell) for j, cell in enumerate(row) if j not in left_out]
-            if left_out:
-                cells.insert(left_out[0], Text(""))
-            out.add_row(*cells, style="dim" if k >= len(self.rows) - self.num_dim else None)
+            out.add_row(*map(Text, row), style="dim" if k >= len(self.rows) - self.num_dim else None)
         return out
 
     def markdown(self) -> str:
@@ -194,7 +180,7 @@ def sheets(comparison: Comparison) -> list[Sheet]:
     title = f"{_title(c)}, {what if c.trials_only else methods[0].run.stages.unit}"
     num_dim = len(c.references)
     out = [
-        Sheet.of(title, [*FACTS, *stages], tables["iqm"], num_dim, len(FACTS)),
+        Sheet.of(title, [*FACTS, *stages], tables["iqm"], num_dim),
         Sheet.of("Mean of the return", ["method", *stages], tables["mean"], num_dim),
         *trial_sheets(c),
     ]
@@ -232,7 +218,7 @@ def mixed_sheets(comparison: Comparison) -> list[Sheet]:
     header = [*FACTS, "first", "last", "episodes before the last", better]
     num_dim = len(c.references)
     return [
-        Sheet.of(f"{_title(c)}, first and last stage", header, first_last, num_dim, len(header)),
+        Sheet.of(f"{_title(c)}, first and last stage", header, first_last, num_dim),
         *trial_sheets(c),
         Sheet.of(f"{_title(c)}, stage by stage", ["method", *ordinals], tables["iqm"], num_dim),
         Sheet.of("Mean of the return, stage by stage", ["method", *ordinals], tables["mean"], num_dim),
@@ -253,7 +239,7 @@ def trial_sheets(c: Comparison) -> list[Sheet]:
         if len(own) == 1:
             header, rows = header[:-1], [row[:-1] for row in rows]
         title = f"Return of a whole trial: the sum of {length} episodes"
-        out.append(Sheet(title, header, rows, len(told), len(header)))
+        out.append(Sheet(title, header, rows, len(told)))
     return out
 
 

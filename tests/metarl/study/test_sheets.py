@@ -70,11 +70,11 @@ def test_an_overview_of_mixed_units_takes_steps_or_episodes(write_run, sentence)
     assert "was evaluated after 0 to 2 adaptation steps" in sentence(error)
 
 
-def test_a_long_trial_leaves_columns_out_of_the_terminal_and_none_out_of_the_files(write_run):
+def test_a_long_trial_has_a_column_for_every_episode_in_the_terminal_and_in_the_files(write_run):
     sheet = sheets(comparison(write_run("metanet-point", scores=np.arange(20.0).reshape(2, 10), num_episodes=10)))[0]
-    names = [str(column.header) for column in sheet.rich().columns]
-    assert names[4:] == ["episode 1", "episode 2", "episode 3", "episode 4", "…", "episode 9", "episode 10"]
-    assert all(f"episode {k}" in sheet.markdown() for k in range(1, 11))
+    names = [f"episode {k}" for k in range(1, 11)]
+    assert [str(column.header) for column in sheet.rich().columns][4:] == names
+    assert all(name in sheet.markdown() for name in names)
 
 
 def test_names_from_files_are_text_in_every_table(write_run):
