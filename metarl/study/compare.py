@@ -11,7 +11,8 @@ import numpy as np
 
 from metarl.evaluation.estimate import Estimate, bootstrap_ci, estimate
 from metarl.figures.appearance import labels
-from metarl.study.runs import Method, Reference
+from metarl.study.methods import Method
+from metarl.study.runs import Reference
 
 Improvement = tuple[float, list[float]]
 """How probably a run of one method earns more on a task than one of another, and the 95 % interval."""

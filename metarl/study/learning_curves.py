@@ -11,8 +11,8 @@ import numpy as np
 
 from metarl.figures.appearance import INK, MUTED, Look
 from metarl.figures.plot import Named, connect_names, frame
+from metarl.study.methods import Method
 from metarl.study.plots import carry_on
-from metarl.study.runs import Method
 
 MAX_POINTS = 300
 """Points of a curve; of more, each is the mean of several meta-iterations."""

@@ -11,7 +11,7 @@ import numpy as np
 from metarl.figures.appearance import DASHES, FAINT, INK, MUTED, Look, looks
 from metarl.figures.plot import Named, connect_names, curve_limits, number, save_png, style_axes
 from metarl.study.compare import Comparison
-from metarl.study.runs import Method
+from metarl.study.methods import Method
 from metarl.study.sheets import columns
 
 DODGE = 5.0

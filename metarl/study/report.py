@@ -19,9 +19,10 @@ from metarl.backend.files import check_output, write_atomically
 from metarl.figures.appearance import labels
 from metarl.study.compare import Comparison
 from metarl.study.learning_curves import draw_learning
+from metarl.study.methods import Method, group, leaves
 from metarl.study.page import render, svg, theme
 from metarl.study.plots import panel_figures, plot_comparisons, study_looks
-from metarl.study.runs import EvaluatedRun, Method, group, leaves, read_run
+from metarl.study.runs import EvaluatedRun, read_run
 from metarl.study.sheets import Sheet, counted, markdown_text, overview_sheet, sheets
 
 EMBED_LIMIT = 50
@@ -60,15 +61,10 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Methods compared on each environment; `step` as in `compare_runs`."""
+    """Methods compared on each environment, and where there are several, a table of all methods on all of them."""
 
     comparisons: list[Comparison]
-    step: int | None = None
-
-    @cached_property
-    def overview(self) -> Sheet | None:
-        """All methods on all environments, where there are several."""
-        return overview_sheet(self.comparisons, self.step) if len(self.comparisons) > 1 else None
+    overview: Sheet | None = None
 
     @cached_property
     def sheets(self) -> list[Sheet]:
@@ -180,12 +176,11 @@ def compare_runs(run_dirs: Sequence[Path], split: str = "test", step: int | None
     require(len(run_dirs) > 0, "Name at least one run folder.")
     runs = [read_run(Path(path), split) for path in run_dirs]
     names = dict.fromkeys(run.env for run in runs)
-    study = Study([Comparison(group([run for run in runs if run.env == name])) for name in names], step)
-    several = len(study.comparisons) > 1
+    comparisons = [Comparison(group([run for run in runs if run.env == name])) for name in names]
+    several = len(comparisons) > 1
     require(several or step is None, "--step is for runs on several environments, and these are on one.")
     require(step is None or step >= 0, f"--step must be at least 0, not {step}.")
-    assert several == (study.overview is not None)  # raises for a step that was not evaluated
-    return study
+    return Study(comparisons, overview_sheet(comparisons, step) if several else None)
 
 
 def differences(methods: Sequence[Method]) -> Sheet:

@@ -13,7 +13,7 @@ from metarl.evaluation.estimate import Estimate
 from metarl.figures.appearance import labels
 from metarl.figures.plot import number
 from metarl.study.compare import Comparison, Improvement
-from metarl.study.runs import Method
+from metarl.study.methods import Method
 
 FACTS = ["method", "seeds", "env steps", "train s"]
 

@@ -8,7 +8,8 @@ from comparisons import write_log
 
 from metarl.figures.appearance import LOOKS, looks
 from metarl.study.learning_curves import draw_learning, learning_curve
-from metarl.study.runs import group, read_run
+from metarl.study.methods import group
+from metarl.study.runs import read_run
 
 
 def test_learning_curves_are_the_logged_returns_after_adaptation(write_run):
