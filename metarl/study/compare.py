@@ -65,8 +65,8 @@ class Comparison:
         for name in dict.fromkeys(name for run in runs for name in run.references):
             all_ = [run.references[name] for run in runs if name in run.references]
             single = [r.episode for r in all_ if not r.trials]
-            trials = {n: average([r.trials[n] for r in all_ if n in r.trials])
-                      for n in sorted({n for r in all_ for n in r.trials})}  # fmt: skip
+            lengths = sorted({length for r in all_ for length in r.trials})
+            trials = {length: average([r.trials[length] for r in all_ if length in r.trials]) for length in lengths}
             longest = [r.curve for r in all_ if r.curve is not None and max(trials) in r.trials]
             out[name] = Reference(
                 average(single or [r.episode for r in all_]), trials, average(longest) if longest else None

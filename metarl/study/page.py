@@ -40,9 +40,7 @@ def svg(figure: Any, title: str) -> str:
 def theme(svgs: Iterable[str]) -> str:
     """Style sheet with the colours of `svgs`, in light and dark."""
     used = sorted({f"#{name}" for text in svgs for name in re.findall(r"var\(--([0-9a-f]{6})\)", text)})
-    light, dark = (
-        "".join(f"--{colour[1:]}: {as_shown(colour)}; " for colour in used) for as_shown in (str, on_dark)
-    )  # fmt: skip
+    light, dark = ("".join(f"--{colour[1:]}: {as_shown(colour)}; " for colour in used) for as_shown in (str, on_dark))
     return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"
 
 

@@ -102,9 +102,7 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
         references = {name: _reference(entry, stages) for name, entry in e["references"].items()}
         env_config = dict(config["env"]["config"])
         made = [*commands.read(path), e.get("command", f"# {path} was evaluated without a command.")]
-        return EvaluatedRun(
-            path, preset, seed, train, env_config, e, stages, adaptation, references, scores, made
-        )  # fmt: skip
+        return EvaluatedRun(path, preset, seed, train, env_config, e, stages, adaptation, references, scores, made)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         reason = f"the field {error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise InputError(f"{file} or the config.json beside it is damaged or of another version: {reason}.") from None
