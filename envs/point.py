@@ -10,50 +10,39 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from gymnasium import spaces
 from PIL import Image, ImageDraw
 from torch import Generator, Tensor
 
 from envs.core import Env, Reference, StepResult
 from envs.errors import require
+from envs.fields import Checked, NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.structs import Struct
 
 
 @dataclass(frozen=True)
-class PointConfig:
+class PointConfig(Checked):
     """Parameters of the 2D navigation family. Lengths are in metres, as in the papers."""
 
     goals: Literal["box", "semicircle"] = "box"
     """Where goals lie: in a square around the start, or on a half circle around it."""
-    goal_scale: float = 0.5
+    goal_scale: Annotated[float, Gt(0), Le(1)] = 0.5
     """Half the side of the square, or the radius of the half circle."""
     reward: Literal["squared", "distance", "sparse"] = "squared"
     """Negative squared distance, negative distance, or `sparse_radius`-gated (1 - distance)."""
-    sparse_radius: float = 0.2
+    sparse_radius: PositiveFloat = 0.2
     """Distance within which the sparse reward pays."""
-    max_step: float = 0.1
+    max_step: PositiveFloat = 0.1
     """Largest move along each axis in one step; an action of 1 moves by this much."""
-    goal_tolerance: float = 0.01
+    goal_tolerance: NonNegativeFloat = 0.01
     """An episode terminates when both coordinates are this close to the goal; 0 means never."""
-    horizon: int = 100
+    horizon: PositiveInt = 100
     """Steps in an episode."""
-
-    def __post_init__(self) -> None:
-        require(self.goals in ("box", "semicircle"), f"goals must be 'box' or 'semicircle', not {self.goals!r}.")
-        require(
-            self.reward in ("squared", "distance", "sparse"),
-            f"reward must be 'squared', 'distance' or 'sparse', not {self.reward!r}.",
-        )
-        for name in ("goal_scale", "sparse_radius", "max_step"):
-            value = getattr(self, name)
-            require(math.isfinite(value) and value > 0, f"{name} must be a positive number, not {value}.")
-        require(self.goal_scale <= 1, f"goal_scale must be at most 1, not {self.goal_scale}.")
-        require(self.goal_tolerance >= 0, f"goal_tolerance must not be negative, as {self.goal_tolerance} is.")
-        require(self.horizon >= 1, f"horizon must be at least 1 step, not {self.horizon}.")
 
 
 PRESETS = {

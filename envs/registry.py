@@ -13,6 +13,7 @@ import torch
 from envs.contract import check_description
 from envs.core import Env
 from envs.errors import InputError, require, unknown
+from envs.fields import check_field, field_types
 
 
 @dataclass(frozen=True)
@@ -83,19 +84,12 @@ def make_config(id: str, preset: str | None = None, **fields: Any) -> Any:
     if preset not in presets:
         raise unknown(f"preset of {id!r}", preset, presets)
     config = presets[preset]
-    names = [field.name for field in dataclasses.fields(config)]
+    types = field_types(config)
     for name, value in fields.items():
-        if name not in names:
-            raise unknown(f"field of {id!r}", name, names)
-        _check_kind(name, value, getattr(config, name))
+        if name not in types:
+            raise unknown(f"field of {id!r}", name, types)
+        check_field(name, value, types[name])
     return dataclasses.replace(config, **fields)
-
-
-def _check_kind(name: str, value: Any, default: Any) -> None:
-    """Raise `InputError` when a config field would change its type; a whole number may stand for a float."""
-    kind = type(default)
-    right = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-    require(default is None or right, f"{name} must be of type {kind.__name__}, such as {default!r}, not {value!r}.")
 
 
 def make(id: str, preset: str | None = None, device: torch.device | str = "cpu", **fields: Any) -> Env:

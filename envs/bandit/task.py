@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from envs.errors import require
+from envs.fields import Checked
 from envs.structs import Struct
 
 MOST_PULLS = 30_000  # counts are int16
@@ -15,12 +17,12 @@ MOST_ARMS = 10_000
 
 
 @dataclass(frozen=True)
-class BanditConfig:
+class BanditConfig(Checked):
     """Parameters of both bandit families."""
 
-    num_arms: int = 5
+    num_arms: Annotated[int, Ge(2), Le(MOST_ARMS)] = 5
     """K, the number of arms."""
-    horizon: int = 10
+    horizon: Annotated[int, Ge(2), Le(MOST_PULLS)] = 10
     """n, the number of pulls in an episode."""
     rewards: Literal["bernoulli", "gaussian"] = "bernoulli"
     """What a pull pays: 1 with the arm's probability, else 0; or a normal draw of unit variance around its mean."""
@@ -30,19 +32,7 @@ class BanditConfig:
     """What is seen at each step: a 1, or the fraction of the pulls already made."""
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("rewards", ("bernoulli", "gaussian")),
-            ("prior", ("uniform", "normal")),
-            ("observation", ("constant", "time")),
-        ):
-            value = getattr(self, name)
-            require(value in allowed, f"{name} must be {allowed[0]!r} or {allowed[1]!r}, not {value!r}.")
-        for name, least in (("num_arms", 2), ("horizon", 2)):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            require(whole and value >= least, f"{name} must be a whole number of at least {least}, not {value!r}.")
-        require(self.num_arms <= MOST_ARMS, f"num_arms must be at most {MOST_ARMS:,}, not {self.num_arms:,}.")
-        require(self.horizon <= MOST_PULLS, f"horizon must be at most {MOST_PULLS:,} pulls, not {self.horizon:,}.")
+        super().__post_init__()
         require(
             self.rewards == "gaussian" or self.prior == "uniform",
             "Bernoulli rewards need prior='uniform', since a normal draw is no probability.",

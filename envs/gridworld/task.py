@@ -2,57 +2,57 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from envs.errors import require
+from envs.fields import Checked, Finite, Fraction, NonNegativeInt, PositiveInt
 from envs.gridworld.layouts import FOUR_ROOMS, THREE_ROOMS, parse
 from envs.structs import Struct
 
 
 @dataclass(frozen=True)
-class GridWorldConfig:
+class GridWorldConfig(Checked):
     """Parameters of the gridworld family. Places are [row, column], counted from 0 at the top left."""
 
-    width: int = 5
+    width: PositiveInt = 5
     """Cells in a row."""
-    height: int = 5
+    height: PositiveInt = 5
     """Cells in a column."""
     layout: str = "open"
     """`open`; `random-walls`, drawn for each task; or a drawing: rows of `#` (wall), `.` (floor) and `G` (floor where
     goals may lie; without any, goals may lie anywhere), ended by `/` or newlines, of just `height` × `width` cells."""
-    wall_fraction: float = 0.25
+    wall_fraction: Annotated[float, Ge(0), Le(0.4)] = 0.25
     """Probability of a wall in each cell of `random-walls`; boards that cut off the goal are drawn again."""
     start: tuple[int, int] = (0, 0)
     """Place in which every episode starts."""
-    min_goal_distance: int = 1
+    min_goal_distance: PositiveInt = 1
     """Goals lie at least this many rows or columns away from the start."""
-    max_goal_steps: int = 0
+    max_goal_steps: NonNegativeInt = 0
     """Goals lie at most this many steps from the start (over the walls of `random-walls`); 0: anywhere."""
-    held_out_every: int = 5
+    held_out_every: NonNegativeInt = 5
     """Every n-th goal in row-major order is in `test` only; 0: train and test share all goals."""
-    reward_goal: float = 1.0
+    reward_goal: Annotated[float, Finite] = 1.0
     """Reward of a step that ends on the goal."""
-    reward_step: float = -0.1
+    reward_step: Annotated[float, Finite] = -0.1
     """Reward of any other step."""
     terminate_at_goal: bool = False
     """Does the episode end on the goal? Otherwise the agent may stay there and is rewarded at every step."""
-    slip: float = 0.0
+    slip: Fraction = 0.0
     """Probability that the action is replaced by one of the four moves, all equally likely."""
-    horizon: int = 15
+    horizon: PositiveInt = 15
     """Steps in an episode."""
-    trial_episodes: int = 4
+    trial_episodes: PositiveInt = 4
     """Episodes in the trial that the Bayes-optimal reference plans for; the environment itself does not count them."""
     obs: Literal["position", "one-hot", "local"] = "position"
     """`position`: row and column, each scaled to [-1, 1]; `one-hot`: over cells; `local`: the position, and which of
     the 8 cells around hold a wall or lie beyond the edge."""
 
     def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("height", 1), ("horizon", 1), ("trial_episodes", 1)):
-            require(getattr(self, name) >= least, f"{name} must be at least {least}, not {getattr(self, name)}.")
+        super().__post_init__()
         cells = self.width * self.height
         require(2 <= cells <= 10_000, f"A board must have 2 to 10,000 cells, not {cells}.")
         if self.layout not in ("open", "random-walls"):
@@ -61,25 +61,16 @@ class GridWorldConfig:
                 (height, width) == (self.height, self.width),
                 f"The drawn layout has {height} rows of {width} cells, so give height={height} and width={width}.",
             )
-        inside = len(self.start) == 2 and all(
-            isinstance(x, int) and 0 <= x < size for x, size in zip(self.start, (self.height, self.width), strict=True)
-        )
+        inside = 0 <= self.start[0] < self.height and 0 <= self.start[1] < self.width
         require(inside, f"start must be a place [row, column] on the {self.height} × {self.width} board.")
-        for name, most in (("wall_fraction", 0.4), ("slip", 1.0)):
-            value = getattr(self, name)
-            require(0 <= value <= most, f"{name} must be a number from 0 to {most:g}, not {value}.")
-        require(self.min_goal_distance >= 1, f"min_goal_distance must be at least 1, not {self.min_goal_distance}.")
-        require(self.max_goal_steps >= 0, f"max_goal_steps must not be negative, as {self.max_goal_steps} is.")
         require(
-            self.held_out_every == 0 or self.held_out_every >= 2,
+            self.held_out_every != 1,
             f"held_out_every must be 0 (no goal is held out) or at least 2, not {self.held_out_every}.",
         )
         require(
-            math.isfinite(self.reward_goal) and math.isfinite(self.reward_step) and self.reward_goal > self.reward_step,
+            self.reward_goal > self.reward_step,
             f"reward_goal must be above reward_step, and {self.reward_goal} and {self.reward_step} are not so.",
         )
-        known = ("position", "one-hot", "local")
-        require(self.obs in known, f"obs must be 'position', 'one-hot' or 'local', not {self.obs!r}.")
 
 
 PRESETS = {

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from gymnasium import spaces
 from torch import Generator, Tensor
 
 from envs.errors import require
+from envs.fields import Finite, NonNegativeFloat
 from envs.locomotion import goal_velocity
 from envs.locomotion.goal_velocity import VelTask
 from envs.locomotion.picture import Chart, Mark
@@ -32,29 +34,20 @@ HEALTHY = (0.2, 1.0)
 class AntConfig(RobotConfig):
     """Parameters of every Ant family."""
 
-    control_cost: float = 0.005
+    control_cost: NonNegativeFloat = 0.005
     """Weight of the squared norm of the action, which is subtracted from the reward."""
-    contact_cost: float = 0.0005
+    contact_cost: NonNegativeFloat = 0.0005
     """Weight of the squared norm of the clipped contact forces, which is subtracted from the reward."""
-    survive_bonus: float = 0.05
+    survive_bonus: Annotated[float, Finite] = 0.05
     """Bonus in the reward of each step."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.contact_cost < np.inf, f"contact_cost must not be negative, as {self.contact_cost} is.")
-        require(math.isfinite(self.survive_bonus), f"survive_bonus must be a finite number, not {self.survive_bonus}.")
 
 
 @dataclass(frozen=True)
 class VelConfig(AntConfig):
     """Parameters of Ant with a hidden goal velocity."""
 
-    max_velocity: float = 3.0
+    max_velocity: Annotated[float, Gt(0), Le(10)] = 3.0
     """Goal velocities are uniform from 0 to this, in m/s."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.max_velocity <= 10, f"max_velocity must lie in (0, 10] m/s, not {self.max_velocity}.")
 
 
 @dataclass(frozen=True)
@@ -64,25 +57,17 @@ class DirConfig(AntConfig):
     directions: Literal["two", "any"] = "two"
     """Forward and backward alone, or any angle."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.directions in ("two", "any"), f"directions must be 'two' or 'any', not {self.directions!r}.")
-
 
 @dataclass(frozen=True)
 class GoalConfig(AntConfig):
     """Parameters of Ant with a hidden goal position."""
 
-    control_cost: float = 0.1
+    control_cost: NonNegativeFloat = 0.1
     """Weight of the squared norm of the action, which is subtracted from the reward."""
-    survive_bonus: float = 0.0
+    survive_bonus: Annotated[float, Finite] = 0.0
     """Bonus in the reward of each step."""
-    goal_radius: float = 3.0
+    goal_radius: Annotated[float, Gt(0), Le(10)] = 3.0
     """Goals are uniform in a disk of this radius around the start, in m."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.goal_radius <= 10, f"goal_radius must lie in (0, 10] m, not {self.goal_radius}.")
 
 
 VEL_PRESETS = {"finn2017": VelConfig()}

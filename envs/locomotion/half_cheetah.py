@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from gymnasium import spaces
 from torch import Generator, Tensor
 
@@ -27,12 +29,8 @@ from envs.structs import Struct
 class VelConfig(RobotConfig):
     """Parameters of HalfCheetah with a hidden goal velocity."""
 
-    max_velocity: float = 2.0
+    max_velocity: Annotated[float, Gt(0), Le(10)] = 2.0
     """Goal velocities are uniform from 0 to this, in m/s."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.max_velocity <= 10, f"max_velocity must lie in (0, 10] m/s, not {self.max_velocity}.")
 
 
 VEL_PRESETS = {

@@ -7,16 +7,18 @@ steps of 0.008 s, in 4 substeps.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from gymnasium import spaces
 from torch import Generator, Tensor
 
 from envs.errors import require
+from envs.fields import Finite, NonNegativeFloat
 from envs.locomotion.picture import Chart
 from envs.locomotion.robot import Motion, Robot, RobotConfig
 from envs.physics.base import PhysicsState
@@ -30,17 +32,12 @@ BASES = {"body_mass": 1.5, "body_inertia": 1.5, "geom_friction": 1.5, "dof_dampi
 class ParamsConfig(RobotConfig):
     """Parameters of the families with hidden bodies."""
 
-    control_cost: float = 0.001
+    control_cost: NonNegativeFloat = 0.001
     """Weight of the squared norm of the action, which is subtracted from the reward."""
-    survive_bonus: float = 1.0
+    survive_bonus: Annotated[float, Finite] = 1.0
     """Bonus in the reward of each step."""
-    max_exponent: float = 3.0
+    max_exponent: Annotated[float, Gt(0), Le(10)] = 3.0
     """Factors are 1.5, for dampings 1.3, to the power of an exponent that is uniform within plus or minus this."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(math.isfinite(self.survive_bonus), f"survive_bonus must be a finite number, not {self.survive_bonus}.")
-        require(0 < self.max_exponent <= 10, f"max_exponent must lie in (0, 10], not {self.max_exponent}.")
 
 
 PRESETS = {"pearl": ParamsConfig()}

@@ -18,7 +18,7 @@ from gymnasium import spaces
 from torch import Generator, Tensor
 
 from envs.core import Env, Reference, StepResult, TaskT
-from envs.errors import require
+from envs.fields import Checked, NonNegativeFloat, PositiveInt
 from envs.locomotion.picture import Chart, Mark, Picture
 from envs.physics.base import PhysicsState
 from envs.physics.engines import check_engine, make_physics
@@ -29,19 +29,18 @@ LIMIT = 1e10
 
 
 @dataclass(frozen=True)
-class RobotConfig:
+class RobotConfig(Checked):
     """Parameters of every locomotion family."""
 
-    control_cost: float = 0.05
+    control_cost: NonNegativeFloat = 0.05
     """Weight of the squared norm of the action, which is subtracted from the reward."""
-    horizon: int = 200
+    horizon: PositiveInt = 200
     """Steps in an episode."""
     engine: str = "auto"
     """Physics engine: mujoco (C, on the CPU), warp (CUDA), or auto, which goes by the device."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.control_cost < np.inf, f"control_cost must not be negative, as {self.control_cost} is.")
-        require(self.horizon >= 1, f"horizon must be at least 1 step, not {self.horizon}.")
+        super().__post_init__()
         check_engine(self.engine)
 
 

@@ -301,7 +301,7 @@ BAD_INPUT = {
     "no units": ([*NEW, "--hidden-sizes", 0], "hidden_sizes must be at least 1 and at most"),
     "unknown activation": ([*NEW, "--activation", "gelu"], "invalid choice 'gelu'"),
     "negative seed": ([*NEW, "--seed", -1], "seed must be at least 0 and below"),
-    "no steps": ([*NEW, "--env.horizon", 0], "horizon must be at least 1 step, not 0."),
+    "no steps": ([*NEW, "--env.horizon", 0], "horizon must be at least 1, not 0."),
     "unknown reward": ([*NEW, "--env.reward", "nonsense"], "invalid choice 'nonsense'", "'squared', 'distance'"),
     "unknown environment": ([*NEW, "--env", "nonsense"], "Unknown environment 'nonsense'. Known:",
         "bernoulli-bandit"),
