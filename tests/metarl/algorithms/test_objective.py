@@ -9,9 +9,11 @@ import weakref
 import pytest
 import torch
 from plain_meta import (
+    average,
     group_of,
     meta_gradient,
     moved,
+    old_distributions,
     outer_advantage,
     outer_gradient,
     outer_loss,
@@ -21,6 +23,7 @@ from plain_meta import (
 
 from metarl.algorithms.adaptation import Rates
 from metarl.algorithms.inner import ESTIMATORS
+from metarl.algorithms.objective import MetaObjective
 
 KINDS = ["none", "tensor", "parameter"]
 
@@ -134,6 +137,44 @@ def test_the_penalized_clipped_gradient_at_moved_parameters_equals_autograd(buil
     assert relative(free, outer_gradient(problem, meta, inner_kl_coef=0.5)) < 1e-10
     assert relative(clipped, free) > 1e-2
     assert relative(free, outer_gradient(problem, meta)) > 1e-2
+
+
+# --- Means over tasks --------------------------------------------------------------------------------------------
+
+
+def test_the_objective_and_its_derivatives_are_means_over_tasks(build_problem, monkeypatch):
+    monkeypatch.setattr("metarl.learning.rollout.CHUNK_STEPS", 1)
+    problem = build_problem(estimator="lvc", num_inner_steps=2, learned_rates="tensor", entropy_coef=0.1)
+    objective = problem.algorithm.objective(problem.algorithm.meta, problem.trajectories)
+    assert len(objective.groups) == objective.num_tasks == 3
+    start, there = problem.algorithm.meta, moved(problem).requires_grad_()
+    loss, kl, inner_kl = (x.detach() / 3 for x in outer_loss(problem, there))
+    torch.testing.assert_close(objective.evaluate(there.detach()), torch.stack([loss, kl]))
+    torch.testing.assert_close(objective.inner_kl(there.detach()), inner_kl)
+    torch.testing.assert_close(objective.loss(), outer_loss(problem, start.clone().requires_grad_())[0].detach() / 3)
+    assert relative(objective.gradient(), outer_gradient(problem, start) / 3) < 1e-10
+    expected = outer_gradient(problem, there, inner_kl_coef=0.5) / 3
+    assert relative(objective.gradient(there.detach(), 0.5), expected) < 1e-10
+    old = old_distributions(problem)
+    entropies = [average(d.entropy(), t.mask).mean() for d, t in zip(old, problem.trajectories, strict=True)]
+    torch.testing.assert_close(objective.entropy(), torch.stack(entropies).mean())
+
+
+@pytest.mark.parametrize(("num_episodes", "counted"), [(0, 4), (1, 1), (3, 3), (4, 4), (5, 4)])
+def test_the_curvature_of_some_episodes_is_that_of_an_objective_on_them(build_problem, num_episodes, counted):
+    problem = build_problem(num_inner_steps=2)
+    a, vector = problem.algorithm, random_like(problem.algorithm.meta)
+    some, advantage = [t[:, :, :counted] for t in problem.trajectories], outer_advantage(problem)[:, :, :counted]
+    expected = MetaObjective(a.policy, a.rates, a.loss, a.meta, some, advantage).curvature()(vector)
+    found = a.objective(a.meta, problem.trajectories).curvature(num_episodes)(vector)
+    assert relative(found, expected) < 1e-12
+
+
+def test_without_inner_steps_there_is_no_inner_divergence(build_problem):
+    problem = build_problem()
+    a = problem.algorithm
+    objective = MetaObjective(a.policy, a.rates, a.loss, a.meta, problem.trajectories[-1:], outer_advantage(problem))
+    assert objective.inner_kl(a.meta) is None
 
 
 def test_a_group_is_freed_without_the_cycle_collector(build_problem):
