@@ -191,6 +191,10 @@ def test_nonsense_is_refused_in_one_line(case, sentence):
     assert words in sentence(error)
 
 
+def test_a_weight_on_the_inner_kl_can_act_from_two_steps_on():
+    assert AdamConfig(num_outer_steps=2, inner_kl_coef=5e-4, target_inner_kl=0.01).inner_kl_coef == 5e-4
+
+
 def test_rates_may_be_learned_from_0(build_problem):
     """The first policies are then those before adaptation, and the gradient moves the rates."""
     problem = build_problem(inner_lr=0.0, learned_rates="tensor", outer=AdamConfig("vpg", 0.01, 1))
