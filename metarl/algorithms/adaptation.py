@@ -68,7 +68,7 @@ class InnerProblem:
     """An inner step's loss on a trajectory, and the policy that collected it.
 
     Attributes:
-        objective: the inner loss [N] of action distributions, once `collected_by` has been told.
+        objective: the inner loss [N] of action distributions, available after `collected_by`.
     """
 
     old: Distribution

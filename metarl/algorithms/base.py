@@ -1,4 +1,4 @@
-"""Algorithm: all that training, evaluation, videos, diagnosis and the command line need to know of a method."""
+"""Algorithm: what training, evaluation, videos, diagnosis and the command line need to know about a method."""
 
 from __future__ import annotations
 
@@ -75,16 +75,16 @@ class Stages:
 
 @dataclass(frozen=True, eq=False)
 class InnerLearner:
-    """How a method adapts by gradient steps, at test."""
+    """How a method adapts by gradient steps at test time."""
 
     policy: Policy
     params: Tensor  # [P] before adaptation
     adapters: Callable[[int], list[Adapter]]
-    """One for each of so many gradient steps."""
+    """`(num_steps)`: one adapter for each gradient step."""
     step: Callable[[float, float | None], Adapter]
-    """`(scale, inner_lr)`: the first step with its rates, or with this one in their place, multiplied by `scale`."""
+    """`(scale, inner_lr)`: the first step with its learning rates, or with `inner_lr` if given, times `scale`."""
     inner_lr: float
-    """The inner learning rate; the mean magnitude of learned ones."""
+    """The inner learning rate; for learned ones, their mean magnitude."""
     num_trained_steps: int
     """Gradient steps in training."""
     value: ValueFunction | None
@@ -92,18 +92,18 @@ class InnerLearner:
 
 
 class Algorithm(ABC):
-    """A method. What it cannot do, an attribute says; nobody asks for its class."""
+    """A method. Attributes say what it cannot do; nothing outside its file asks for its class."""
 
     name: ClassVar[str]
     """In messages and JSON."""
     graphs: Graphs | None = None
-    """How its functions of tensors are called; None where they cannot be recorded as CUDA graphs."""
+    """Calls its functions of tensors; None where they cannot be captured as CUDA graphs."""
     network: TrialNetwork | None = None
     """The policy of a method that adapts in the episodes of a trial."""
     informed: bool = False
     """Is the policy told the task?"""
     tasks_at_a_time: ClassVar[int | None] = None
-    """Tasks that `play` should be given at once, where it is not a question of memory."""
+    """Tasks that `play` should be given at once, where something other than memory limits them."""
 
     @property
     @abstractmethod
@@ -112,7 +112,7 @@ class Algorithm(ABC):
 
     @property
     def inner(self) -> InnerLearner | None:
-        """How it adapts by gradient steps on a policy of ours; None where it does not."""
+        """How it adapts by gradient steps on a policy of this package; None where it does not."""
         return None
 
     @abstractmethod
@@ -124,35 +124,35 @@ class Algorithm(ABC):
         """Learn from what `collect` returned. Returns metrics."""
 
     def stages(self, num_steps: int | None = None, refine_steps: int = 0) -> Stages:
-        """The stages that `play` has for so many gradient steps.
+        """The stages that `play` has for a number of gradient steps.
 
         Args:
             num_steps: of a method that adapts by gradient steps; by default 3.
             refine_steps: of a policy with a memory, on its own experience.
 
         Raises:
-            InputError: for steps of the other kind.
+            InputError: for steps that this method does not take.
         """
         require(refine_steps == 0, "--refine-steps is for policies with a memory, and here is none; give --num-steps.")
         return Stages(3 if num_steps is None else num_steps)
 
     @abstractmethod
     def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
-        """How the method plays these stages, for evaluation and videos."""
+        """A function that plays these stages, for evaluation and videos."""
 
     def attention(self, inputs: StepInput) -> Tensor | None:
-        """Share of each earlier step in what each step of trials [N, T, ...] retrieves [N, T, T]; None without."""
+        """Attention [N, T, T] of each step of trials [N, T, ...] to each earlier step; None without attention."""
         return None
 
     def compile(self) -> None:
-        """Compile the policy for training. Raises `InputError` where that is of no use."""
+        """Compile the policy for training. Raises `InputError` where that does not help."""
         raise InputError(
             "--compile is for policies with a memory (metanet, rl2), and the derivatives of others are written out "
             "already; leave it out."
         )
 
     def to_sb3(self, env: Any, **options: Any) -> Any:
-        """What was learned, as the start of a PPO of Stable-Baselines3 on `env`. Raises `InputError`."""
+        """A PPO of Stable-Baselines3 on `env`, initialized with what was learned. Raises `InputError`."""
         raise InputError("A policy with a memory has no counterpart in SB3's PPO; choose a run with an MLP.")
 
     @abstractmethod
@@ -161,7 +161,7 @@ class Algorithm(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned. Raises `ValueError` when it is of another policy."""
+        """Restore what `state_dict` returned. Raises `ValueError` if it belongs to another policy."""
 
 
 @dataclass(frozen=True)
@@ -197,16 +197,16 @@ class Setup:
 
 
 class AlgorithmConfig(Checked, ABC):
-    """The options of a method, which know how to make it."""
+    """The options of a method, and how to make it from them."""
 
     several_processes: ClassVar[bool] = True
     """Can processes share a meta-batch?"""
     takes_a_policy: ClassVar[bool] = False
     """Can training start from a given MLP policy?"""
     params_per_task: ClassVar[bool] = False
-    """Does each task of a meta-batch have parameters of its own?"""
+    """Does each task of a meta-batch have its own parameters?"""
     pretrain_iterations: int = 0
-    """Meta-iterations at first in which nothing adapts."""
+    """Initial meta-iterations without adaptation."""
     entropy_coef: float
     """Weight of the policy's entropy."""
 
@@ -221,7 +221,7 @@ class AlgorithmConfig(Checked, ABC):
     @property
     @abstractmethod
     def rounds(self) -> int:
-        """Rounds of episodes that a meta-iteration plays on a task, one after another."""
+        """Consecutive rounds of episodes that a meta-iteration plays on a task."""
 
     @property
     @abstractmethod

@@ -1,8 +1,8 @@
 """Adaptation by gradient steps: pure functions `(params, memory, trajectory) -> (params, memory)`.
 
-One inner step is U(θ) = θ - α ∇L(θ) for every task at once, with the inner loss L of a policy-gradient learner. All
-inner losses here have the same gradient where their data were collected. They differ in their Hessian there, and so in
-the meta-gradient; `ESTIMATORS` says how.
+One inner step is U(θ) = θ - α ∇L(θ) for every task at once, with the inner loss L of a policy-gradient learner. At the
+parameters that collected the data, all inner losses here have the same gradient. They differ in their Hessian, and so
+in the meta-gradient; see `ESTIMATORS`.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ ESTIMATORS = {
 
 @dataclass(frozen=True)
 class InnerConfig(Checked):
-    """What all gradient-based methods have in common: how a policy adapts to a task."""
+    """What all gradient-based methods share: how a policy adapts to a task."""
 
     inner_lr: NonNegativeFloat = 0.1
     """Step size of the inner gradient steps."""
     num_inner_steps: PositiveInt = 1
     """Inner gradient steps in training."""
     halve_test_lr: bool = True
-    """At test, halve the inner step size after the first step, as Finn et al. do for more than one step."""
+    """At test time, halve the inner learning rate after the first step, as Finn et al. do for more than one step."""
     gamma: Fraction = 0.99
     """Discount."""
     gae_lambda: Fraction = 1.0
     """Bias-variance trade-off of the advantages; 1 gives Monte Carlo returns minus the baseline."""
     baseline: Literal["linear", "value"] = "linear"
-    """Linear features fitted to each task's returns, or a value network that is trained beside the policy on all tasks.
+    """Linear features fitted to each task's returns, or a value network trained on all tasks together with the policy.
     The latter with a gae_lambda below 1 and an entropy bonus makes the inner loss that of advantage actor-critic."""
     value_lr: Coefficient = 1e-3
     """Step size (Adam) of the value network."""
@@ -58,13 +58,13 @@ class InnerConfig(Checked):
     """Weight of the policy's entropy, before adaptation and after: in the inner loss and in the outer objective."""
 
     def test_rates(self, num_steps: int) -> list[float]:
-        """Factors of the inner step size at test, one for each step."""
+        """Factors of the inner learning rate at test time, one for each step."""
         return [0.5 if self.halve_test_lr and k > 0 else 1.0 for k in range(num_steps)]
 
 
 @dataclass(frozen=True)
 class InnerLoss:
-    """The inner loss as a function of trajectories. `old_log_prob` is that of the policy which collected them.
+    """The inner loss as a function of trajectories. `old_log_prob` is that of the policy that collected them.
 
     A value function, when there is one, gives the baseline instead of linear features.
     """

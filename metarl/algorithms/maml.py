@@ -1,6 +1,6 @@
 """Gradient-based meta-learning: MAML and its relatives (Finn, Abbeel & Levine 2017, algorithm 3).
 
-Three choices make a method: how a policy adapts (`InnerConfig`, learned step sizes: Meta-SGD, Li et al. 2017), how the
+Three choices define a method: how a policy adapts (`InnerConfig`; Meta-SGD, Li et al. 2017, learns the rates), how the
 derivative through adaptation is estimated (`ESTIMATORS`), and how the outer step is taken (`TRPOConfig`, `AdamConfig`).
 ProMP (Rothfuss et al. 2018) is the low-variance estimator with clipped outer steps and a penalty on the inner KL.
 """
@@ -43,13 +43,13 @@ class MAMLConfig(InnerConfig, AlgorithmConfig):
     estimator: Literal["first-order", "naive", "lvc", "dice"] = "naive"
     """How the outer gradient passes through adaptation; docs/estimators.md measures bias and variance of each."""
     learned_rates: Literal["none", "tensor", "parameter"] = "none"
-    """Learn inner step sizes, one for each tensor or each parameter of the policy, from inner_lr on (Meta-SGD)."""
+    """Learn inner learning rates for each tensor or each parameter of the policy, starting at inner_lr (Meta-SGD)."""
     outer_scale: Literal["batch", "task"] = "batch"
     """Divide outer advantages by one standard deviation for the whole meta-batch, so that the outer objective is the
-    mean return of the tasks; or by each task's own, as peers do, which favours tasks that are nearly solved."""
+    mean return of the tasks; or by each task's own, as others do, which favours tasks that are nearly solved."""
     pretrain_iterations: NonNegativeInt = 0
-    """Meta-iterations without inner steps at first: ordinary multi-task training of the start. A start that lies amid
-    the tasks lets one gradient step tell them apart."""
+    """Initial meta-iterations without inner steps: ordinary multi-task training. From parameters that lie between the
+    tasks, one gradient step can tell them apart."""
     outer: TRPOConfig | AdamConfig = field(default_factory=TRPOConfig)
 
     def make(self, setup: Setup) -> MAML:
@@ -68,7 +68,7 @@ class MAML(Algorithm):
     """Holds the meta-parameters; `adapters` move a policy to a task, `update` improves the meta-parameters.
 
     Attributes:
-        meta: [M] the policy's parameters, followed by learned inner step sizes.
+        meta: [M] the policy's parameters, followed by learned inner learning rates.
     """
 
     name = "MAML"
@@ -120,7 +120,7 @@ class MAML(Algorithm):
 
         Args:
             test: apply `halve_test_lr`.
-            meta: meta-parameters [M] that hold the step sizes, by default the present ones.
+            meta: meta-parameters [M] that hold the learning rates, by default the current ones.
         """
         num_steps = self.num_inner_steps if num_steps is None else num_steps
         factors = self.config.test_rates(num_steps) if test else [1.0] * num_steps

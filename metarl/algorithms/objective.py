@@ -1,7 +1,8 @@
 """The outer objective of gradient-based meta-learning: J(θ), the mean over tasks of the loss after adaptation.
 
-The trajectories that the meta-parameters θ₀ collected define it: those of the inner steps say how a policy adapts, and
-the last one what the adapted policy loses, by importance weights. Tasks are computed in groups that fit the caches.
+It is defined by the trajectories that the meta-parameters θ₀ collected: those of the inner steps determine how a policy
+adapts, and the last one gives the loss of the adapted policy, by importance weights. Tasks are computed in groups that
+fit the caches.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class MetaObjective:
 
 
 class TaskGroup:
-    """The share of some tasks in a `MetaObjective`, with the same arguments. What it returns are sums over tasks.
+    """A `MetaObjective` over some of the tasks, with the same arguments. It returns sums over tasks.
 
     Attributes:
         here: adaptation from θ₀.

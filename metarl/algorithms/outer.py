@@ -1,6 +1,6 @@
 """Outer steps on the meta-objective: TRPO, or Adam on a clipped or plain policy gradient.
 
-The functions marked `capturable` work on tensors alone, without a decision of the host in between.
+The functions marked `capturable` compute with tensors alone: nothing in them is decided on the host.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class TRPOConfig(Checked):
     cg_damping: NonNegativeFloat = 1e-5
     """Added to the diagonal of the curvature."""
     curvature_episodes: NonNegativeInt = 0
-    """Episodes of each task whose curvature conjugate gradient uses; 0 takes all. Schulman et al. subsample there; the
-    line search checks the step on all episodes in any case."""
+    """Episodes of each task from which conjugate gradient takes the curvature; 0 takes all. Schulman et al. subsample
+    here, too. The line search always checks the step on all episodes."""
     line_search_steps: PositiveInt = 15
     """Steps that the line search tries before it keeps the old parameters."""
     line_search_shrink: Fraction = 0.8
-    """Factor between two of them."""
+    """Factor between two successive steps."""
 
     @property
     def smaller_steps(self) -> str:
@@ -53,15 +53,15 @@ class AdamConfig(Checked):
     objective: Literal["clip", "vpg"] = "clip"
     """The clipped surrogate of PPO, or a plain policy gradient step."""
     outer_lr: Coefficient = 1e-3
-    """Step size of Adam."""
+    """Learning rate of Adam."""
     num_outer_steps: PositiveInt = 5
     """Steps on the same trajectories; the plain policy gradient takes one."""
     clip: Coefficient = 0.3
-    """Likelihood ratios count up to 1 ± this."""
+    """Likelihood ratios are clipped to 1 ± this."""
     inner_kl_coef: Coefficient = 0.0
     """Weight of the KL divergence of the new inner policies from those that collected the data; ProMP's is 5e-4."""
     target_inner_kl: Coefficient = 0.0
-    """Where positive, the weight is doubled or halved to keep that divergence within a factor 1.5 of this."""
+    """If positive, the weight is doubled or halved to keep that divergence within a factor of 1.5 of this."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,7 +119,7 @@ class TRPO:
 
 @capturable
 def natural_gradient_step(objective: MetaObjective, config: TRPOConfig) -> tuple[Tensor, Tensor]:
-    """The step [M] to the edge of the trust region; the gradient's norm, the loss and the entropy [3]."""
+    """The step [M] to the edge of the trust region; and the gradient's norm, the loss and the entropy [3]."""
     hessian, gradient = objective.curvature(config.curvature_episodes), objective.gradient()
     direction, residual = conjugate_gradient(
         lambda vector: hessian(vector) + config.cg_damping * vector, gradient, config.cg_iterations
@@ -150,7 +150,7 @@ def inner_kl(objective: MetaObjective, theta: Tensor) -> Tensor | None:
 
 
 class Adam:
-    """Steps of Adam on the same trajectories, each with adaptation computed anew from the moved meta-parameters."""
+    """Steps of Adam on the same trajectories; each recomputes adaptation from the updated meta-parameters."""
 
     def __init__(self, config: AdamConfig, meta: Tensor) -> None:
         self.config, self.inner_kl_coef = config, config.inner_kl_coef

@@ -1,7 +1,7 @@
-"""PPO over whole trials, for policies that adapt by what they remember (RL², Duan et al. 2016; Schulman et al. 2017).
+"""PPO over whole trials, for policies that adapt by their memory (RL², Duan et al. 2016; Schulman et al. 2017).
 
-A trial is several episodes on one task. The policy's memory lives through it, and so does the objective: the return of
-the whole trial, with advantages that reach across the ends of episodes.
+A trial is several episodes on one task. The policy keeps its memory throughout a trial, and the objective is the return
+of the whole trial, with advantages that reach across the ends of episodes.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class RecurrentPPOConfig(AlgorithmConfig):
     num_episodes: PositiveInt = 1
     """Episodes in a trial."""
     lr: PositiveFloat = 2e-3
-    """Adam's step size after the warm-up; it falls linearly to 0 at the last meta-iteration."""
+    """Adam's learning rate after the warm-up; it falls linearly to 0 at the last meta-iteration."""
     warmup: Fraction = 0.05
-    """Part of the run in which the step size rises from 0."""
+    """Fraction of the run in which the learning rate rises from 0."""
     epochs: PositiveInt = 2
     """Passes over the trials of a meta-iteration."""
     minibatches: PositiveInt = 4
-    """Parts that a pass is divided into; a trial is never divided."""
+    """Minibatches in a pass; a trial is never divided."""
     clip: Annotated[float, Gt(0)] = 0.2
     """Likelihood ratios count up to 1 ± this."""
     gamma: Fraction = 1.0
@@ -51,13 +51,13 @@ class RecurrentPPOConfig(AlgorithmConfig):
     value_coef: NonNegativeFloat = 0.5
     """Weight of the value function's error."""
     entropy_coef: NonNegativeFloat = 0.01
-    """Weight of the policy's entropy at first; it falls linearly to 0 at entropy_until."""
+    """Initial weight of the policy's entropy; it falls linearly to 0 at entropy_until."""
     entropy_until: Fraction = 0.8
-    """Part of the run after which entropy counts no more."""
+    """Fraction of the run after which the entropy has no weight."""
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
     """Gradients are scaled down to this norm."""
     refine_lr: NonNegativeFloat = 0.1
-    """Step size of gradient steps on a trial's own experience, in evaluation (--refine-steps)."""
+    """Learning rate of gradient steps on a trial's own experience, in evaluation (--refine-steps)."""
 
     def make(self, setup: Setup) -> RecurrentPPO:
         if not isinstance(setup.policy, MemoryConfig):
@@ -115,7 +115,7 @@ class RecurrentPPO(Algorithm):
 
     @property
     def params(self) -> Tensor:
-        """The network's parameters and what its normalizer has seen, in one vector [P]."""
+        """The network's parameters and its normalizer's statistics, in one vector [P]."""
         return torch.cat(
             [x.detach().flatten() for x in (*self.network.parameters(), *self.network.normalizer.buffers())]
         )
@@ -129,7 +129,7 @@ class RecurrentPPO(Algorithm):
         return [self.graphs(("collect", num_envs), play, task, generators=[generator])]
 
     def stages(self, num_steps: int | None = None, refine_steps: int = 0) -> Stages:
-        """The episodes of a trial; behind them the last one again, refined."""
+        """The episodes of a trial; after them the last one again, refined."""
         require(
             num_steps is None,
             "A policy with a memory adapts in the episodes of its trial; --refine-steps adds gradient steps.",
@@ -144,8 +144,8 @@ class RecurrentPPO(Algorithm):
     def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
         """Trials, and their last episode again with parameters that took 1, 2, ... gradient steps.
 
-        These steps are on the losses of the episodes before it: retrieval from the memory, and then ordinary policy
-        gradient. What comes before is the same, by the same random numbers.
+        These steps minimize ordinary policy-gradient losses on the earlier episodes, with the memory read as usual.
+        Everything before the last episode is the same, with the same random numbers.
         """
 
         def play(task: Struct, keep_states: bool) -> list[Trajectory]:
@@ -215,7 +215,7 @@ class RecurrentPPO(Algorithm):
         return {**means, "value_explained": explained}
 
     def minibatches(self, num_trials: int) -> list[Tensor]:
-        """Rows of each part of a pass, of this process's trials; all processes draw the same permutations."""
+        """Rows of each minibatch of a pass among this process's trials; all processes draw the same permutations."""
         own = self.num_shards // distributed.world_size()
         size, first = num_trials // own, distributed.rank() * own
         parts = []
@@ -228,9 +228,9 @@ class RecurrentPPO(Algorithm):
 
     @torch.no_grad()
     def batch(self, t: Trajectory, bootstrap: bool = False) -> tuple[Batch, float]:
-        """Trials [B, T, ...] with advantages and targets of the value output; and the variance that values explain.
+        """Trials [B, T, ...] with advantages and targets of the value output; and the explained variance of the values.
 
-        With `bootstrap` the last step serves for its value alone, that of what follows the steps before it.
+        With `bootstrap` only the value of the last step is used, as the value after the steps before it.
         """
         n, outputs = self.network, self.outputs(t.inputs)
         remaining = n.num_steps - torch.arange(t.reward.shape[1], device=t.reward.device, dtype=t.reward.dtype)
@@ -287,7 +287,7 @@ class RecurrentPPO(Algorithm):
 
 
 def actor(network: TrialNetwork, generator: Generator, later: TrialNetwork | None = None, since: int = 0) -> Actor:
-    """Acts by sampling, with the memory that lives through the trial; from step `since` on with the network `later`."""
+    """Acts by sampling, with a memory kept throughout the trial; from step `since` on with the network `later`."""
 
     def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
         t, memory = (0, None) if memory is None else memory
@@ -305,8 +305,8 @@ def trial_advantages(
 ) -> Tensor:
     """Generalized advantage estimates [B, T] through a trial, 0 where mask is 0.
 
-    Padding after an episode's termination takes no time: the step before it is followed by the next episode's first.
-    What follows the last step is worth `end` [B], by default 0.
+    Padding after an episode's termination is skipped: the step before it is followed by the next episode's first.
+    `end` [B] is the value after the last step, by default 0.
     """
     none = torch.zeros_like(value[:, 0])
     columns, next_value, next_advantage = [], none if end is None else end, none

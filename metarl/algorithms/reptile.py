@@ -1,7 +1,7 @@
 """Reptile (Nichol, Achiam & Schulman 2018, algorithm 2) over an ordinary policy-gradient learner.
 
-All tasks learn for k rounds of episodes at once, from the same start; the start then moves towards where they arrived.
-With one round and one SGD step that is the mean gradient.
+All tasks learn for k rounds of episodes in parallel from the same initialization, which then moves towards the adapted
+parameters. With one round and one SGD step this is the mean gradient.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ class ReptileConfig(InnerConfig, AlgorithmConfig):
     num_inner_steps: PositiveInt = 3
     """Rounds of episodes that each task learns from in training (k)."""
     inner_loss: Literal["vpg", "ppo"] = "vpg"
-    """One policy-gradient step a round, or `inner_epochs` steps on PPO's clipped surrogate."""
+    """One policy-gradient step per round, or `inner_epochs` steps on PPO's clipped surrogate."""
     inner_epochs: PositiveInt = 5
     """PPO's steps a round."""
     clip: Coefficient = 0.2
-    """PPO's likelihood ratios count up to 1 ± this."""
+    """PPO's likelihood ratios are clipped to 1 ± this."""
     inner_optimizer: Literal["sgd", "adam"] = "sgd"
-    """How inner steps are taken. Adam's moments start anew with each task."""
+    """Optimizer of inner steps. Adam's moments are reset for each task."""
     outer_lr: Coefficient = 1.0
-    """How far the start moves towards the mean of the adapted parameters, at first."""
+    """How far the initialization moves towards the mean of the adapted parameters, in the first meta-iteration."""
     outer_lr_end: Coefficient = 0.0
     """The same at the last meta-iteration; in between it changes linearly."""
     average_last: Fraction = 0.0
-    """Evaluate the mean of the starts of this last part of the run, instead of the last one."""
+    """Evaluate the mean of the initializations of this last fraction of the run, instead of the last one."""
 
     def make(self, setup: Setup) -> Reptile:
         return Reptile(self, setup.env, setup.mlp(Reptile.name), setup.generator, setup.num_iterations)
@@ -108,7 +108,7 @@ def learner(
     """An adapter that learns from one round of episodes.
 
     Args:
-        factor: scales the step size.
+        factor: scales the learning rate.
         entropies: a list that receives the mean entropy of the policies that played [N], in nats.
     """
     make = adam if config.inner_optimizer == "adam" else sgd
@@ -209,11 +209,11 @@ class Reptile(Algorithm):
         return policy_to_sb3(self.policy, self.eval_params, env, **options)
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
-        """Move the start, given what `collect` returned. Returns metrics."""
+        """Move the initialization, given what `collect` returned. Returns metrics."""
         c = self.config
 
         def learn(start: Tensor, trajectories: list[Trajectory]) -> tuple[Tensor, Tensor]:
-            """The mean way [P] that the tasks took from the start [P]; the mean entropy of their policies."""
+            """Mean change [P] of the tasks' parameters from `start` [P]; the mean entropy of their policies."""
             params, memory, entropies = start.expand(len(trajectories[0]), -1), None, list[Tensor]()
             adapters = self.adapters(c.num_inner_steps, entropies=entropies)
             for adapt, trajectory in zip(adapters, trajectories, strict=True):

@@ -52,9 +52,9 @@ def collect_round(model: PPO) -> None:
 
 
 def policy_to_sb3(policy: MLPPolicy, params: Tensor, env: Any, **options: Any) -> PPO:
-    """A policy with parameters [P], such as those after some steps on a task, as the start of SB3's PPO on `env`.
+    """SB3's PPO on `env`, initialized with a policy's parameters [P], such as those after some steps on a task.
 
-    The same outputs for the same observation; the value network is fresh.
+    It has the same outputs for the same observation; the value network is fresh.
 
     Args:
         **options: of `PPO`.
@@ -82,14 +82,14 @@ def policy_to_sb3(policy: MLPPolicy, params: Tensor, env: Any, **options: Any) -
 def from_sb3(model: Any) -> ModelPolicy:
     """The policy of an SB3 on-policy model (PPO, A2C) as an `MLPPolicy` that starts with its parameters.
 
-    So it can be meta-trained, as in `MAML(config, env, from_sb3(model), generator)`, or adapted by `sgd_adapt`. Our
-    policies read raw observations; that a wrapper of one's own changed those of the model cannot be seen here.
+    It can be meta-trained, as in `MAML(config, env, from_sb3(model), generator)`, or adapted by `sgd_adapt`. Policies
+    here read raw observations; whether a wrapper changed those of the model cannot be detected.
 
     Args:
         model: an `OnPolicyAlgorithm`, or its policy.
 
     Raises:
-        InputError: for a model that is no plain MLP on vectors with tanh or ReLU, or wants normalized observations.
+        InputError: for a model that is not a plain MLP on vectors with tanh or ReLU, or needs normalized observations.
     """
     policy = model.policy if isinstance(model, OnPolicyAlgorithm) else model
     _check_kind(policy)
@@ -118,7 +118,7 @@ def _path(of: type) -> str:
 
 
 def _check_raw(model: OnPolicyAlgorithm) -> None:
-    """Raise `InputError` when the model's observations went through VecNormalize, as far as that can be seen.
+    """Raise `InputError` when the model's observations went through VecNormalize, as far as that can be detected.
 
     A saved model does not keep the wrapper, but the last observation before it.
     """

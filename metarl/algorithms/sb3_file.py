@@ -1,8 +1,8 @@
 """The policy in a file that Stable-Baselines3 saved, read without SB3 and without unpickling anything.
 
 Such a file is a zip. Its `data` is JSON, in which SB3 puts whatever JSON cannot hold as a pickle, with the attributes
-beside it as text. The pickles would run any code that somebody put there, so they are left alone: spaces and layers
-come from the text, parameters from `policy.pth`, of which torch reads tensors only.
+beside it as text. Pickles can run arbitrary code, so they are not opened: spaces and layers come from the text,
+parameters from `policy.pth`, of which torch reads only tensors.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def load_sb3(path: str | Path) -> ModelPolicy:
     """`from_sb3` of a file that `model.save` wrote. No pickle in it is opened, so none of its code can run.
 
     Raises:
-        InputError: when there is no such file, or it is no model that `from_sb3` takes.
+        InputError: when there is no such file, or `from_sb3` does not take the model.
     """
     require(Path(path).is_file(), f"There is no file {path}; name a .zip that an SB3 model wrote with save().")
     try:
@@ -105,7 +105,7 @@ def load_sb3(path: str | Path) -> ModelPolicy:
 
 
 def check_architecture(use_sde: bool, extractor: str, activation: str) -> None:
-    """Raise `InputError` for what an `MLPPolicy` has not. The last two are names of classes, with their modules."""
+    """Raise `InputError` for what an `MLPPolicy` cannot do. The last two are class names with their modules."""
     require(not use_sde, "A policy with state-dependent exploration (gSDE) has no counterpart here; train it "
         "with use_sde=False.")  # fmt: skip
     require(extractor == FLATTEN, "Only a policy that reads its observations as they are can be taken over, "

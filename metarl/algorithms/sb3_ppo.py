@@ -1,8 +1,7 @@
 """Multi-task PPO and fine-tuned PPO, by Stable-Baselines3 (Raffin et al. 2021; Schulman et al. 2017).
 
-What a practitioner would do without meta-learning: train one policy on all tasks, and go on training a copy of it on
-each new task. With `informed` the policy is told the task, an oracle; without meta-iterations it is training from
-scratch.
+What a practitioner would do without meta-learning: train one policy on all tasks, then fine-tune a copy of it on each
+new task. With `informed` the policy is told the task (an oracle); without meta-iterations it is trained from scratch.
 """
 
 from __future__ import annotations
@@ -38,20 +37,20 @@ LEAST_MINIBATCH = 64
 
 @dataclass(frozen=True)
 class SB3PPOConfig(AlgorithmConfig):
-    """PPO of Stable-Baselines3 on the episodes of all tasks, and then on those of each task alone."""
+    """PPO of Stable-Baselines3 on the episodes of all tasks, then on those of each task alone."""
 
     several_processes = False
 
     informed: bool = False
-    """Tell the policy the task, behind its observation."""
+    """Tell the policy the task, appended to its observation."""
     lr: PositiveCoefficient = 1e-3
-    """Adam's step size in training on all tasks."""
+    """Adam's learning rate in training on all tasks."""
     epochs: PositiveInt = 4
     """Passes over the episodes of a meta-iteration."""
     minibatches: PositiveInt = 16
-    """Parts that a pass is divided into, in training and in fine-tuning, but none below 64 steps."""
+    """Minibatches in a pass, in training and in fine-tuning, but none of fewer than 64 steps."""
     finetune_lr: PositiveCoefficient = 3e-3
-    """Adam's step size in fine-tuning on one task, and in training from scratch."""
+    """Adam's learning rate in fine-tuning on one task, and in training from scratch."""
     finetune_epochs: PositiveInt = 5
     """Passes over the episodes of a round of fine-tuning."""
     clip: PositiveCoefficient = 0.2
@@ -67,7 +66,7 @@ class SB3PPOConfig(AlgorithmConfig):
     max_grad_norm: PositiveCoefficient = 0.5
     """Gradients are scaled down to this norm."""
     reward_scale: PositiveCoefficient = 1.0
-    """PPO learns from rewards times this, since its value function wants returns of the order of 1 to 10."""
+    """PPO learns from rewards multiplied by this, because its value function needs returns of about 1 to 10."""
 
     def make(self, setup: Setup) -> SB3PPO:
         return SB3PPO(self, setup.env, setup.mlp_config(SB3PPO.name), setup.generator)
@@ -91,7 +90,7 @@ def check_sb3() -> None:
 def global_streams(generator: Generator) -> Iterator[None]:
     """Within this context torch's and numpy's global random streams, from which SB3 draws, come from `generator`.
 
-    Afterwards they go on as if nothing had happened.
+    Afterwards they are restored.
     """
     seed, device = draw_seed(generator), generator.device
     before = np.random.get_state()  # noqa: NPY002
@@ -112,7 +111,7 @@ def draw_seed(generator: Generator) -> int:
 
 
 class Recorder(Proxy):
-    """Scales rewards, and notes the true ones and the states of the running round, which SB3 does not keep."""
+    """Scales rewards, and records the original ones and the states of the current round, which SB3 does not keep."""
 
     def __init__(self, env: Env, reward_scale: float, keep_states: bool) -> None:
         super().__init__(env)
@@ -168,8 +167,8 @@ class Learner:
     def collect(self) -> Trajectory:
         """An episode of each lane.
 
-        A lane whose episode terminates early goes on with another one until the horizon, which PPO learns from, too;
-        in the trajectory that is padding.
+        A lane whose episode terminates early continues with another one until the horizon. PPO learns from it, too; in
+        the trajectory it is padding.
         """
         from metarl.algorithms.sb3_convert import collect_round
 
@@ -219,7 +218,7 @@ class Learner:
 
     @property
     def sound(self) -> bool:
-        """Are all parameters, and the deviations of actions, finite and these positive?"""
+        """Are all parameters and standard deviations of actions finite, and the latter positive?"""
         policy = self.model.policy
         tensors: list[Tensor] = list(policy.parameters())
         if isinstance(policy.action_space, spaces.Box):
@@ -230,7 +229,7 @@ class Learner:
 class SB3PPO(Algorithm):
     """Holds the `parameters` of an SB3 PPO, as its `get_parameters` gives them: networks and optimizer.
 
-    A stage of `play` is a round of fine-tuning on as many episodes as a gradient step of the others learns from.
+    A stage of `play` is a round of fine-tuning, on as many episodes as a gradient step of the other methods uses.
     """
 
     name = "SB3PPO"
@@ -266,7 +265,7 @@ class SB3PPO(Algorithm):
         return Learner(self.config, self.policy_config, self.seen(env), task, num_envs, seed, **options)
 
     def start(self, learner: Learner) -> None:
-        """Give a learner the parameters; the copy is because Adam would write into the tensors it is given."""
+        """Give a learner a copy of the parameters, because Adam would write into the tensors it is given."""
         learner.model.set_parameters(copy.deepcopy(self.parameters))  # type: ignore[arg-type]
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
@@ -285,7 +284,7 @@ class SB3PPO(Algorithm):
         return metrics
 
     def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
-        """Episodes before and after each round of fine-tuning, on each task by a copy of its own."""
+        """Episodes before and after each round of fine-tuning, with a separate copy for each task."""
 
         def play(task: Struct, keep_states: bool) -> list[Trajectory]:
             with global_streams(generator):
