@@ -126,6 +126,14 @@ def test_the_weight_of_the_inner_kl_doubles_above_its_target_and_halves_below(bu
     assert [m["inner_kl_coef"] for m in weights(reached)[:2]] == [0.1, 0.1], "within the factor of 1.5 it stays"
 
 
+@pytest.mark.parametrize(("moved", "factor"), [(1.52, 2), (1.48, 1), (0.68, 1), (0.65, 0.5)])
+def test_the_weight_changes_beyond_a_factor_of_1_5_from_the_target(build_problem, monkeypatch, moved, factor):
+    problem = build_problem(outer=AdamConfig(num_outer_steps=2, inner_kl_coef=0.1, target_inner_kl=0.01), **PROMP)
+    monkeypatch.setattr("metarl.algorithms.outer.inner_kl", lambda objective, theta: torch.tensor(moved * 0.01))
+    problem.algorithm.update(problem.trajectories)
+    assert problem.algorithm.optimizer.inner_kl_coef == pytest.approx(factor * 0.1)
+
+
 def test_a_stronger_penalty_keeps_the_inner_policies_closer(build_problem):
     free, held = (build_problem(outer=AdamConfig(outer_lr=0.02, inner_kl_coef=coef), **PROMP) for coef in (1e-9, 100.0))
     inner = [p.algorithm.update(p.trajectories)["inner_kl"] for p in (free, held)]
