@@ -142,11 +142,12 @@ def test_the_penalized_clipped_gradient_at_moved_parameters_equals_autograd(buil
 # --- Means over tasks --------------------------------------------------------------------------------------------
 
 
-def test_the_objective_and_its_derivatives_are_means_over_tasks(build_problem, monkeypatch):
-    monkeypatch.setattr("metarl.learning.rollout.CHUNK_STEPS", 1)
+@pytest.mark.parametrize(("chunk_steps", "groups"), [(1, 3), (1000, 1)])
+def test_the_objective_and_its_derivatives_are_means_over_tasks(build_problem, monkeypatch, chunk_steps, groups):
+    monkeypatch.setattr("metarl.learning.rollout.CHUNK_STEPS", chunk_steps)
     problem = build_problem(estimator="lvc", num_inner_steps=2, learned_rates="tensor", entropy_coef=0.1)
     objective = problem.algorithm.objective(problem.algorithm.meta, problem.trajectories)
-    assert len(objective.groups) == objective.num_tasks == 3
+    assert len(objective.groups) == groups and objective.num_tasks == 3
     start, there = problem.algorithm.meta, moved(problem).requires_grad_()
     loss, kl, inner_kl = (x.detach() / 3 for x in outer_loss(problem, there))
     torch.testing.assert_close(objective.evaluate(there.detach()), torch.stack([loss, kl]))
