@@ -1,1 +1,1 @@
-"""What everything stands on: processes, recorded functions, files, signals, threads, errors."""
+"""What everything else builds on: processes, CUDA graphs, files, signals, threads, errors."""

@@ -1,4 +1,4 @@
-"""How many threads PyTorch computes on beside other programs, and a watch over training that they slow down."""
+"""How many threads PyTorch uses beside other programs, and a watch for training that they slow down."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from metarl.backend import distributed
 
 
 def choose(team: int, cores: int, busy: float) -> int:
-    """Threads for PyTorch: as many as by default, `team`, but none for the cores that others keep busy.
+    """Threads for PyTorch: the default number, `team`, minus the cores that other programs keep busy.
 
-    A team waits after every operation for its last thread. Where that one shares its core, one thread fewer is faster.
+    A team waits after every operation for its last thread. If that one shares its core, one thread fewer is faster.
     """
     return min(team, max(1, cores - math.floor(busy + 0.5)))
 
@@ -34,12 +34,12 @@ def measured() -> tuple[int, int, float, int]:
 
 
 def share_cores(recorded: int | None = None) -> None:
-    """Set PyTorch's threads by what else this machine does, and say so on standard error where it is not all cores.
+    """Set PyTorch's threads by the load of this machine, with a message on standard error if not all cores are used.
 
     Args:
-        recorded: threads that a run began with. It goes on with as many, since sums may round otherwise.
+        recorded: threads that a run began with. It continues with as many, since sums may round differently.
 
-    `OMP_NUM_THREADS` in the environment is the user's own choice and stays.
+    `OMP_NUM_THREADS` in the environment takes precedence.
     """
     if "OMP_NUM_THREADS" in os.environ:
         return
@@ -70,7 +70,7 @@ def _count(number: int) -> str:
 
 
 def warn_too_late() -> None:
-    """Warn where torch was loaded before these packages, whose bound on waiting it then has not read."""
+    """Warn if torch was loaded before these packages, and so did not read their bound on spinning."""
     if threads.TOO_LATE and torch.get_num_threads() > 1:
         warnings.warn(
             "torch was imported before envs and metarl, so its threads wait for each other without bound, and other "
@@ -120,7 +120,7 @@ class Watch:
     WINDOW, BEFORE, TIMES = 3, 5, 2.0
     """Three iterations that take more than twice their usual time together, after five others of their kind."""
     LOST = 1.0
-    """Seconds that they must lose: less may be a hiccup."""
+    """Seconds that they must lose; less may be chance."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)

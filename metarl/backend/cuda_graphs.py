@@ -1,7 +1,7 @@
-"""Functions of tensors as CUDA graphs: recorded once for each shape of their inputs, then launched as a whole.
+"""Functions of tensors as CUDA graphs: captured once for each shape of their inputs, then launched as a whole.
 
-A rollout is thousands of small operations. On a GPU their launches from Python take longer than the work, and a
-recording replays them all in one launch. Elsewhere, and by default, functions are just called.
+A rollout is thousands of small operations. On a GPU, launching them from Python takes longer than the work, and a
+captured graph replays them all in one launch. Elsewhere, and by default, functions are simply called.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from envs.structs import map_tensors
 T = TypeVar("T")
 
 WARM_UP_CALLS = 2
-"""Calls before a recording, in which libraries allocate what they keep."""
+"""Calls before a capture, in which libraries allocate what they keep."""
 
 
 class Graphs:
-    """Calls functions of tensors, as recordings where `record` is set.
+    """Calls functions of tensors, as captured graphs if `record` is set.
 
-    What a function may do when it is recorded: read its inputs, tensors that are changed in place alone (such as the
-    parameters of a module), and generators that it is called with; no result may depend on anything else that changes,
-    since a recording repeats the operations of the first call. It must not read numbers back from the device.
+    A captured function may read its inputs, tensors that change only in place (such as the parameters of a module), and
+    generators that it is called with. No result may depend on anything else that changes, since a graph repeats the
+    operations of the first call. It must not read numbers back from the device.
 
-    Families of your own must keep to it, too. On the CPU, a recording calls the function that was recorded on copies of
-    the inputs at fixed places: this is for tests of these conditions.
+    This holds for the steps of your own families, too. On the CPU, a capture calls the captured function on copies of
+    the inputs at fixed addresses, so that tests can check these conditions.
     """
 
     def __init__(self, record: bool = False) -> None:
@@ -98,7 +98,7 @@ class Captured:
 
 
 def capturable(function: Callable[..., T]) -> Callable[..., T]:
-    """Marks a function of an object and tensors that `Graphs.capture` may record: the host decides nothing in it."""
+    """Marks a function of an object and tensors that `Graphs.capture` may capture: no decision is made on the host."""
 
     @functools.wraps(function)
     def call(subject: Any, *args: Any) -> T:

@@ -1,7 +1,7 @@
-"""Several processes on one meta-batch (`torchrun`): what they add up and agree on, on torch.distributed alone.
+"""Several processes on one meta-batch (`torchrun`): reductions and agreements, all through torch.distributed.
 
-Each process holds some of the tasks and the same parameters. Whatever decides what happens next is reduced first, so
-that all of them take the same turn. In a single process everything here is the identity, and no process group exists.
+Each process holds some of the tasks and the same parameters. Every decision is based on reduced numbers, so that all
+processes decide alike. In a single process everything here is the identity, and there is no process group.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from metarl.backend.errors import ParallelError
 
 TIMEOUT = timedelta(minutes=10)
-"""A process that does not answer for as long counts as lost. One that dies is noticed at once."""
+"""A process that does not answer for this long counts as lost. One that dies is noticed at once."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def is_main() -> bool:
 def session() -> Iterator[None]:
     """Within this context the processes that torchrun started work together; standard output is the main one's alone.
 
-    Tensors on the CPU travel by gloo, those on CUDA devices by nccl.
+    Tensors on the CPU are sent by gloo, those on CUDA devices by nccl.
 
     Raises:
         ParallelError: when the others cannot be reached.
@@ -88,7 +88,7 @@ def quiet_unless_main() -> Iterator[None]:
 
 
 def first_to_tell() -> bool:
-    """True for the first process of the job that asks: an error that meets all of them is told once."""
+    """True for the first process of the job that asks, so that an error in all of them is reported once."""
     if world_size() == 1:
         return True
     try:
@@ -120,7 +120,7 @@ def main_only(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def all_sum(x: Tensor) -> Tensor:
-    """The sum of a tensor over all processes, the same to the bit in each. It carries no gradient.
+    """The sum of a tensor over all processes, bitwise equal in each. It carries no gradient.
 
     Raises `ParallelError` when a process is lost.
     """
@@ -133,7 +133,7 @@ def all_sum(x: Tensor) -> Tensor:
 
 
 def all_mean(x: Tensor) -> Tensor:
-    """The mean over all processes of what each has from as many tasks."""
+    """The mean over all processes, each of which has the same number of tasks."""
     return all_sum(x) / world_size()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class NonFiniteError(ArithmeticError):
-    """Training, or playing, met a number that is not finite. The message says where, and what is kept."""
+    """A number that is not finite in training or playing. The message says where, and what is kept."""
 
 
 class ParallelError(RuntimeError):

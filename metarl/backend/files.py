@@ -20,12 +20,12 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 @contextmanager
 def locked(folder: Path, taken: str) -> Iterator[None]:
-    """Within this context no other process gets the lock of a folder. It may be entered again within itself.
+    """Within this context no other process gets the lock of a folder. It is reentrant.
 
-    The system ends the lock with the process, also after a kill; the file `.lock` that stays then is no obstacle.
+    The system releases the lock with the process, also after a kill; a remaining file `.lock` does no harm.
 
     Args:
-        taken: what to say where another process holds it.
+        taken: the message if another process holds it.
 
     Raises:
         InputError: `taken`.
@@ -52,13 +52,13 @@ def locked(folder: Path, taken: str) -> Iterator[None]:
 
 
 def check_output(path: Path, fields: Iterable[str]) -> None:
-    """Look before the work whether a JSON file can be written afterwards.
+    """Check before the work that a JSON file can be written afterwards.
 
     Args:
         fields: JSON of this kind holds one of them; a file of another kind, such as a run's config.json, is kept.
 
     Raises:
-        InputError: when the file cannot be written, or is there and is of another kind.
+        InputError: when the file cannot be written, or exists and is of another kind.
     """
     require(path.suffix == ".json", f"The output's name must end in .json, and {str(path)!r} does not.")
     require(not path.is_dir(), f"The output cannot be written to {str(path)!r}, which is a folder.")

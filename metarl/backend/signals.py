@@ -1,4 +1,4 @@
-"""What Ctrl-C, SIGTERM and SIGHUP (a terminal that closes) do to a script, from its first line to its last.
+"""What Ctrl-C, SIGTERM and SIGHUP (a closed terminal) do to a script, from its first line to its last.
 
 A signal that the process inherited as ignored, as `nohup` does with SIGHUP, stays ignored.
 """
@@ -28,7 +28,7 @@ def ignored(number: int) -> bool:
 
 
 def leave_at_once() -> None:
-    """From now on a signal ends the process in one sentence. For the time of imports, where an exception cannot."""
+    """From now on a signal ends the process with one message. For imports, where an exception cannot do that."""
     for number in STOPPING:
         if not ignored(number):
             signal.signal(number, _leave)

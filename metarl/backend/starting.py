@@ -1,4 +1,4 @@
-"""A script imports this before anything else: torch takes seconds to load, and a signal may come meanwhile.
+"""A script imports this before anything else: torch takes seconds to load, and a signal may arrive in the meantime.
 
 Processes that a script starts import its main module, too; those are ended by the script.
 """

@@ -1,1 +1,1 @@
-"""What algorithms are made of: rollouts, advantages, losses, derivatives, trust-region steps."""
+"""What algorithms are built from: rollouts, advantages, losses, derivatives, trust-region steps."""

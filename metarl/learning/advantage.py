@@ -63,7 +63,7 @@ def linear_baseline(obs: Tensor, target: Tensor, mask: Tensor, ridge: float = 1e
 def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> Tensor:
     """Generalized advantage estimates (Schulman et al. 2016, eq. 16), [N, T, E], 0 where mask is 0.
 
-    An episode's value after its end is 0, also at the horizon: the objective is the return of `horizon` steps and
+    The value after the end of an episode is 0, also at the horizon: the objective is the return of `horizon` steps, and
     the baseline knows the time.
     """
     next_value = torch.cat([(value * mask)[:, 1:], torch.zeros_like(value[:, :1])], 1)
@@ -76,7 +76,7 @@ def advantages(
 ) -> Tensor:
     """Generalized advantage estimates [N, T, E], in units of reward.
 
-    The baseline is the value function, or without one linear features fitted to each task.
+    The baseline is the value function if there is one, otherwise linear features fitted to each task.
     """
     if value_function is None:
         target = discounted_sum(trajectory.reward, gamma)
@@ -89,8 +89,8 @@ def advantages(
 def standardize(advantage: Tensor, mask: Tensor, over_tasks: bool = False) -> Tensor:
     """Advantages with mean 0 and standard deviation 1 over each task's valid steps, 0 where mask is 0.
 
-    `over_tasks` divides by one standard deviation of all tasks, also those of other processes, instead of by each
-    task's own. That keeps the weight of a task whose returns still spread widely against one that is nearly solved.
+    `over_tasks` divides by one standard deviation of all tasks, including those of other processes, instead of by each
+    task's own. A task whose returns still vary widely then keeps more weight than one that is nearly solved.
     """
     count = mask.sum((1, 2), keepdim=True)
     centred = (advantage - (advantage * mask).sum((1, 2), keepdim=True) / count) * mask

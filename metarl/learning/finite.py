@@ -1,4 +1,4 @@
-"""Numbers that are not finite, and whether the environment brought them in."""
+"""Numbers that are not finite, and whether they came from the environment."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from metarl.learning.rollout import Trajectory
 
 
 def environment_fault(env: Env, trajectories: Sequence[Trajectory]) -> str | None:
-    """A sentence part about numbers that are not finite in what the environment returned; None if it is not to blame.
+    """A clause about non-finite numbers that the environment returned; None if they did not come from it.
 
-    It is where all actions before were finite. This reads from the device: ask where something is wrong already.
+    They did if all earlier actions were finite. This reads from the device: call it only when something is wrong.
     """
     for t in trajectories:
         wrong_action = _wrong(t.action, t.mask).int()  # [N, T, E]
@@ -33,7 +33,7 @@ def environment_fault(env: Env, trajectories: Sequence[Trajectory]) -> str | Non
 
 
 def _wrong(x: Tensor, mask: Tensor) -> Tensor:
-    """Steps [N, T, E] whose numbers count and are not all finite."""
+    """Valid steps [N, T, E] whose numbers are not all finite."""
     return (mask > 0) & ~x.isfinite().reshape(*mask.shape, -1).all(-1)
 
 

@@ -1,8 +1,8 @@
 """linearize: derivatives of objectives of a policy's action distributions at fixed states and parameters.
 
-`AutogradLinearization` serves any policy; `MLPLinearization` writes the same derivatives out for fully connected
+`AutogradLinearization` works for any policy; `MLPLinearization` writes the same derivatives out for fully connected
 networks (Pearlmutter 1994, the R-operator): activations and errors are computed once, and each Hessian product is
-one tangent sweep forward and one back. Tests hold the two together; docs/speed.md says what the second buys.
+one forward and one backward tangent sweep. Tests check that the two agree; docs/speed.md measures the gain.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Linearization(ABC):
     def hessian(self, objective: Objective, stationary: bool = False) -> tuple[Tensor, Product]:
         """The same gradient, and the product of each task's Hessian with a vector.
 
-        `stationary` promises that the objective's gradient with respect to the distribution is zero here, as that of
-        a KL divergence is where both sides agree; the Hessian is then the cheaper Gauss-Newton matrix.
+        `stationary` asserts that the objective's gradient with respect to the distribution is zero here, as for a KL
+        divergence between equal distributions; the Hessian is then the cheaper Gauss-Newton matrix.
         """
 
 

@@ -1,4 +1,4 @@
-"""Losses: pure functions that return one number a task, [N]."""
+"""Losses: pure functions that return one number per task, [N]."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """rollout: episodes of every task in lock step. collect: rollouts with adaptation in between.
 
-These two functions serve training, evaluation, references and videos alike.
+Training, evaluation, references and videos all use these two functions.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Observer = Callable[[Any, Transition], Any]
 """`(memory, transition) -> memory`, called after each step."""
 
 CHUNK_STEPS = 20_000
-"""Environment steps in such a group. It moves speed and memory, and results by rounding alone (docs/speed.md)."""
+"""Environment steps in such a group. It affects speed and memory, and results only by rounding (docs/speed.md)."""
 
 
 SMALL_LANES = 1024
-"""Lanes up to which a rollout computes on one thread."""
+"""Largest number of lanes for which a rollout computes on one thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Trajectory(Struct):
 
 
 def task_slices(trajectory: Trajectory) -> list[slice]:
-    """Groups of tasks to compute on one after another: on the CPU small enough to stay in its caches."""
+    """Groups of tasks to be processed one after another, on the CPU small enough to stay in its caches."""
     n, horizon, num_envs = trajectory.reward.shape
     limit = CHUNK_STEPS if trajectory.reward.device.type == "cpu" else 100 * CHUNK_STEPS
     size = max(1, limit // (horizon * num_envs))
@@ -78,7 +78,7 @@ def _shift(x: Tensor) -> Tensor:
 
 
 def _taken(action: Tensor, alive: Tensor) -> Tensor:
-    """Actions, zeros where no episode ran: what was drawn there reached nothing."""
+    """Actions, zeros where no episode ran: actions drawn there had no effect."""
     return torch.where(alive.view(*alive.shape, *[1] * (action.dim() - alive.dim())), action, 0)
 
 
@@ -97,8 +97,8 @@ def policy_actor(policy: Policy, params: Tensor, generator: Generator) -> Actor:
 def small_tensors_on_one_thread(lanes: int) -> Iterator[None]:
     """Within this context PyTorch computes on one thread when there are few lanes.
 
-    A team of threads gains nothing on such tensors, and keeps its cores busy for a while after each product, when a
-    physics engine wants them.
+    Several threads gain nothing on such tensors, and keep their cores busy for a while after each product, when a
+    physics engine needs them.
     """
     threads = torch.get_num_threads()
     if lanes <= SMALL_LANES:
@@ -125,7 +125,7 @@ def rollout(
 
     Args:
         act: chooses actions; see `policy_actor`.
-        memory: passed to the first `act`; it survives the ends of episodes.
+        memory: passed to the first `act`; it persists across episodes.
         keep_states: keep the state before each step and at each episode's end, for a video.
         observe: updates the memory after each step; see `reference_rollout`.
 
@@ -191,8 +191,8 @@ Adapter = Callable[[Tensor, Any, Trajectory], tuple[Tensor, Any]]
 """`(params [N, P], memory, trajectory) -> (params [N, P], memory)`, pure."""
 
 Play = Callable[[Any, bool], list[Trajectory]]
-"""`(task [N], keep_states) -> trajectories`: how a method plays on tasks and adapts, one stage after another. Episodes
-of a trial share a trajectory."""
+"""`(task [N], keep_states) -> trajectories`: plays on tasks and adapts, stage by stage. The episodes of a trial are one
+trajectory."""
 
 
 def collect(
@@ -222,5 +222,5 @@ def collect(
 def player(
     env: Env, policy: Policy, params: Tensor, adapters: Sequence[Adapter], num_envs: int, generator: Generator
 ) -> Play:
-    """`collect` with all but the tasks given: before adaptation and after each adapter."""
+    """`collect` as a function of the tasks alone: before adaptation and after each adapter."""
     return lambda task, keep_states: collect(env, policy, params, task, adapters, num_envs, generator, keep_states)

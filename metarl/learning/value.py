@@ -19,7 +19,7 @@ MINIBATCH_STEPS = 8192
 class ValueNetwork:
     """Estimates the discounted return from observation and time: two layers of 64 tanh units.
 
-    Targets are scaled by a running mean and standard deviation, so that the step size suits any unit of reward.
+    Targets are scaled by a running mean and standard deviation, so that the learning rate suits any unit of reward.
     """
 
     def __init__(self, num_inputs: int, horizon: int, gamma: float, lr: float, generator: Generator) -> None:
@@ -97,9 +97,9 @@ class ValueNetwork:
 
 
 def _places(counts: list[int], device: torch.device) -> Tensor:
-    """Where each row of the data of all processes [M] lies in this process, -1 where it does not.
+    """The index in this process of each row [M] of the data of all processes, -1 for rows of other processes.
 
-    Rows are numbered by trajectory first, in each by process: as one process with all tasks would number them.
+    Rows are ordered by trajectory and then by process, as one process with all tasks would order them.
 
     Args:
         counts: rows of each trajectory in this process.

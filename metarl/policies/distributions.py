@@ -16,7 +16,7 @@ from envs.structs import Struct
 
 
 class Distribution(Protocol):
-    """What losses and rollouts need. Leading axes are free: written [...] here."""
+    """What losses and rollouts need. Leading axes are arbitrary, written [...] here."""
 
     def sample(self, generator: Generator) -> Tensor: ...
     def mode(self) -> Tensor: ...

@@ -35,7 +35,7 @@ class GRUMemory(Struct):
 
 
 class GRUNetwork(TrialNetwork):
-    """(obs, previous action and reward, does an episode start, time) -> GRU -> action distribution and value."""
+    """(obs, previous action and reward, episode start, time) -> GRU -> action distribution and value."""
 
     def __init__(self, env: Env, num_episodes: int, config: GRUConfig) -> None:
         super().__init__(env, num_episodes, config.init_std)

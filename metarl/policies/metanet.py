@@ -1,18 +1,17 @@
-"""A policy with a memory of fast weights (after Munkhdalai & Yu 2017, Meta Networks, carried over to trials of RL).
+"""A policy with a memory of fast weights (after Munkhdalai & Yu 2017, Meta Networks, adapted to trials of RL).
 
-Slow weights W map what is seen at a step to an action. After each step an entry is written: its key is the embedding of
-the observation, its value a code generated from the transition and from its meta-information, the gradient of the
-actor-critic loss at the outputs that the slow weights give alone. At the next steps the codes are retrieved by
-attention with the embedding of the present observation, and a layer is augmented with the fast weights that the code c
-stands for,
+Slow weights W map the inputs of a step to an action. After each step an entry is written: its key is the embedding of
+the observation, its value a code generated from the transition and its meta-information, the gradient of the
+actor-critic loss at the outputs of the slow weights alone. At later steps the codes are retrieved by attention with the
+embedding of the current observation, and a layer is augmented with the fast weights that a code c represents,
 
     y = φ(W x) + φ(U diag(c) V x)
 
-slow and fast summed after the nonlinearity, as in eq. 10-12 of the paper. There, fast weights are as many as slow ones;
-here they have the rank of the code, since one set is written at each step of a trial.
+where both are summed after the nonlinearity, as in eq. 10-12 of the paper. In the paper there are as many fast weights
+as slow ones; here they have the rank of the code, since one set is written at each step of a trial.
 
-For discrete actions there is a second memory whose entries are read apart for each action: an action's own code makes
-the fast weights of a layer that scores that action, with slow weights that all actions share.
+For discrete actions there is a second memory whose entries are read separately for each action: an action's own code
+gives the fast weights of a layer that scores that action, with slow weights that all actions share.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from metarl.policies.mlp import MOST_UNITS, NumUnits, StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 
 MOST_STEPS = 4000
-"""Steps of a trial up to which attention over all pairs of them is computed: 64 MB a trial and head in float32."""
+"""Longest trial for which attention over all pairs of steps is computed: 64 MB per trial and head in float32."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,14 @@ class MetaNetConfig(MemoryConfig):
 
     memory: Literal["full", "ring", "linear", "delta", "none"] = "linear"
     """full: attention over all steps of the trial; ring: over the latest ring_size; linear, delta: a state of constant
-    size, a sum or under the delta rule; none: no memory."""
+    size, as a sum or by the delta rule; none: no memory."""
     weights: Literal["slow+fast", "fast", "readout"] = "slow+fast"
-    """slow+fast: layers augmented with retrieved fast weights; fast: by these alone; readout: slow weights that see
-    what was retrieved as an input."""
+    """slow+fast: layers augmented with retrieved fast weights; fast: these alone; readout: slow weights with what was
+    retrieved as an input."""
     attention: Literal["learned", "uniform"] = "learned"
-    """uniform: every entry counts alike, whatever its key."""
+    """uniform: every entry has the same weight, whatever its key."""
     meta_information: Literal["gradient", "transition"] = "gradient"
-    """What codes are made from: the transition with the loss gradient at the slow weights' outputs, or alone."""
+    """What codes are made from: the transition, with or without the loss gradient at the slow weights' outputs."""
     hidden_size: NumUnits = 64
     """Units of the embeddings and of the layers (D)."""
     num_heads: NumUnits = 4
@@ -60,12 +59,12 @@ class MetaNetConfig(MemoryConfig):
     code_size: NumUnits = 16
     """Size of a code of a head; the rank of fast weights is heads times this."""
     action_heads: Annotated[int, Ge(0), Le(MOST_UNITS)] | None = None
-    """Heads of the memory that is read for each action apart; 0: there is none. By default 1 where actions are
-    discrete; where they are continuous there can be none."""
+    """Heads of the memory that is read separately for each action; 0: none. By default 1 for discrete actions; for
+    continuous ones there can be none."""
     action_units: NumUnits = 32
     """Units of the layer that scores an action."""
     num_slots: NumUnits = 4
-    """Learned entries that stand beside those of every trial; a ring's capacity is ring_size."""
+    """Learned entries that are added to those of every trial; a ring's capacity is ring_size."""
     ring_size: NumUnits = 64
     """Entries that a ring holds."""
     init_std: PositiveFloat = 1.0
@@ -97,7 +96,7 @@ class TrialMemory(Struct):
 class FastLayer(nn.Module):
     """y = φ(W x) + φ(U diag(c) V x) for a retrieved code c; the variants are those of `MetaNetConfig.weights`.
 
-    With codes of size 0 it is the slow layer alone.
+    With codes of size 0 it is only the slow layer.
     """
 
     def __init__(self, num_inputs: int, num_outputs: int, code_size: int, weights: str) -> None:
@@ -185,7 +184,7 @@ class MetaNet(TrialNetwork):
             nn.init.zeros_(layer.bias)
 
     def embed(self, inputs: StepInput, t: Tensor) -> tuple[Tensor, Past]:
-        """What is seen at a step [..., 2 D], and what the slow weights alone make of it."""
+        """The inputs of a step [..., 2 D], and the outputs of the slow weights alone."""
         embedding = self.embed_obs(self.normalized_obs(inputs))
         x = torch.cat([embedding, self.embed_step(self.step_features(inputs, t))], -1)
         y = self.torso(x, x.new_zeros(*x.shape[:-1], self.code_size), x.new_zeros(*x.shape[:-1], self.num_heads))
@@ -227,7 +226,7 @@ class MetaNet(TrialNetwork):
         return Outputs(logits, self.value_out(y).squeeze(-1))
 
     def entries(self, past: Past, inputs: StepInput) -> list[Entries]:
-        """What whole trials write into each memory. Nothing reads the entry of the last step, which is left blank."""
+        """What whole trials write into each memory. The entry of the last step is never read and left blank."""
         hidden, kind = self.entry(past[:, :-1], past[:, 1:], inputs[:, 1:])
         hidden, kind = functional.pad(hidden, (0, 0, 0, 1)), functional.pad(kind, (0, 1))
         return [recall.entries(past.embedding, hidden, kind, past.mask) for recall in self._recalls()]
@@ -259,7 +258,7 @@ class MetaNet(TrialNetwork):
 
     @torch.no_grad()
     def attention(self, inputs: StepInput) -> Tensor | None:
-        """Share of each earlier step in what each step retrieves [B, T, T], a mean over heads; None without memory."""
+        """Attention [B, T, T] of each step to each earlier step, a mean over heads; None without memory."""
         if not self.recalls:
             return None
         _, past = self.embed(inputs, self.all_steps(inputs))

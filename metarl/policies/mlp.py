@@ -83,7 +83,7 @@ class Head:
 
 
 MOST_UNITS = 16_384
-"""Units of a layer: far beyond what helps, and the weights between two layers of it take 1 GB."""
+"""Most units of a layer: far more than helps, and the weights between two such layers take 1 GB."""
 NumUnits = Annotated[int, Ge(1), Le(MOST_UNITS)]
 Activation = Literal["tanh", "relu"]
 
@@ -100,9 +100,9 @@ class MLPConfig(Checked):
 
 
 class MLPPolicy(Policy):
-    """obs -> hidden layers -> action distribution, for all tasks in one batched matrix product a layer.
+    """obs -> hidden layers -> action distribution, for all tasks in one batched matrix product per layer.
 
-    Activations are kept feature-major, [N, H, B] with samples last, which suits the CPU's products (docs/speed.md).
+    Activations are feature-major, [N, H, B] with samples last, which is faster on the CPU (docs/speed.md).
     """
 
     def __init__(self, observation_space: spaces.Box, action_space: spaces.Space, config: MLPConfig) -> None:
@@ -161,7 +161,7 @@ class MLPPolicy(Policy):
 class ModulePolicy(Policy):
     """Any `torch.nn.Module` from obs [B, O] to outputs [B, A] as a policy, vmapped over tasks.
 
-    Slower than `MLPPolicy`, and free in its architecture.
+    Slower than `MLPPolicy`, but with any architecture.
     """
 
     def __init__(self, module: nn.Module, action_space: spaces.Space, init_std: float = 1.0) -> None:
@@ -173,7 +173,7 @@ class ModulePolicy(Policy):
         self.num_parameters = sum(self.tensor_sizes)
 
     def init(self, generator: Generator) -> Tensor:
-        """The values that the module holds now (its constructor drew them), whatever the generator."""
+        """The module's current values, drawn by its constructor; the generator is not used."""
         values = torch.nn.utils.parameters_to_vector(self.module.parameters()).detach()
         return torch.cat([values, self.head.init().to(values.device)]).to(generator.device)
 
@@ -193,7 +193,7 @@ class ModulePolicy(Policy):
 
 
 def make_policy(observation_space: spaces.Space, action_space: spaces.Space, config: MLPConfig) -> MLPPolicy:
-    """The MLP for these spaces. Raises `InputError` when they are not vectors in, vector or choice out."""
+    """The MLP for these spaces. Raises `InputError` unless observations are vectors and actions vectors or discrete."""
     if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
         raise InputError(f"A policy needs a one-dimensional Box observation space, not {observation_space}.")
     return MLPPolicy(observation_space, action_space, config)

@@ -29,7 +29,7 @@ class Outputs(Struct):
 
 
 class MemoryConfig(Checked, ABC):
-    """The options of a policy with a memory, which know how to make it."""
+    """The options of a policy with a memory, and how to make it from them."""
 
     init_std: float
 
@@ -54,8 +54,8 @@ class MemoryConfig(Checked, ABC):
 class TrialNetwork(nn.Module):
     """A policy with a memory, and a value function, for trials of a fixed length.
 
-    Acting calls `step` with the memory that the last call returned, training calls the network with whole trials;
-    both compute the same. B lanes are independent of each other.
+    For acting, call `step` with the memory that the last call returned; for training, call the network with whole
+    trials. Both compute the same. B lanes are independent of each other.
     """
 
     remembers: bool = True
@@ -85,7 +85,7 @@ class TrialNetwork(nn.Module):
         """Whole trials: inputs [B, T, ...]."""
 
     def attention(self, inputs: StepInput) -> Tensor | None:
-        """Share of each earlier step in what each step retrieves [B, T, T]; None where nothing is retrieved."""
+        """Attention [B, T, T] of each step to each earlier step; None where nothing is retrieved."""
         return None
 
     def distribution(self, outputs: Outputs) -> Distribution:
@@ -114,8 +114,8 @@ class TrialNetwork(nn.Module):
         return torch.where(inputs.mask.unsqueeze(-1) > 0, self.normalizer.obs(inputs.obs), 0.0)
 
     def step_features(self, inputs: StepInput, t: Tensor) -> Tensor:
-        """All that is seen beside the observation [..., S]: previous action and reward, is it an episode's first step,
-        and the time as fractions of the trial and the episode, and as a logarithm. `t` [...] counts the trial's steps.
+        """All inputs besides the observation [..., S]: previous action and reward, whether an episode starts, and time
+        as fractions of the trial and the episode, and as a logarithm. `t` [...] counts the trial's steps.
         """
         begun = (t > 0).unsqueeze(-1)
         action = torch.where(begun, self.one_hot(inputs.prev_action), 0.0)
@@ -131,7 +131,7 @@ class TrialNetwork(nn.Module):
 
 
 class Normalizer(nn.Module):
-    """Running mean and deviation of observations and rewards, over all steps seen so far."""
+    """Running mean and standard deviation of observations and rewards, over all steps so far."""
 
     def __init__(self, obs_size: int) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class Normalizer(nn.Module):
         self.count: Tensor
 
     def obs(self, obs: Tensor) -> Tensor:
-        """Observations in deviations from the mean, within ±10."""
+        """Observations as standard deviations from the mean, clipped to ±10."""
         scale = self.variance[:-1].sqrt().clamp_min(1e-3)
         return ((obs - self.mean[:-1]) / scale).clamp(-10, 10)
 
@@ -156,7 +156,7 @@ class Normalizer(nn.Module):
 
     @torch.no_grad()
     def update(self, obs: Tensor, reward: Tensor, mask: Tensor) -> None:
-        """Count steps [...] where mask is 1, those of all processes."""
+        """Add the steps [...] of all processes where mask is 1."""
         x = torch.cat([obs, reward.unsqueeze(-1)], -1)[mask > 0]
         new, mean, variance = distributed.count(x), distributed.mean(x), distributed.var(x, correction=0)
         total = self.count + new

@@ -1,4 +1,4 @@
-"""Memories of a trial, by name. A memory is a class in a file of its own, and a line here."""
+"""Memories of a trial by name. Each memory is a class in its own file and a line here."""
 
 from metarl.policies.memory.cell import Entries, Memory
 from metarl.policies.memory.delta import DeltaMemory

@@ -1,13 +1,13 @@
 """Memory: entries of (key, value, class) that later steps of a trial read.
 
 A step reads the entries of the steps before it. With weights w[t, i] >= 0 of entry i at step t, and learned slots m
-that stand beside the entries of every trial,
+that are added to the entries of every trial,
 
     readout[t]  = (Σ_m w[t, m] v[m] + Σ_{i < t} w[t, i] v[i]) / (Σ_m w[t, m] + Σ_{i < t} w[t, i])
     evidence[t] = log of that denominator over Σ_m w[t, m]
 
-The slots give the readout before anything has happened, and the evidence counts what has: an average alone cannot.
-A subclass says what a weight is and how entries are kept.
+The slots define the readout before anything is written. The evidence counts entries, which an average alone cannot.
+A subclass defines the weights and how entries are stored.
 
 Letters: B trials, T steps, H heads, C classes, K size of a key, V size of a value.
 """
@@ -28,7 +28,7 @@ from envs.structs import Struct
 
 @dataclass(frozen=True, eq=False)
 class Entries(Struct):
-    """What a trial has written so far, or writes in all."""
+    """What a trial has written so far, or in total."""
 
     key: Tensor  # [B, T, H, K] features
     value: Tensor  # [B, T, H, V]
@@ -37,15 +37,15 @@ class Entries(Struct):
 
 
 class Memory(nn.Module, ABC):
-    """One memory with `num_classes` kinds of entries, each of which is read apart from the others.
+    """A memory with `num_classes` kinds of entries, each of which is read separately.
 
     Acting calls `start`, then `read` and `write` step by step; training calls `sequence` with whole trials. Both give
-    the same. A subclass writes `features`, `start`, `write_features` and `sums`; where it can do better than one step
-    after another, also `sequence_sums`.
+    the same. A subclass defines `features`, `start`, `write_features` and `sums`, and also `sequence_sums` if whole
+    trials can be computed faster than step by step.
 
     Args:
         ring_size: entries that a ring holds.
-        uniform: give every entry the weight 1, whatever its key.
+        uniform: give every entry the same weight, whatever its key.
     """
 
     pairs: ClassVar[bool] = False
@@ -80,7 +80,7 @@ class Memory(nn.Module, ABC):
 
     @abstractmethod
     def start(self, num_lanes: int) -> Any:
-        """The state of a trial that begins: what `write` extends and `read` reads."""
+        """The state at the beginning of a trial, which `write` extends and `read` reads."""
 
     @abstractmethod
     def write_features(self, state: Any, entry: Entries) -> Any:
@@ -88,7 +88,7 @@ class Memory(nn.Module, ABC):
 
     @abstractmethod
     def sums(self, state: Any, query: Tensor) -> Tensor:
-        """Weighted sums over entries, of values with a 1 behind them: query features [B, H, K] -> [B, C, H, V + 1]."""
+        """Weighted sums over entries of values with an appended 1: query features [B, H, K] -> [B, C, H, V + 1]."""
 
     def sequence_sums(self, query: Tensor, entries: Entries) -> Tensor:
         """The same for each step of whole trials, over the entries before it: [B, T, H, K] -> [B, T, C, H, V + 1]."""
@@ -126,9 +126,9 @@ class Memory(nn.Module, ABC):
         return self._finish(query, self.sequence_sums(query, entries))
 
     def attention(self, query: Tensor, entries: Entries) -> Tensor:
-        """Share of each entry in what each step reads, [B, H, T, T]: row t sums to less than 1 by the slots' share.
+        """Attention [B, H, T, T] of each step to each entry: row t sums to 1 minus the attention to the slots.
 
-        Of classes taken together; under the delta rule before its corrections.
+        All classes are taken together; for the delta rule, this is before its corrections.
         """
         query, key = self._features(query), self._features(entries.key)
         weight = self.causal_weights(query, key) * entries.valid[:, None, None]
@@ -158,7 +158,7 @@ class Memory(nn.Module, ABC):
         return sums.unflatten(3, values.shape[3:]).permute(0, 2, 3, 1, 4)
 
     def by_class(self, entries: Entries) -> Tensor:
-        """Values with a 1 behind them, in the columns of their class: [B, T, H, C, V + 1]."""
+        """Values with an appended 1, in the columns of their class: [B, T, H, C, V + 1]."""
         valid = entries.valid[..., None, None]
         value = torch.cat([entries.value * valid, valid.expand(*entries.value.shape[:3], 1)], -1).unsqueeze(3)
         if self.num_classes == 1:

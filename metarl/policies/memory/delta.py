@@ -1,6 +1,6 @@
 """The delta rule (Schlag et al. 2021): an entry replaces what its key reads so far.
 
-The readout is what the slots give plus φ(query) · state, without the denominator.
+The readout is that of the slots plus φ(query) · state, without the denominator.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class DeltaMemory(LinearMemory):
         return functional.normalize(functional.softplus(x), dim=-1)
 
     def _error(self, state: Tensor, entries: Entries) -> Tensor:
-        """Values less what their keys read of their class in `state`, [B, T, H, V]."""
+        """Values minus what their keys read of their class in `state`, [B, T, H, V]."""
         own = torch.take_along_dim(state, entries.kind[:, :, None, None, None], 1)  # [B, T, H, K, V + 1]
         return entries.value - torch.einsum("bthk,bthkv->bthv", entries.key, own[..., :-1])
 

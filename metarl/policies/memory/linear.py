@@ -1,6 +1,6 @@
 """Linear attention: w = φ(query) · φ(key) with φ = softplus (Katharopoulos et al. 2020).
 
-The sums over entries are a state of constant size. Whole trials are computed a chunk of steps at a time.
+The sums over entries are a state of constant size. Whole trials are computed in chunks of steps.
 """
 
 from __future__ import annotations
@@ -51,5 +51,5 @@ class LinearMemory(Memory):
         return torch.cat(chunks, 1)
 
     def chunk_written(self, state: Tensor, chunk: Entries) -> Entries:
-        """A chunk with the values that it adds one after another, from the state before it."""
+        """A chunk with the values that it adds step by step, given the state before it."""
         return chunk

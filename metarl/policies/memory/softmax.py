@@ -53,7 +53,7 @@ class SoftmaxMemory(Memory):
 
 
 class RingMemory(SoftmaxMemory):
-    """Keeps the latest `ring_size` entries alone, those of padding among them."""
+    """Keeps only the latest `ring_size` entries, including those of padding."""
 
     def write_features(self, state: Entries, entry: Entries) -> Entries:
         return super().write_features(state, entry)[:, -self.ring_size :]
