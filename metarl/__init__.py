@@ -1,14 +1,21 @@
 """Meta-reinforcement learning on the task distributions of `envs`: algorithms, training, evaluation, videos.
 
+    import metarl
+    run = metarl.new_run("maml-point", "runs/point")
+    metarl.train(run)
+    metarl.evaluate(run)["adaptation"]["mean"]  # and metarl.diagnose(run), metarl.record(run, "point.mp4")
+
 Importing this package looks whether `envs` is ours, since many projects have a folder of that name. It also refuses
 `python -m metarl.train` and its like: the programs are in scripts/, and a module would end having done nothing.
 """
 
 import shlex
 import sys
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from typing import Any
 
 _SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -59,3 +66,26 @@ def _bound_waiting(envs: ModuleSpec) -> None:
 
 _refuse_as_program()
 _bound_waiting(_check_envs())
+
+_HANDED_ON = {
+    "new_run": "metarl.training.start",
+    "resume_run": "metarl.training.start",
+    "train": "metarl.training.loop",
+    "evaluate": "metarl.evaluation.evaluate:evaluate_run",
+    "record": "metarl.video.record:record_run",
+    "diagnose": "metarl.diagnosis.diagnose:diagnose_run",
+}
+"""Where the functions that people call stand, which load torch; see `__getattr__`."""
+
+
+def __getattr__(name: str) -> Any:
+    """A function of `_HANDED_ON`, imported when it is first asked for."""
+    if name not in _HANDED_ON:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, function = _HANDED_ON[name].partition(":")
+    globals()[name] = getattr(import_module(module), function or name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HANDED_ON})

@@ -35,7 +35,8 @@ from rich.table import Table
 import envs
 from envs.errors import InputError, require
 from metarl.backend.files import write_atomically
-from metarl.cli import TrainSession, import_modules, run_main
+from metarl.cli import TrainSession, run_main
+from metarl.cli.main import import_modules
 from metarl.figures.terminal import show
 from metarl.training.presets import preset_names
 

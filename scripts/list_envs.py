@@ -10,8 +10,6 @@ from __future__ import annotations
 import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
 
 # isort: split
-import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +19,10 @@ from rich.markup import escape
 from rich.table import Table
 
 import envs
-from envs.contract import all_references, draw_tasks, task_dicts
+from envs.contract import draw_tasks, task_dicts
+from envs.describing import Rows, family_rows, parameter_rows
 from envs.errors import require
-from envs.tasks import describe_parameters, describe_task, meanings, save_tasks
+from envs.tasks import describe_task, save_tasks
 from metarl.cli import run_main
 from metarl.figures import terminal as tables
 
@@ -48,7 +47,18 @@ class ListEnvs:
     """Python modules to import first, joined by commas, such as one that registers your own environment family."""
 
 
-def show(title: str, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = ()) -> None:
+def check(args: ListEnvs) -> None:
+    """Raise `InputError` unless the options make sense together."""
+    require(args.sample >= 0, f"sample must be at least 0, not {args.sample}.")
+    require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
+    for name in ("split", "seed", "output"):
+        idle = args.sample == 0 and getattr(args, name) != getattr(ListEnvs, name)
+        require(not idle, f"Say with --sample how many tasks to draw for --{name}.")
+    alone = args.sample == 0 and args.preset is None
+    require(args.family is not None or alone, f"Say with --family which one is meant: {', '.join(envs.FAMILIES)}.")
+
+
+def show(title: str, rows: Rows, *header: str) -> None:
     """Print a table of plain text, at most 100 columns wide on a terminal."""
     table = Table(box=box.ROUNDED, title=title, title_justify="left", show_header=bool(header))
     first, *others = header or ("", "")
@@ -60,46 +70,23 @@ def show(title: str, rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = 
     tables.show(table, most=100)
 
 
-def overview(id: str, preset: str | None) -> None:
+def show_family(id: str, preset: str | None = None) -> None:
     """A family, with its spaces and splits under one preset."""
-    family, env = envs.family(id), envs.make(id, preset)
-    chosen = preset or next(iter(family.presets))
-    names = (f"{name} ({family.build(config, env.device).horizon})" for name, config in family.presets.items())
-    rows = [("presets (steps)", ", ".join(names))]
-    rows += [(f"task: {name}", words) for name, words in describe_parameters(env).items()]
-    rows += [("observation", str(env.observation_space)), ("action", str(env.action_space))]
-    rows += [(f"split: {name}", words) for name, words in env.splits.items()]
-    rows += [("references", " · ".join(all_references(env)))]
-    show(f"[bold]{escape(id)}[/]  {escape(family.gym_id)}  [dim]as {escape(chosen)}[/]", rows)
-
-
-def details(id: str) -> None:
-    """The parameters of a family, and where its presets differ from the first."""
-    presets = envs.family(id).presets
-    first = next(iter(presets.values()))
-    said, rows = meanings(type(first)), []
-    for name, default in ((field.name, getattr(first, field.name)) for field in dataclasses.fields(first)):
-        others = {preset: getattr(config, name) for preset, config in presets.items()}
-        changed = ", ".join(f"{preset} {value!r}" for preset, value in others.items() if value != default)
-        rows.append((name, repr(default), said.get(name, "") + (f" · {changed}" if changed else "")))
-    show("parameters, with their values in the first preset and in others", rows, ("name", "value", "meaning"))
+    chosen = preset or next(iter(envs.family(id).presets))
+    rows = family_rows(id, preset)
+    show(f"[bold]{escape(id)}[/]  {escape(envs.family(id).gym_id)}  [dim]as {escape(chosen)}[/]", rows)
 
 
 def main(arguments: list[str]) -> None:
     args = tyro.cli(ListEnvs, prog="list_envs.py", args=arguments)
-    require(args.sample >= 0, f"sample must be at least 0, not {args.sample}.")
-    require(0 <= args.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {args.seed}.")
-    for name in ("split", "seed", "output"):
-        idle = args.sample == 0 and getattr(args, name) != getattr(ListEnvs, name)
-        require(not idle, f"Say with --sample how many tasks to draw for --{name}.")
+    check(args)
     if args.family is None:
-        alone = args.sample == 0 and args.preset is None
-        require(alone, f"Say with --family which one is meant: {', '.join(envs.FAMILIES)}.")
         for id in envs.FAMILIES:
-            overview(id, None)
+            show_family(id)
     elif args.sample == 0:
-        overview(args.family, args.preset)
-        details(args.family)
+        show_family(args.family, args.preset)
+        rows = parameter_rows(args.family)
+        show("parameters, with their values in the first preset and in others", rows, "name", "value", "meaning")
     else:
         env, preset = envs.make(args.family, args.preset), args.preset or next(iter(envs.family(args.family).presets))
         task = draw_tasks(env, args.sample, envs.task_generator(args.seed, args.split), args.split)

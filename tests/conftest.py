@@ -57,7 +57,7 @@ def arena(monkeypatch):
     del gymnasium.registry["metarl/Arena-v0"]
 
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS, EXPERIMENTS = (Path(__file__).parents[1] / folder for folder in ("scripts", "experiments"))
 
 
 def tiny_run(
@@ -104,7 +104,8 @@ def script(monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
         capfd.readouterr()
         with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+            folder = next(folder for folder in (SCRIPTS, EXPERIMENTS) if (folder / f"{name}.py").exists())
+            runpy.run_path(str(folder / f"{name}.py"), run_name="__main__")
         printed = capfd.readouterr()
         return SimpleNamespace(status=end.value.code, out=printed.out, err=printed.err)
 

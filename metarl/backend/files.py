@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -74,3 +75,11 @@ def check_output(path: Path, fields: Iterable[str]) -> None:
         require(
             alike, f"{str(path)!r} is there and holds something else, which would be lost; choose another --output."
         )
+
+
+def write_json(path: Path, content: Any, **options: Any) -> Path:
+    """Write a JSON file, whole or not at all, and make its folder; `options` are those of `json.dumps`."""
+    text = json.dumps(content, **options) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda part: part.write_text(text))
+    return path

@@ -16,10 +16,10 @@ def command_line(script: str, arguments: Sequence[str]) -> str:
 
 
 @main_only
-def add(run_dir: Path, script: str, arguments: Sequence[str]) -> None:
+def add(run_dir: Path, command: str) -> None:
     """Add the command that makes a run, or that changes what it computes."""
     with (run_dir / "command.txt").open("a", encoding="utf-8") as file:
-        file.write(command_line(script, arguments) + "\n")
+        file.write(command + "\n")
 
 
 def read(run_dir: Path) -> list[str]:

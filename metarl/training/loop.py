@@ -6,21 +6,24 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from types import FrameType
 
 import numpy as np
 import torch
 
 from envs.contract import all_metrics, draw_tasks
+from envs.errors import InputError
 from metarl.backend import distributed
 from metarl.backend.cores import Watch, warn_too_late
 from metarl.backend.errors import NonFiniteError, ParallelError
 from metarl.backend.signals import STOPPING, ignored
 from metarl.learning.finite import environment_fault
 from metarl.learning.rollout import Trajectory
+from metarl.training import commands
 from metarl.training.events import event_log
+from metarl.training.room import too_large
 from metarl.training.run import Run
 
 Evaluate = Callable[[Run], dict[str, float]]
@@ -136,29 +139,54 @@ def _not_finite(run: Run, values: dict[str, float], fault: str | None) -> NonFin
     )
 
 
-def train(run: Run, quiet: bool = False, held_out: Evaluate | None = None) -> int | None:
-    """Train until the configured number of iterations. The run's folder must exist (`Run.create` or `Run.open`).
-
-    It is locked meanwhile.
+def train(run: Run, quiet: bool = False, held_out: Evaluate | None = None, command: str | None = None) -> int | None:
+    """Train until the configured number of iterations. The run's folder is made if it is new, and locked meanwhile.
 
     Args:
+        quiet: print no progress.
         held_out: evaluates on the way.
+        command: the command line that makes a new run, which its folder keeps.
 
     Returns:
         None when it finished, else the number of the signal that stopped it after it saved.
 
     Raises:
-        InputError: when another process trains the run, or has trained it since it was opened here.
+        InputError: when another process trains the run, or has trained it since it was opened here; when the folder of
+            a new run holds one already, or cannot be made.
         NonFiniteError: after saving the state before the iteration. So does any other error.
         ParallelError: in the processes that are left when one was lost. Where the main one is left it saves, too.
     """
-    if run.iteration >= run.config.num_iterations:
-        return None
-    warn_too_late()
-    with run.locked():
-        run.begin()
-        run.share()
-        return _train(run, quiet, held_out)
+    with _new_folder(run, command) if run.is_new else nullcontext():
+        if run.iteration >= run.config.num_iterations:
+            return None
+        warn_too_late()
+        with run.locked():
+            run.begin()
+            run.share()
+            return _train(run, quiet, held_out)
+
+
+@contextmanager
+def _new_folder(run: Run, command: str | None) -> Iterator[None]:
+    """Makes the folder of a new run. Where training then turns out to be impossible, what it made is removed."""
+    before = set(run.path.iterdir()) if run.path.is_dir() else None
+    run.create()
+    with run.locked():  # what is removed must not be another process's
+        try:
+            if command is not None:
+                commands.add(run.path, command)
+            if run.config.init_sb3 is not None or run.config.num_iterations == 0:
+                run.save()
+            yield
+        except Exception as error:
+            impossible = isinstance(error, InputError) or too_large(error) is not None
+            if impossible and run.iteration == 0 and distributed.is_main():
+                with suppress(OSError):
+                    for path in set(run.path.iterdir()) - (before or set()):
+                        path.unlink()
+                    if before is None:
+                        run.path.rmdir()
+            raise
 
 
 def _train(run: Run, quiet: bool, held_out: Evaluate | None) -> int | None:

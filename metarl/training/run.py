@@ -48,6 +48,7 @@ class Run:
         env, algorithm, generator: as the configuration and the seed make them, or as the checkpoint left them.
         num_shards: parts of a meta-batch with random streams of their own, spread over the processes.
         shard_generator: seeded anew for each of them.
+        is_new: has it no folder yet?
         iteration: meta-iterations done.  env_steps, seconds: environment steps and training time spent on them.
     """
 
@@ -66,6 +67,7 @@ class Run:
         self.generator, self.shard_generator = Generator(self.device).manual_seed(config.seed), Generator(self.device)
         self.algorithm = make_algorithm(config, self.env, self.generator, policy)
         self.iteration, self.env_steps, self.seconds = 0, 0, 0.0
+        self.is_new = True
         self._saved: tuple[int, ...] | None = None  # the checkpoint's mark when it was read or written
 
     @property
@@ -73,9 +75,13 @@ class Run:
         """The content of config.json."""
         return {"preset": self.preset, "env": {"config": to_dict(self.env_config)}, "train": to_dict(self.config)}
 
-    @main_only
     def create(self) -> None:
         """Make the folder and write config.json. Raises `InputError` when it holds a run already or cannot be made."""
+        self._make_folder()
+        self.is_new = False
+
+    @main_only
+    def _make_folder(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with self.locked():
@@ -136,6 +142,7 @@ class Run:
         if num_iterations is not None:
             config = dataclasses.replace(config, num_iterations=num_iterations)
         run = cls(path, preset, config, change_env(env_config), device)
+        run.is_new = False
         if (path / "checkpoint.pt").exists():
             run._load_checkpoint()
         else:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
-from pathlib import Path
 
 import pytest
 
+from metarl.cli.training import option_names
 from metarl.training.loop import train
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def test_a_report_and_its_file(script, trained):
@@ -47,7 +44,7 @@ def test_every_suggestion_is_an_option_of_the_run(script, make_run):
     assert script("diagnose", run.path, "--num-tasks", 8).status == 0
     found = json.loads((run.path / "diagnosis.json").read_text())
     suggestions = [f["next"] for f in found["findings"] if f["next"]]
-    options = runpy.run_path(str(SCRIPTS / "train.py"))["option_names"](run.config) | {"--resume"}
+    options = option_names(run.config) | {"--resume"}
     named = {name for text in suggestions if "diagnose.py" not in text for name in re.findall(r"--[a-z-]+", text)}
     assert "--inner-lr" in named and named <= options
 

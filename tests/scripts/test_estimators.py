@@ -16,7 +16,7 @@ import envs
 from metarl.algorithms.inner import ESTIMATORS
 from metarl.policies.mlp import MLPConfig, make_policy
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "estimator_trials.py"
+SCRIPT = Path(__file__).parents[2] / "experiments" / "estimator_trials.py"
 spec = importlib.util.spec_from_file_location("estimator_trials", SCRIPT)
 trials = sys.modules["estimator_trials"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(trials)

@@ -23,8 +23,8 @@ def titles(monkeypatch):
         return []
 
     monkeypatch.setattr("metarl.evaluation.plot.save_png", save)
-    monkeypatch.setattr("metarl.video.compose.compose", compose)
-    monkeypatch.setattr("metarl.video.compose.write_video", lambda frames, path, fps: path)
+    monkeypatch.setattr("metarl.video.record.compose", compose)
+    monkeypatch.setattr("metarl.video.record.write_video", lambda frames, path, fps: path)
     return seen
 
 

@@ -1,4 +1,4 @@
-"""scripts/side_by_side.sh: which runs it makes, without making them."""
+"""experiments/side_by_side.sh: which runs it makes, without making them."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.training.presets import preset
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts/side_by_side.sh"
+SCRIPT = Path(__file__).resolve().parents[2] / "experiments/side_by_side.sh"
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
-
-
-MAINS = [path for path in sorted(SCRIPTS.glob("*.py")) if "run_main(main" in path.read_text()]
+PROGRAMS = sorted(path for folder in ("scripts", "experiments") for path in (SCRIPTS.parent / folder).glob("*.py"))
+MAINS = [path for path in PROGRAMS if "run_main(main" in path.read_text()]
 
 
 def start(script: str, torch: str, folder: Path, **options) -> subprocess.CompletedProcess:

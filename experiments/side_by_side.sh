@@ -2,7 +2,7 @@
 # Trains, evaluates and compares eight methods on four families under equal budgets, three seeds each: the first table
 # of results in README.md. `untrained` is a fresh policy that adapts as MAML's does.
 #
-#   bash scripts/side_by_side.sh [FOLDER [FAMILY...]]
+#   bash experiments/side_by_side.sh [FOLDER [FAMILY...]]
 #
 # FOLDER is runs/side-by-side unless told. Families: bandit gridworld point half-cheetah-vel, all unless told. What is
 # there already is kept, what was interrupted is resumed. One core; several calls with other families share the work.

@@ -1,18 +1,14 @@
-"""What the scripts share: session options, and that a user's mistake ends in one sentence and not in a traceback."""
+"""Options of every script that do not change what is computed: where, on how many threads, how fast."""
 
 from __future__ import annotations
 
 import ctypes
 import dataclasses
-import importlib
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import zip_longest
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -24,10 +20,7 @@ from metarl.algorithms.base import Algorithm
 from metarl.backend import distributed
 from metarl.backend.cores import share_cores
 from metarl.backend.cuda_graphs import Graphs
-from metarl.backend.errors import NonFiniteError, ParallelError
-from metarl.backend.signals import Stopped, raised
 from metarl.evaluation.held_out import HeldOut
-from metarl.training.room import too_large
 from metarl.training.run import Run
 
 
@@ -67,10 +60,11 @@ class Session:
             share_cores(recorded)
         if device == "cpu" or distributed.launched() == 1 or not torch.cuda.is_available():
             return device
+        devices = torch.cuda.device_count()
         require(
-            processes <= torch.cuda.device_count(), f"{processes} processes cannot share {torch.cuda.device_count()} "
-            "CUDA devices; start one for each, or give --device cpu.",
-        )  # fmt: skip
+            processes <= devices,
+            f"{processes} processes cannot share {devices} CUDA devices; start one for each, or give --device cpu.",
+        )
         torch.cuda.set_device(here)
         return f"cuda:{here}"
 
@@ -81,6 +75,10 @@ class Session:
         has_engine = "engine" in field_types(env_config)
         require(has_engine, "Only locomotion families have a physics engine; leave --engine out for this one.")
         return dataclasses.replace(env_config, engine=self.engine)
+
+    def open(self, run_dir: Path) -> Run:
+        """A trained run, to evaluate it here. Raises `InputError` when the folder is none or cannot be read."""
+        return Run.open(run_dir, self.apply(), change_env=self.choose_engine)
 
 
 @dataclass(frozen=True)
@@ -154,82 +152,3 @@ def keep_freed_memory() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
             mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
-
-
-def option(arguments: Sequence[str], name: str) -> str | None:
-    """The value of `--name value` or `--name=value`, for what must be known before the fields can be parsed.
-
-    As everywhere on the command line, the last one counts, and `_` may stand for `-` in a name.
-    """
-    value = None
-    for argument, following in zip_longest(arguments, arguments[1:]):
-        key, equals, rest = argument.partition("=")
-        if key.replace("_", "-") == name:
-            value = rest if equals else following
-    return value
-
-
-def import_modules(arguments: Sequence[str]) -> None:
-    """Import the modules that `--imports` names, also from the current folder."""
-    names = [name for name in (option(arguments, "--imports") or "").split(",") if name]
-    if names:
-        sys.path.insert(0, os.getcwd())
-    for name in names:
-        importable = all(part.isidentifier() for part in name.split("."))
-        require(importable, f"--imports takes names of modules, such as my_family, and {name!r} is none.")
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise InputError(f"--imports {name}: there is no module {error.name!r} here or on the path.") from None
-
-
-def run_main(main: Callable[[list[str]], int | None], parallel: bool = False) -> None:
-    """Call `main` with the command line's arguments and exit with its status.
-
-    Args:
-        parallel: can processes that torchrun starts do this work together? Otherwise it is refused there.
-
-    Exit status: 0 when all went well, 2 for bad input, 1 when the work could not be finished, 128 + N after signal N
-    (130 after Ctrl-C).
-    """
-    arguments = sys.argv[1:]
-    threading.excepthook = _thread_error
-    try:
-        with raised(), distributed.session() if parallel else nullcontext():
-            if not parallel and distributed.launched() > 1:
-                if os.environ["RANK"] == "0":
-                    _fail("Only train.py works in several processes; start this script without torchrun.", 2)
-                sys.exit(2)
-            import_modules(arguments)
-            status = main(arguments) or 0
-        sys.exit(status)
-    except InputError as error:
-        _fail(str(error), 2)
-    except (NonFiniteError, ParallelError) as error:
-        _fail(str(error), 1)
-    except OSError as error:  # a full disk, a folder that cannot be written, an encoder that failed
-        where = f"{error.filename}: " if error.filename else ""
-        reason = error.strerror or str(error).strip().split("\n")[0].removesuffix(".") or type(error).__name__
-        _fail(f"{where}{reason}; what was saved before is kept.", 1)
-    except KeyboardInterrupt:
-        _fail("Interrupted; what was saved before is kept.", 130)
-    except Stopped as stop:
-        _fail(f"Stopped by {signal.Signals(stop.number).name}; what was saved before is kept.", 128 + stop.number)
-    except Exception as error:
-        words = too_large(error)
-        if words is None:
-            raise
-        _fail(f"{words}; what was saved before is kept.", 1)
-
-
-def _thread_error(args: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread and raises its `OSError` again where it is called: no traceback here."""
-    if not issubclass(args.exc_type, OSError):
-        threading.__excepthook__(args)
-
-
-def _fail(message: str, status: int) -> None:
-    if distributed.first_to_tell():
-        with suppress(OSError):  # a terminal that is gone
-            print(f"error: {message}", file=sys.stderr, flush=True)
-    sys.exit(status)

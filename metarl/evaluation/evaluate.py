@@ -1,0 +1,95 @@
+"""Evaluate how a trained run adapts to tasks that it has not seen, with reference policies on the same tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Generator
+
+from envs.errors import require
+from metarl.backend.errors import NonFiniteError
+from metarl.backend.files import check_output
+from metarl.evaluation.curve import adaptation_rewards, fingerprint, reference_rewards, summarize
+from metarl.evaluation.selection import Selection, check_counts
+from metarl.training.run import Run
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(Selection):
+    """What is evaluated."""
+
+    num_tasks: int | None = None
+    """Tasks to evaluate on; by default the run's eval_num_tasks."""
+    num_envs: int | None = None
+    """Episodes per task and step; by default the run's eval_num_envs."""
+    references: bool = True
+    """Play the reference policies on the same tasks, too; some plan at length."""
+
+    def check(self) -> None:
+        super().check()
+        check_counts(num_envs=self.num_envs)
+
+
+def evaluate_run(
+    run: Run,
+    config: EvaluationConfig | None = None,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> dict[str, Any]:
+    """How a run adapts to tasks, as a JSON-able dict; comparisons read it from `RUN_DIR/evaluation-SPLIT.json`.
+
+    Args:
+        run: a trained run, such as `Run.open(folder)`.
+        progress: called with the fraction of the tasks that are done.
+
+    Returns:
+        What was evaluated (`preset`, `env`, `algorithm`, `split`, `num_tasks`, `tasks` (a fingerprint), `num_envs`,
+        `seed`, `train_seed`, `iteration`, `env_steps`, `train_seconds`) and the statistics of `curve.summarize`.
+
+    Raises:
+        InputError: for a field of `config` that makes no sense, a run without a checkpoint, an unknown split, or steps
+            that its method does not take.
+        NonFiniteError: when a return is not finite.
+    """
+    config = config or EvaluationConfig()
+    config.check()
+    run.require_checkpoint()
+    algorithm, stages = run.algorithm, config.stages(run)
+    task, num_envs = config.draw(run, run.config.eval_num_tasks), config.num_envs or run.config.eval_num_envs
+    generator = Generator(run.device).manual_seed(config.seed)
+    play, group = algorithm.play(run.env, num_envs, generator, stages), algorithm.tasks_at_a_time
+    rewards = adaptation_rewards(run.env, play, task, num_envs * stages.episodes, progress, group)
+    diverged = int((~rewards.isfinite()).any((1, 2)).sum())
+    if diverged:
+        raise NonFiniteError(f"On {diverged} of {len(task)} tasks adaptation met a return that is not finite.")
+    others = reference_rewards(run.env, task, num_envs, generator, stages.episodes) if config.references else {}
+    return {
+        "preset": run.preset,
+        "env": f"{run.config.env}/{run.config.env_preset}",
+        "algorithm": algorithm.name,
+        "split": config.source,
+        "num_tasks": len(task),
+        "tasks": fingerprint(task),
+        "num_envs": num_envs,
+        "seed": config.seed,
+        "train_seed": run.config.seed,
+        "iteration": run.iteration,
+        "env_steps": run.env_steps,
+        "train_seconds": run.seconds,
+        **summarize(rewards.numpy(), {name: r.numpy() for name, r in others.items()}, stages),
+    }
+
+
+def check_evaluation_output(output: Path, config: EvaluationConfig) -> None:
+    """Look before the work whether an evaluation can be written to a JSON file afterwards.
+
+    Raises:
+        InputError: when it cannot, or the file holds something else, such as an evaluation on other tasks.
+    """
+    check_output(output, ["per_task"])
+    there = json.loads(output.read_text()).get("split") if output.exists() else config.source
+    same = there == config.source
+    require(same, f"{str(output)!r} holds one on other tasks ({there}), which would be lost; choose another --output.")

@@ -1,0 +1,50 @@
+"""Evaluations as tables: the adaptation curve beside the references, and the returns of references alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.table import Table
+
+from metarl.evaluation.curve import stages_of
+from metarl.figures.appearance import title
+
+
+def number(x: float) -> str:
+    return f"{x:.2f}" if abs(x) < 100 else f"{x:.1f}"
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    return " … ".join(map(number, bounds))
+
+
+def evaluation_table(result: Mapping[str, Any]) -> Table:
+    """A row for each stage of adaptation and for each reference of an evaluation that `evaluate_run` made."""
+    stages = stages_of(result)
+    tasks = f"{result['num_tasks']} {result['split']} tasks"
+    heading = f"{title(result['preset'], result['env'])}: return on {tasks}, iteration {result['iteration']}"
+    caption = f"steps: {stages.unit}; IQM: interquartile mean; intervals: bootstrap"
+    out = Table(title=escape(heading), caption=caption, box=SIMPLE, padding=(0, 1))
+    out.add_column("policy")
+    for name in ("mean", "95 % of mean", "IQM", "95 % of IQM", "std"):
+        out.add_column(name, justify="right")
+    a = result["adaptation"]
+    columns = (a["mean"], a["mean_ci95"], a["iqm"], a["iqm_ci95"], a["std"])
+    for name, mean, mean_ci95, iqm, iqm_ci95, std in zip(stages.names, *columns, strict=True):
+        out.add_row(name, number(mean), interval(mean_ci95), number(iqm), interval(iqm_ci95), number(std))
+    out.add_section()
+    for name, reference in result["references"].items():
+        out.add_row(escape(name), number(reference["mean"]), interval(reference["mean_ci95"]), style="dim")
+    if stages.episodes > 1:
+        out.add_section()
+        out.add_row("whole trial", *_of_trial(result["trial"]))
+        for name, reference in result["references"].items():
+            out.add_row(escape(f"{name}, whole trial"), *_of_trial(reference["trial"]), style="dim")
+    return out
+
+
+def _of_trial(trial: Mapping[str, Any]) -> tuple[str, ...]:
+    return number(trial["mean"]), interval(trial["mean_ci95"]), number(trial["iqm"]), interval(trial["iqm_ci95"])
