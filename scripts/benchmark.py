@@ -12,7 +12,6 @@ import metarl.backend.starting  # noqa: F401  before torch, which takes seconds 
 
 # isort: split
 import difflib
-import json
 import multiprocessing
 import os
 import platform
@@ -26,15 +25,16 @@ from typing import Annotated, Any, TypeVar
 
 import torch
 import tyro
-from benchmark_cases import CASES, maml, memory, method, peak_memory_mb, policy_steps
+from benchmark_cases import CASES, COMPILED, RECORDED, TABLE, case
 from benchmark_limits import Work, limits
+from benchmark_measures import peak_memory_mb
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 import envs
 from envs.errors import InputError, require
-from metarl.backend.files import write_atomically
+from metarl.backend.files import write_json
 from metarl.cli import TrainSession, run_main
 from metarl.cli.main import import_modules
 from metarl.figures.terminal import show
@@ -76,9 +76,8 @@ class Benchmark:
 def run_case(name: str, session: TrainSession, repeats: int) -> dict[str, Any]:
     """The figures of one case, with the peak memory of this process."""
     import_modules([f"--imports={session.imports}"])  # in a fresh process nobody has
-    function, options = CASES.get(name, (method, {"preset_name": name}))
-    device = session.apply()
-    figures = function(session, repeats, **options)
+    row, device = case(name), session.apply()
+    figures = row.measure(session, repeats, **row.options)
     figures.setdefault("threads", torch.get_num_threads())
     figures.setdefault("peak_memory_mb", peak_memory_mb())
     if device == "cuda":
@@ -93,12 +92,9 @@ def check_case(name: str, session: TrainSession) -> None:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise InputError(f"There is no benchmark {name!r}.{hint} benchmark.py --help lists them.")
-    function = CASES.get(name, (method, {}))[0]
-    for option, asked, serves in (
-        ("--graphs", session.graphs, (maml, method, memory, policy_steps)),
-        ("--compile", session.compile, (method, memory)),
-    ):
-        require(not asked or function in serves, f"The case {name} has no use for {option}; leave one of them out.")
+    for option, asked, serves in (("--graphs", session.graphs, RECORDED), ("--compile", session.compile, COMPILED)):
+        useful = not asked or case(name).measure in serves
+        require(useful, f"The case {name} has no use for {option}; leave one of them out.")
 
 
 def machine_limits(session: TrainSession) -> Work:
@@ -126,54 +122,61 @@ def busy_processes(count: int) -> Iterator[list[subprocess.Popen]]:
             process.wait()
 
 
+def measured(name: str, args: Benchmark, most: Work) -> dict[str, Any]:
+    """The figures of a case, as shares of what the machine does at most, too."""
+    with busy_processes(args.neighbours):
+        figures = in_fresh_process(run_case, name, args.session, args.repeats)
+    if "work_seconds" in figures:
+        for key, limit in vars(most).items():
+            figures[f"share_of_{key}"] = figures[f"work_{key}"] / figures["work_seconds"] / limit
+    return figures
+
+
+def table(title: str, results: list[dict[str, Any]]) -> Table:
+    """A row for each case, with the columns that any of them has."""
+    shown = {column: key for column, key in COLUMNS.items() if any(key[0] in r for r in results)}
+    out = Table(title=title)
+    for column in ("case", *shown):
+        out.add_column(column, justify="left" if column == "case" else "right", no_wrap=True)
+    for r in results:
+        out.add_row(escape(r["name"]), *(f"{r[key]:,.{digits}f}" if key in r else "" for key, digits in shown.values()))
+    return out
+
+
 def main(arguments: list[str]) -> None:
-    cases = f"Cases: {', '.join(CASES)}. Presets of train.py serve, too."
-    args = tyro.cli(Benchmark, prog="benchmark.py", description=f"{__doc__}\n{cases}", args=arguments,
-                    config=(tyro.conf.OmitArgPrefixes,))  # fmt: skip
+    cases = "\n".join(f"  {row.name}: {row.what}" for row in TABLE)
+    about = f"{__doc__}\nCases, and presets of train.py serve, too:\n{cases}"
+    flat = (tyro.conf.OmitArgPrefixes,)
+    args = tyro.cli(Benchmark, prog="benchmark.py", description=about, args=arguments, config=flat)
     for name in args.names or CASES:
         check_case(name, args.session)
     require(args.repeats >= 1, f"repeats must be at least 1, not {args.repeats}.")
     most_neighbours = 8 * (os.cpu_count() or 1)
     require(
-        0 <= args.neighbours <= most_neighbours, f"neighbours must be from 0 to {most_neighbours} on this machine, "
-        f"not {args.neighbours}.",
-    )  # fmt: skip
+        0 <= args.neighbours <= most_neighbours,
+        f"neighbours must be from 0 to {most_neighbours} on this machine, not {args.neighbours}.",
+    )
     device = envs.check_device(args.session.apply())
     require(not args.session.graphs or device.type == "cuda", "--graphs records CUDA graphs; leave it out on the CPU.")
     most = in_fresh_process(machine_limits, args.session)
-    beside = f", beside {args.neighbours} busy processes" if args.neighbours else ""
-    out = Table(
-        title=f"{platform.processor() or platform.machine()}, torch {torch.__version__}, "
-        f"{device}{beside}; at most {most.flops / 1e9:,.0f} GFLOP/s in a matrix product and "
-        f"{most.bytes / 1e9:,.1f} GB/s in a sum of vectors"
-    )
-    results, refused = [], None
+    results: list[dict[str, Any]] = []
+    refused = None
     for name in args.names or CASES:
         Console(stderr=True).print(f"{escape(name)} …", style="dim")
         try:
-            with busy_processes(args.neighbours):
-                r = in_fresh_process(run_case, name, args.session, args.repeats)
+            results.append(measured(name, args, most))
         except InputError as error:
             refused = error  # told after what was measured before it
             break
-        if "work_seconds" in r:
-            r["share_of_flops"] = r["work_flops"] / r["work_seconds"] / most.flops
-            r["share_of_bytes"] = r["work_bytes"] / r["work_seconds"] / most.bytes
-        results.append(r)
-        if "import_envs_seconds" in r:
+        if "import_envs_seconds" in (r := results[-1]):
             print(f"import torch {r['import_torch_seconds']:.2f} s, import envs {r['import_envs_seconds']:.2f} s")
-    shown = {column: key for column, key in COLUMNS.items() if any(key[0] in r for r in results)}
-    for column in ("case", *shown):
-        out.add_column(column, justify="left" if column == "case" else "right", no_wrap=True)
-    for r in results:
-        out.add_row(escape(r["name"]), *(f"{r[key]:,.{digits}f}" if key in r else "" for key, digits in shown.values()))
     if args.output:
-        report = {
-            "torch": torch.__version__, "device": str(device), "neighbours": args.neighbours,
-            "limits_per_second": vars(most),
-        }  # fmt: skip
-        write_atomically(args.output, lambda path: path.write_text(json.dumps({**report, "results": results}) + "\n"))
-    show(out)
+        report = {"torch": torch.__version__, "device": str(device), "neighbours": args.neighbours}
+        write_json(args.output, {**report, "limits_per_second": vars(most), "results": results})
+    machine = f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {device}"
+    beside = f", beside {args.neighbours} busy processes" if args.neighbours else ""
+    products, sums = f"{most.flops / 1e9:,.0f} GFLOP/s in a matrix product", f"{most.bytes / 1e9:,.1f} GB/s"
+    show(table(f"{machine}{beside}; at most {products} and {sums} in a sum of vectors", results))
     if args.output:
         print(f"Wrote {args.output}")
     if refused is not None:

@@ -1,334 +1,76 @@
-"""What benchmark.py measures: functions from (session, repeats) to figures, and their names."""
+"""The table of cases of benchmark.py: names, what each measures, and the function that measures it with its options."""
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from dataclasses import replace
-from pathlib import Path
+import itertools
+from collections.abc import Callable
 from typing import Any
 
-import gymnasium
-import torch
-from benchmark_limits import Work
-from benchmark_limits import count as count_work
-from torch import Generator, Tensor
+from benchmark_measures import frozen_lake, imports, locomotion, maml, memory, method, policy_steps, processes, steps
 
 import envs
-import metarl.learning.rollout
-from envs.locomotion.robot import Robot
-from envs.physics.base import PhysicsState
-from envs.structs import Struct
-from metarl.algorithms.maml import MAML, MAMLConfig
 from metarl.algorithms.outer import TRPOConfig
-from metarl.algorithms.recurrent_ppo import RecurrentPPO
-from metarl.backend.cuda_graphs import Graphs
-from metarl.cli import TrainSession
-from metarl.learning.linearize import AutogradLinearization, linearize
-from metarl.learning.rollout import Trajectory, policy_actor, rollout
-from metarl.policies.gru import GRUConfig
-from metarl.policies.mlp import MLPConfig, MLPPolicy
-from metarl.training.config import Algorithm, make_algorithm
-from metarl.training.presets import METHODS, preset
+from metarl.training.presets import METHODS
 
 
-class PlainPolicy(MLPPolicy):
-    """The readable version: every derivative by automatic differentiation."""
+class Row:
+    """Cases of the table: an option in braces in their name varies over its values, and the others are the same."""
+
+    def __init__(self, name: str, what: str, measure: Callable[..., dict[str, Any]], **options: Any) -> None:
+        self.name, self.what, self.measure, self.options = name, what, measure, options
+
+    def cases(self) -> dict[str, Row]:
+        """Name -> a row of that case alone."""
+        varied = {key: values for key, values in self.options.items() if f"{{{key}}}" in self.name}
+        choices = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
+        named = {self.name.format(**choice): {**self.options, **choice} for choice in choices}
+        return {name: Row(name, self.what, self.measure, **options) for name, options in named.items()}
 
 
-linearize.register(PlainPolicy, AutogradLinearization)
+FAMILIES = tuple(envs.FAMILIES)
+ROBOTS = tuple(family for family in FAMILIES if hasattr(envs.make_config(family), "engine"))
+OTHERS = tuple(family for family in FAMILIES if family not in ROBOTS)
+CHEETAH = ("half-cheetah-vel",)
+SHARED = ("maml-point", "reptile-point", "metanet-gridworld")
+ON_POINT = tuple(f"{name}-point" for name in METHODS)
+FORMS = ("full", "ring", "linear", "delta", "none", "rl2")
+LANES = (1, 64, 1024, 16384, 131072)
+
+TABLE = (
+    Row("imports", "a fresh interpreter imports torch, or envs", imports),
+    Row("{family}@{lanes}", "steps under random actions", steps, family=FAMILIES, lanes=LANES),
+    Row("{family}-policy@{lanes}", "the same with a policy", policy_steps, family=OTHERS, lanes=LANES[2:]),
+    Row("gymnasium-frozen-lake@{lanes}", "Gymnasium's own FrozenLake, to compare", frozen_lake, lanes=LANES[:3]),
+    Row("{family}-rollout", "robots with a policy, beside a plain C loop", locomotion, family=ROBOTS),
+    Row("{family}-rollout-{lanes}", "the same with more lanes", locomotion, family=CHEETAH, lanes=(8192, 65536)),
+    Row("maml", "MAML-TRPO on 2D navigation: 20 tasks, 20 episodes, one inner step", maml),
+    Row("maml-{family}", "the same on 40 tasks of a robot", maml, family=CHEETAH, num_tasks=40),
+    Row("maml-{num_tasks}-tasks", "maml with more tasks", maml, num_tasks=(40, 200)),
+    Row("maml-{num_envs}-episodes", "maml with more episodes", maml, num_envs=(40,)),
+    Row("maml-{inner_steps}-inner-steps", "maml with more inner steps", maml, inner_steps=(2, 3)),
+    Row("{preset_name}", "a meta-iteration of a preset", method, preset_name=ON_POINT),
+    Row("{preset_name}-processes-{count}", "train.py with two shards", processes, preset_name=SHARED, count=(1, 2)),
+    Row(
+        "{preset_name}-processes-{count}",
+        "the same on a robot, without pretraining",
+        processes,
+        preset_name=("maml-half-cheetah-vel",),
+        count=(1, 2),
+        pretrain_iterations=0,
+    ),
+    Row("{form}-bandit-{pulls}", "a memory on trials of one episode", memory, form=FORMS, pulls=(10, 100, 500)),
+    Row("maml-point-one-shard", "train.py with one shard", processes, preset_name="maml-point", count=1, shards=1),
+    Row("maml-first-order", "maml without second derivatives", maml, estimator="first-order"),
+    Row("maml-curvature-10-of-20", "curvature from half the episodes", maml, outer=TRPOConfig(curvature_episodes=10)),
+    Row("maml-curvature-5-of-20", "curvature from a quarter", maml, outer=TRPOConfig(curvature_episodes=5)),
+    Row("maml-no-groups", "maml with all tasks at once", maml, groups=False),
+    Row("maml-plain", "the same with all derivatives by autograd", maml, groups=False, plain=True),
+)
+CASES = {name: case for row in TABLE for name, case in row.cases().items()}
+RECORDED, COMPILED = (maml, method, memory, policy_steps), (method, memory)
+"""What --graphs and --compile change."""
 
 
-def _make(family: str, session: TrainSession) -> tuple[envs.Env, Generator]:
-    device = session.apply()
-    config = envs.make_config(family)
-    if hasattr(config, "engine"):
-        config = session.choose_engine(config)
-    env = envs.family(family).build(config, device)
-    return env, Generator(device).manual_seed(0)
-
-
-def steps(session: TrainSession, repeats: int, family: str, lanes: int) -> dict[str, Any]:
-    """Environment steps a second under random actions, a task for each lane, and bytes of task and state a lane."""
-    env, generator = _make(family, session)
-    task = env.sample_tasks(lanes, generator)
-    state, _ = env.reset(task, 1, generator)
-    size = sum(tensor.nbytes for struct in (task, state) for tensor in vars(struct).values())
-    count = max(10, min(1000, (20_000 if isinstance(env, Robot) else 2_000_000) // lanes))
-
-    def work() -> None:
-        moving = state
-        for t in range(count):
-            if t % env.horizon == 0:
-                moving, _ = env.reset(task, 1, generator)
-            action = env.random_actions(task, moving, None, generator)
-            moving = env.step(task, moving, action, generator).state
-
-    median = statistics.median([_timed(work) for _ in range(repeats + 1)][1:])
-    work_done = {} if isinstance(env, Robot) else _work(count_work(work), median)
-    return {"env_steps_per_second": count * lanes / median, "bytes_per_lane": size / lanes, **work_done}
-
-
-def _work(work: Work, seconds: float) -> dict[str, float]:
-    """What benchmark.py holds against the machine's limits."""
-    return {"work_seconds": seconds, **{f"work_{key}": x for key, x in vars(work).items()}}
-
-
-def policy_steps(session: TrainSession, repeats: int, family: str, lanes: int) -> dict[str, Any]:
-    """Environment steps a second with a policy of 64 x 64 tanh units in the loop, which differs from task to task."""
-    env, generator = _make(family, session)
-    num_tasks = min(128, lanes // 8)
-    policy = MLPPolicy(env.observation_space, env.action_space, MLPConfig())
-    task, params = env.sample_tasks(num_tasks, generator), policy.init(generator).expand(num_tasks, -1)
-    graphs = Graphs(session.graphs)
-
-    def play(params: Tensor, task: Struct) -> Trajectory:
-        return rollout(env, policy_actor(policy, params, generator), task, lanes // num_tasks, generator)
-
-    seconds = [_timed(lambda: graphs("play", play, params, task, generators=[generator])) for _ in range(repeats + 2)]
-    median = statistics.median(seconds[2:])
-    return {
-        "sampling_steps_per_second": lanes * env.horizon / median,
-        **_work(count_work(lambda: play(params, task)), median),
-    }
-
-
-def frozen_lake(session: TrainSession, repeats: int, lanes: int) -> dict[str, Any]:
-    """For comparison: Gymnasium's own FrozenLake in its own vector environment."""
-    env = gymnasium.make_vec("FrozenLake-v1", num_envs=lanes, vectorization_mode="sync")
-    env.reset(seed=0)
-    count = max(10, 20_000 // lanes)
-    actions = [env.action_space.sample() for _ in range(count)]
-    seconds = [_timed(lambda: [env.step(action) for action in actions]) for _ in range(repeats)]
-    return {"env_steps_per_second": count * lanes / statistics.median(seconds)}
-
-
-def maml(
-    session: TrainSession, repeats: int, family: str = "point", num_tasks: int = 20, num_envs: int = 20,
-    inner_steps: int = 1, plain: bool = False, groups: bool = True, **config: Any,
-) -> dict[str, Any]:  # fmt: skip
-    """Seconds per meta-iteration of MAML-TRPO: by default on 2D navigation, H = 100, 64x64 tanh, 10 CG iterations."""
-    if not groups:
-        metarl.learning.rollout.CHUNK_STEPS = sys.maxsize
-    env, generator = _make(family, session)
-    kind = PlainPolicy if plain else MLPPolicy
-    policy = kind(env.observation_space, env.action_space, MLPConfig())
-    algorithm = MAML(MAMLConfig(num_inner_steps=inner_steps, **config), env, policy, generator)
-    return _meta_iteration(session, env, algorithm, num_tasks, num_envs, generator, repeats)
-
-
-def method(session: TrainSession, repeats: int, preset_name: str) -> dict[str, Any]:
-    """Seconds per meta-iteration of a preset."""
-    config = preset(preset_name)
-    env, generator = _make(config.env, session)
-    algorithm = make_algorithm(config, env, generator)
-    return _meta_iteration(session, env, algorithm, config.meta_batch_size, config.num_envs, generator, repeats)
-
-
-def _meta_iteration(
-    session: TrainSession, env: envs.Env, algorithm: Algorithm, num_tasks: int, num_envs: int, generator: Generator,
-    repeats: int,
-) -> dict[str, Any]:  # fmt: skip
-    sampling, optimization, count = [], [], 0
-    task = env.sample_tasks(num_tasks, generator)
-    whole = count_work(lambda: algorithm.update(algorithm.collect(env, task, num_envs, generator)))
-    session.speed_up(algorithm, env)
-    for _ in range(repeats + 2):
-        task = env.sample_tasks(num_tasks, generator)
-        trajectories: list = []
-        sampling.append(
-            _timed(lambda t=task, out=trajectories: out.extend(algorithm.collect(env, t, num_envs, generator)))
-        )
-        optimization.append(_timed(lambda out=trajectories: algorithm.update(out)))
-        count = sum(t.reward.numel() for t in trajectories)
-    a, b = statistics.median(sampling[2:]), statistics.median(optimization[2:])
-    return {
-        "sampling_seconds": a,
-        "optimization_seconds": b,
-        "total_seconds": a + b,
-        "env_steps_per_second": count / (a + b),
-        "sampling_steps_per_second": count / a,
-        **({} if isinstance(env, Robot) else _work(whole, a + b)),
-    }
-
-
-def processes(session: TrainSession, repeats: int, preset_name: str, count: int, **fields: Any) -> dict[str, Any]:
-    """Seconds per meta-iteration of a preset by train.py in `count` processes of one thread, and the memory of one.
-
-    By default there are two shards, the same for one process and two, and so is what is computed.
-    """
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)] if count > 1 else []
-    with tempfile.TemporaryDirectory() as folder:
-        options = {"run-dir": Path(folder) / "run", "num-iterations": repeats + 2, "shards": 2, "num-threads": 1,
-                   "checkpoint-every": repeats + 2, "device": session.device, **fields}  # fmt: skip
-        script = [str(Path(__file__).with_name("train.py")), preset_name]
-        command = [*launcher, *script, *(f"--{name}={value}" for name, value in options.items())]
-        one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL, env=one_thread)
-        lines = [json.loads(line) for line in (Path(folder) / "run/metrics.jsonl").read_text().splitlines()]
-    a, b = (statistics.median(line[f"{part}_seconds"] for line in lines[2:]) for part in ("sampling", "optimization"))
-    return {
-        "sampling_seconds": a,
-        "optimization_seconds": b,
-        "total_seconds": a + b,
-        "env_steps_per_second": lines[-1]["env_steps"] / len(lines) / (a + b),
-        "threads": 1,
-        "peak_memory_mb": peak_memory_mb(resource.RUSAGE_CHILDREN),
-    }
-
-
-def memory(session: TrainSession, repeats: int, form: Any, pulls: int, count: int = 25_600) -> dict[str, Any]:
-    """Steps a second of acting and of training (PPO's passes together), and bytes of a lane's memory after a trial.
-
-    On Bernoulli bandits with 5 arms, in trials of one episode and `count` steps in a meta-iteration, with the networks
-    of the presets.
-    """
-    device, lanes = session.apply(), count // pulls
-    env = envs.make("bernoulli-bandit", "k5-n10", device=device, horizon=pulls)
-    generator = Generator(device).manual_seed(0)
-    config = preset("rl2-bandit" if form == "rl2" else "metanet-bandit")
-    policy = config.policy if isinstance(config.policy, GRUConfig) else replace(config.policy, memory=form)
-    config = replace(config, policy=policy, meta_batch_size=lanes)
-    algorithm = make_algorithm(config, env, generator)
-    assert isinstance(algorithm, RecurrentPPO)
-    result = _meta_iteration(session, env, algorithm, lanes, 1, generator, repeats)
-    state: Any = None
-    inputs = algorithm.collect(env, env.sample_tasks(1, generator), 1, generator)[0].inputs[:, :, 0]
-    with torch.no_grad():
-        for t in range(pulls):
-            _, state = algorithm.network.step(inputs[:, t], state)
-    return {
-        **{key: x for key, x in result.items() if key != "total_seconds"},
-        "training_steps_per_second": lanes * pulls / result["optimization_seconds"],
-        "bytes_per_lane": _bytes(state),
-    }
-
-
-def _bytes(x: Any) -> int:
-    if isinstance(x, torch.Tensor):
-        return x.nbytes
-    return sum(_bytes(part) for part in (vars(x).values() if isinstance(x, Struct) else x or ()))
-
-
-def locomotion(
-    session: TrainSession, repeats: int, family: str, num_tasks: int = 40, num_envs: int = 20
-) -> dict[str, Any]:
-    """Rollouts with a fresh policy in the loop; on the CPU also as a share of a plain C loop over the same work."""
-    env, generator = _make(family, session)
-    assert isinstance(env, Robot)
-    policy = MLPPolicy(env.observation_space, env.action_space, MLPConfig())
-    params = policy.init(generator).expand(num_tasks, -1)
-    task = env.sample_tasks(num_tasks, generator)
-    count = num_tasks * num_envs * env.horizon
-    sampling, plain, result = [], [], {}
-    for _ in range(repeats + 1):
-        trajectories: list[Any] = []
-        act = policy_actor(policy, params, generator)
-        sampling.append(_timed(lambda out=trajectories, a=act: out.append(
-            rollout(env, a, task, num_envs, generator, keep_states=True))))  # fmt: skip
-        if env.device.type == "cpu":
-            start = trajectories[0].states.map(lambda x: x[:, 0, 0])
-            plain.append(_timed(lambda t=trajectories[0], s=start: _plain_c_loop(env, s, t.action)))
-    result["sampling_steps_per_second"] = count / statistics.median(sampling[1:])
-    if plain:
-        result["share_of_plain_c"] = statistics.median(p / s for p, s in zip(plain[1:], sampling[1:], strict=True))
-    return result
-
-
-def _plain_c_loop(env: Robot, start: PhysicsState, action: torch.Tensor) -> None:
-    """`mj_step` over every lane of a rollout in one call of `mujoco.rollout`: no Python between the steps."""
-    import mujoco
-    from mujoco.rollout import Rollout
-
-    model, threads = env.physics.model, torch.get_num_threads()
-    zero, full = start.qpos.new_zeros(*start.qpos.shape[:2], 1), mujoco.mjtState.mjSTATE_FULLPHYSICS
-    initial = torch.cat([zero, start.qpos, start.qvel], -1).flatten(0, 1).double().numpy()
-    assert initial.shape[1] == mujoco.mj_stateSize(model, full)
-    control = action.clamp(-1, 1).transpose(1, 2).flatten(0, 1).double()  # [lanes, T, A]
-    controls = control.repeat_interleave(env.frame_skip, 1).numpy()
-    with Rollout(nthread=threads) as pool:
-        for lanes in range(0, len(initial), 100):
-            part = slice(lanes, lanes + 100)
-            pool.rollout(model, [mujoco.MjData(model) for _ in range(threads)], initial[part], controls[part])
-
-
-def imports(session: TrainSession, repeats: int) -> dict[str, Any]:
-    """Seconds that a fresh interpreter takes to import torch, and to import envs."""
-    seconds: dict[str, list[float]] = {"torch": [], "envs": []}
-    for _ in range(repeats):
-        for module, times in seconds.items():
-            times.append(_timed(lambda m=module: subprocess.run([sys.executable, "-c", f"import {m}"], check=True)))
-    return {f"import_{module}_seconds": statistics.median(times) for module, times in seconds.items()}
-
-
-def peak_memory_mb(who: int = resource.RUSAGE_SELF) -> float:
-    """Of this process, or of the largest of those that it started."""
-    scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS and in KiB on Linux
-    return resource.getrusage(who).ru_maxrss * scale / 1e6
-
-
-def _timed(work: Any) -> float:
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-CASES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "imports": (imports, {}),
-    **{
-        f"{family}@{lanes}": (steps, {"family": family, "lanes": lanes})
-        for family in envs.FAMILIES
-        for lanes in (1, 64, 1024, 16384, 131072)
-    },
-    **{
-        f"{family}-policy@{lanes}": (policy_steps, {"family": family, "lanes": lanes})
-        for family in envs.FAMILIES
-        if not hasattr(envs.make_config(family), "engine")
-        for lanes in (1024, 16384, 131072)
-    },
-    **{f"gymnasium-frozen-lake@{lanes}": (frozen_lake, {"lanes": lanes}) for lanes in (1, 64, 1024)},
-    **{
-        f"{family}-rollout": (locomotion, {"family": family})
-        for family in envs.FAMILIES
-        if hasattr(envs.make_config(family), "engine")
-    },
-    "half-cheetah-vel-rollout-8192": (locomotion, {"family": "half-cheetah-vel", "num_envs": 8192 // 40}),
-    "half-cheetah-vel-rollout-65536": (locomotion, {"family": "half-cheetah-vel", "num_envs": 65536 // 40}),
-    "maml": (maml, {}),
-    "maml-half-cheetah-vel": (maml, {"family": "half-cheetah-vel", "num_tasks": 40}),
-    "maml-40-tasks": (maml, {"num_tasks": 40}),
-    "maml-200-tasks": (maml, {"num_tasks": 200}),
-    "maml-40-episodes": (maml, {"num_envs": 40}),
-    "maml-2-inner-steps": (maml, {"inner_steps": 2}),
-    "maml-3-inner-steps": (maml, {"inner_steps": 3}),
-    **{f"{name}-point": (method, {"preset_name": f"{name}-point"}) for name in METHODS},
-    **{
-        f"{name}-processes-{count}": (processes, {"preset_name": name, "count": count, **fields})
-        for name, fields in {
-            "maml-point": {},
-            "reptile-point": {},
-            "metanet-gridworld": {},
-            "maml-half-cheetah-vel": {"pretrain-iterations": 0},
-        }.items()
-        for count in (1, 2)
-    },
-    **{
-        f"{form}-bandit-{pulls}": (memory, {"form": form, "pulls": pulls})
-        for form in ("full", "ring", "linear", "delta", "none", "rl2")
-        for pulls in (10, 100, 500)
-    },
-    "maml-point-one-shard": (processes, {"preset_name": "maml-point", "count": 1, "shards": 1}),
-    "maml-first-order": (maml, {"estimator": "first-order"}),
-    "maml-curvature-10-of-20": (maml, {"outer": TRPOConfig(curvature_episodes=10)}),
-    "maml-curvature-5-of-20": (maml, {"outer": TRPOConfig(curvature_episodes=5)}),
-    "maml-no-groups": (maml, {"groups": False}),
-    "maml-plain": (maml, {"groups": False, "plain": True}),
-}
+def case(name: str) -> Row:
+    """The case of that name; any other name is that of a preset."""
+    return CASES.get(name) or Row(name, "a meta-iteration of a preset", method, preset_name=name)
