@@ -137,3 +137,18 @@ except envs.InputError as error:
     print(error)
 """
     assert run(code).strip() == "Stable-Baselines3 is missing here; install metarl-toolkit[sb3]."
+
+
+def test_the_front_door_is_cheap_until_it_is_used():
+    code = """
+import sys, metarl
+print([name for name in ("torch", "numpy", "rich") if name in sys.modules])
+assert {"new_run", "resume_run", "train", "evaluate", "record", "diagnose"} <= set(dir(metarl))
+from metarl import evaluate
+assert evaluate is metarl.evaluate and evaluate.__module__ == "metarl.evaluation.evaluate"
+try:
+    metarl.nonsense
+except AttributeError as error:
+    print(error)
+"""
+    assert run(code).splitlines() == ["[]", "module 'metarl' has no attribute 'nonsense'"]

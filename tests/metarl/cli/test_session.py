@@ -1,4 +1,4 @@
-"""What the scripts share."""
+"""Options of a session: --graphs and --compile where they do not apply, and opening a run."""
 
 from __future__ import annotations
 
@@ -9,19 +9,10 @@ from torch import Generator
 import envs
 from envs.errors import InputError
 from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig
-from metarl.cli import TrainSession, check_recordable, option
+from metarl.cli.session import Session, TrainSession, check_recordable
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import make_algorithm
 from metarl.training.presets import preset
-
-
-def test_options_are_found_before_they_are_parsed():
-    assert option(["--a", "1", "--env", "x"], "--env") == "x"
-    assert option(["--env=x=y"], "--env") == "x=y"
-    assert option(["--env", "x", "--env=z"], "--env") == "z"
-    assert option(["--env_preset", "x"], "--env-preset") == "x"
-    assert option(["--env-preset", "x", "--env"], "--env") is None
-    assert option([], "--env") is None
 
 
 def test_graphs_are_refused_where_there_are_none():
@@ -50,3 +41,10 @@ def test_without_a_compiler_one_sentence_says_so(monkeypatch):
     algorithm = make_algorithm(preset("rl2-point"), env, Generator().manual_seed(0))
     with pytest.raises(InputError, match=r"such as g\+\+ on the CPU: No working C\+\+ compiler found$"):
         TrainSession(compile=True).speed_up(algorithm, env)
+
+
+def test_a_run_is_opened_where_the_session_computes(trained):
+    run = Session(device="cpu", num_threads=1).open(trained)
+    assert run.iteration == 3 and not run.is_new and run.device.type == "cpu"
+    with pytest.raises(InputError, match="leave --engine out"):
+        Session(device="cpu", num_threads=1, engine="mujoco").open(trained)

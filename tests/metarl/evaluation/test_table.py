@@ -1,0 +1,25 @@
+"""The table of an evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from metarl.algorithms.base import Stages
+from metarl.evaluation.curve import summarize
+from metarl.evaluation.table import evaluation_table, interval, number
+
+
+@pytest.mark.parametrize("stages", [Stages(2), Stages(0, 3), Stages(1, 2)])
+def test_there_is_a_row_for_each_stage_and_reference(stages):
+    rewards, references = np.ones((4, 3, 5)), {"random": np.zeros((4, stages.episodes, 5))}
+    told = {"preset": "maml-point", "env": "point/finn2017", "num_tasks": 4, "split": "test", "iteration": 1}
+    table = evaluation_table({**told, **summarize(rewards, references, stages)})
+    trials = ["whole trial", "random, whole trial"] if stages.num_episodes > 1 else []
+    assert list(table.columns[0].cells) == [*stages.names, "random", *trials]
+    assert next(iter(table.columns[1].cells)) == "5.00"
+    assert "4 test tasks" in str(table.title) and stages.unit in str(table.caption)
+
+
+def test_numbers_keep_what_matters():
+    assert (number(1.234), number(-123.45), interval((1.0, 100.0))) == ("1.23", "-123.5", "1.00 … 100.0")
