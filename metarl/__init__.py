@@ -3,7 +3,7 @@
     import metarl
     run = metarl.new_run("maml-point", "runs/point")
     metarl.train(run)
-    metarl.evaluate(run)["adaptation"]["mean"]  # and metarl.diagnose(run), metarl.record(run, "point.mp4")
+    metarl.evaluate(run)["adaptation"]["mean"]  # metarl.diagnose(run), metarl.record(run, "point.mp4")
 
 Importing this package looks whether `envs` is ours, since many projects have a folder of that name. It also refuses
 `python -m metarl.train` and its like: the programs are in scripts/, and a module would end having done nothing.
@@ -74,6 +74,7 @@ _HANDED_ON = {
     "evaluate": "metarl.evaluation.evaluate:evaluate_run",
     "record": "metarl.video.record:record_run",
     "diagnose": "metarl.diagnosis.diagnose:diagnose_run",
+    "compare": "metarl.study.report:compare_runs",
 }
 """Where the functions that people call stand, which load torch; see `__getattr__`."""
 

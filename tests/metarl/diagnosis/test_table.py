@@ -19,7 +19,7 @@ RESULT = {
 
 
 def test_numbers_in_words():
-    assert evidence({"gain": {"mean": 1.25, "ci95": [0.5, 2.0]}, "tasks": 64}) == "gain 1.25 (0.5 … 2); tasks 64"
+    assert evidence({"gain": {"mean": 1.25, "mean_ci95": [0.5, 2.0]}, "tasks": 64}) == "gain 1.25 (0.5 … 2); tasks 64"
     assert in_words({"a": 1, "b": [None, "c"]}) == "a: 1, b: –, c" and in_words({}) == "–"
 
 
