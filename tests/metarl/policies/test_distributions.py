@@ -14,12 +14,12 @@ from metarl.policies.distributions import Categorical, DiagGaussian
 
 def gaussian(seed):
     g = Generator().manual_seed(seed)
-    mean, log_std = torch.randn(5, 3, generator=g), 0.3 * torch.randn(1, 3, generator=g)
-    return DiagGaussian(mean, log_std), Independent(Normal(mean, log_std.exp().expand(5, 3)), 1)
+    mean, log_std = torch.randn(2, 5, 3, generator=g).double(), 0.3 * torch.randn(1, 1, 3, generator=g).double()
+    return DiagGaussian(mean, log_std), Independent(Normal(mean, log_std.exp().expand(2, 5, 3)), 1)
 
 
 def categorical(seed):
-    logits = torch.randn(5, 4, generator=Generator().manual_seed(seed))
+    logits = torch.randn(2, 5, 4, generator=Generator().manual_seed(seed)).double()
     return Categorical.from_logits(logits), TorchCategorical(logits=logits)
 
 
@@ -27,6 +27,8 @@ def categorical(seed):
 def test_densities_equal_those_of_torch(make):
     (ours, theirs), (ours2, theirs2) = make(0), make(1)
     action = ours.sample(Generator().manual_seed(2))
+    assert (action.shape, action.dtype) == (theirs.sample().shape, theirs.sample().dtype)
+    assert torch.equal(ours.mode(), theirs.mode)
     torch.testing.assert_close(ours.log_prob(action), theirs.log_prob(action))
     torch.testing.assert_close(ours.entropy(), theirs.entropy())
     torch.testing.assert_close(ours.kl(ours2), torch_kl(theirs, theirs2))
