@@ -95,6 +95,7 @@ class MLPConfig(Checked):
     hidden_sizes: tuple[NumUnits, ...] = (64, 64)
     """Units in each hidden layer."""
     activation: Activation = "tanh"
+    """What follows each hidden layer: tanh or relu."""
     init_std: PositiveFloat = 1.0
     """Initial standard deviation of continuous actions, in units of the action space."""
 

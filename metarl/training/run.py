@@ -53,16 +53,22 @@ class Run:
     """
 
     def __init__(
-        self, path: Path, preset: str, config: TrainConfig, env_config: Any, device: str = "cpu",
+        self,
+        path: Path,
+        preset: str,
+        config: TrainConfig,
+        env_config: Any,
+        device: str = "cpu",
         policy: MLPPolicy | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.path, self.preset, self.config, self.env_config = path, preset, config, env_config
         self.device = envs.check_device(device)
         self.num_shards, processes = config.shards or 1, distributed.world_size()
         require(
-            self.num_shards % processes == 0, f"The run {path} has {self.num_shards} shards, which {processes} "
+            self.num_shards % processes == 0,
+            f"The run {path} has {self.num_shards} shards, which {processes} "
             "processes cannot share equally; start as many as divide that, or make a new run with other --shards.",
-        )  # fmt: skip
+        )
         self.env: Env = envs.family(config.env).build(env_config, self.device)
         self.generator, self.shard_generator = Generator(self.device).manual_seed(config.seed), Generator(self.device)
         self.algorithm = make_algorithm(config, self.env, self.generator, policy)
@@ -111,8 +117,10 @@ class Run:
         Raises:
             InputError: when another process has trained the run since this one opened it.
         """
-        require(self._saved == self._mark(), f"{self.path} was trained by another process since it was opened here; "
-            "open it again.")  # fmt: skip
+        require(
+            self._saved == self._mark(),
+            f"{self.path} was trained by another process since it was opened here; open it again.",
+        )
         for name in ("config.json", "checkpoint.pt", "metrics.jsonl"):
             remove_partials(self.path / name)
         self.trim_metrics()
@@ -148,21 +156,23 @@ class Run:
         else:
             last = max(metrics_log.read(path / "metrics.jsonl"), default=0)
             require(
-                last == 0, f"{path} has lost its checkpoint.pt; its metrics.jsonl goes to iteration {last}; restore "
+                last == 0,
+                f"{path} has lost its checkpoint.pt; its metrics.jsonl goes to iteration {last}; restore "
                 "the checkpoint from a copy, or remove metrics.jsonl to start over.",
-            )  # fmt: skip
+            )
             require(
-                config.init_sb3 is None, f"{path} was stopped before it had taken {config.init_sb3} over; start anew "
-                "in another --run-dir.",
-            )  # fmt: skip
+                config.init_sb3 is None,
+                f"{path} was stopped before it had taken {config.init_sb3} over; start anew in another --run-dir.",
+            )
         return run
 
     def require_checkpoint(self) -> None:
         """Raise `InputError` where there is no checkpoint, for then the parameters are fresh ones."""
         require(
-            (self.path / "checkpoint.pt").exists(), f"{self.path} holds no checkpoint.pt: it was stopped before its "
+            (self.path / "checkpoint.pt").exists(),
+            f"{self.path} holds no checkpoint.pt: it was stopped before its "
             f"first iteration; `python scripts/train.py --resume {self.path}` trains it.",
-        )  # fmt: skip
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything that training changes."""
