@@ -16,12 +16,12 @@ ENV = envs.make("point", horizon=3)
 
 
 def trajectory(**places) -> Trajectory:
-    """Two episodes of zeros in a lane; `field=((t, ...), value)` sets one number of it."""
-    fields = {"obs": torch.zeros(1, 6, 1, 2), "action": torch.zeros(1, 6, 1, 2), "reward": torch.zeros(1, 6, 1)}
-    first = torch.arange(6).view(1, 6, 1) % 3 == 0
+    """Two tasks, lanes and episodes of zeros; `field=((t, ...), value)` sets one number of one lane."""
+    fields = {"obs": torch.zeros(2, 6, 2, 2), "action": torch.zeros(2, 6, 2, 2), "reward": torch.zeros(2, 6, 2)}
+    first = torch.arange(6).view(1, 6, 1).expand(2, 6, 2) % 3 == 0
     for name, ((t, *rest), value) in places.items():
         fields[name][0, t, 0, *rest] = value
-    return Trajectory(**fields, mask=torch.ones(1, 6, 1), first=first)
+    return Trajectory(**fields, mask=torch.ones(2, 6, 2), first=first)
 
 
 @pytest.mark.parametrize(
