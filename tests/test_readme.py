@@ -14,7 +14,7 @@ import pytest
 import envs
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/environments.md", "docs/results.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "docs/environments.md", "docs/python.md", "docs/results.md", "CONTRIBUTING.md")
 TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 FAMILY = next(block for block in BLOCKS if block.startswith('"""slider.py'))
