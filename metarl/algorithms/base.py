@@ -147,8 +147,8 @@ class Algorithm(ABC):
     def compile(self) -> None:
         """Compile the policy for training. Raises `InputError` where that does not help."""
         raise InputError(
-            "--compile is for policies with a memory (metanet, rl2), and the derivatives of others are written out "
-            "already; leave it out."
+            "--compile is for policies with a memory (metanet, rl2); the derivatives of other policies are already "
+            "written out, so leave it out."
         )
 
     def to_sb3(self, env: Any, **options: Any) -> Any:

@@ -116,7 +116,7 @@ def check_architecture(use_sde: bool, extractor: str, activation: str) -> None:
 
 def check_raw(normalized: bool, was: str = "was") -> None:
     """Raise `InputError` for a model whose observations went through VecNormalize."""
-    require(not normalized, f"The model {was} trained on what VecNormalize made of the observations, and here they "
+    require(not normalized, f"The model {was} trained on observations that VecNormalize changed, and here they "
         "come raw; train it without that wrapper.")  # fmt: skip
 
 

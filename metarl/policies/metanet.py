@@ -149,8 +149,8 @@ class MetaNet(TrialNetwork):
         c, d, actions = config, config.hidden_size, self.action_size
         self.config, self.remembers = config, config.memory != "none"
         require(
-            self.discrete or not c.action_heads, f"action_heads={c.action_heads} asks for a memory that is read for "
-            f"each action apart, and the actions of {type(env).__name__} are continuous; leave action_heads out.",
+            self.discrete or not c.action_heads, f"action_heads={c.action_heads} needs discrete actions, and "
+            f"those of {type(env).__name__} are continuous; leave action_heads out.",
         )  # fmt: skip
         pairs = c.memory != "none" and MEMORIES[c.memory].pairs
         require(
