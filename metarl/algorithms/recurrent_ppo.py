@@ -23,6 +23,8 @@ from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, ch
 from metarl.backend import distributed
 from metarl.backend.cuda_graphs import Graphs
 from metarl.backend.distributed import all_sum
+from metarl.learning.advantage import gae
+from metarl.learning.losses import clipped
 from metarl.learning.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollout
 from metarl.policies.mlp import StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
@@ -239,7 +241,7 @@ class RecurrentPPO(Algorithm):
         end = None
         if bootstrap:
             end, t, outputs, value, remaining = value[:, -1], t[:, :-1], outputs[:, :-1], value[:, :-1], remaining[:-1]
-        advantage = trial_advantages(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda, end)
+        advantage = gae(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda, end)
         target = ((advantage + value) / remaining - shift) / scale
         valid = t.mask > 0
         variance = distributed.var(target[valid]).clamp_min(1e-12)
@@ -261,8 +263,7 @@ class RecurrentPPO(Algorithm):
         count = all_sum(batch.mask.sum())
         log_ratio = (distribution.log_prob(batch.action) - batch.log_prob) * batch.mask
         ratio = log_ratio.exp()
-        gain = torch.minimum(ratio * batch.advantage, ratio.clamp(1 - c.clip, 1 + c.clip) * batch.advantage)
-        policy_loss = -(gain * batch.mask).sum() / count
+        policy_loss = -(clipped(ratio, batch.advantage, c.clip) * batch.mask).sum() / count
         value_loss = ((outputs.value - batch.target).square() * batch.mask).sum() / count
         entropy = (distribution.entropy() * batch.mask).sum() / count
         loss = policy_loss + c.value_coef * value_loss - entropy_coef * entropy
@@ -298,20 +299,3 @@ def actor(network: TrialNetwork, generator: Generator, later: TrialNetwork | Non
         return action.unflatten(0, inputs.obs.shape[:2]), (t + 1, memory)
 
     return act
-
-
-def trial_advantages(
-    reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float, end: Tensor | None = None
-) -> Tensor:
-    """Generalized advantage estimates [B, T] through a trial, 0 where mask is 0.
-
-    Padding after an episode's termination is skipped: the step before it is followed by the next episode's first.
-    `end` [B] is the value after the last step, by default 0.
-    """
-    none = torch.zeros_like(value[:, 0])
-    columns, next_value, next_advantage = [], none if end is None else end, none
-    for r, v, m in zip(*(x.flip(1).unbind(1) for x in (reward, value, mask > 0)), strict=True):
-        advantage = r + gamma * next_value - v + gamma * gae_lambda * next_advantage
-        columns.append(torch.where(m, advantage, 0.0))
-        next_value, next_advantage = torch.where(m, v, next_value), torch.where(m, advantage, next_advantage)
-    return torch.stack(columns[::-1], 1)

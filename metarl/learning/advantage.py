@@ -60,15 +60,22 @@ def linear_baseline(obs: Tensor, target: Tensor, mask: Tensor, ridge: float = 1e
     return (x @ weights).view_as(target).to(obs.dtype)
 
 
-def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> Tensor:
-    """Generalized advantage estimates (Schulman et al. 2016, eq. 16), [N, T, E], 0 where mask is 0.
+def gae(
+    reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float, end: Tensor | None = None
+) -> Tensor:
+    """Generalized advantage estimates (Schulman et al. 2016, eq. 16) of [N, T, ...], 0 where mask is 0.
 
-    The value after the end of an episode is 0, also at the horizon: the objective is the return of `horizon` steps, and
-    the baseline knows the time.
+    Padding after an episode's termination is skipped: in a trial, the next episode's first step follows the step before
+    it. After the last step the value is `end` [N, ...], by default 0, also at the horizon: the objective is the return
+    of these steps, and the baseline knows the time.
     """
-    next_value = torch.cat([(value * mask)[:, 1:], torch.zeros_like(value[:, :1])], 1)
-    delta = (reward + gamma * next_value - value) * mask
-    return discounted_sum(delta, gamma * gae_lambda) * mask
+    none = torch.zeros_like(value[:, 0])
+    columns, next_value, next_advantage = [], none if end is None else end, none
+    for r, v, m in zip(*(x.flip(1).unbind(1) for x in (reward, value, mask > 0)), strict=True):
+        advantage = r + gamma * next_value - v + gamma * gae_lambda * next_advantage
+        columns.append(torch.where(m, advantage, 0.0))
+        next_value, next_advantage = torch.where(m, v, next_value), torch.where(m, advantage, next_advantage)
+    return torch.stack(columns[::-1], 1)
 
 
 def advantages(

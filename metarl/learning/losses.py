@@ -26,12 +26,17 @@ def surrogate(
     return -masked_mean(ratio * advantage, mask)
 
 
+def clipped(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """The advantage weighted by the likelihood ratio, which counts up to 1 ± clip (Schulman et al. 2017, eq. 7)."""
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
 def clipped_surrogate(
     distribution: Distribution, action: Tensor, advantage: Tensor, mask: Tensor, old_log_prob: Tensor, clip: float
 ) -> Tensor:
     """Negative clipped importance-weighted advantage (Schulman et al. 2017, eq. 7)."""
     ratio = (distribution.log_prob(action) - old_log_prob).exp()
-    return -masked_mean(torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage), mask)
+    return -masked_mean(clipped(ratio, advantage, clip), mask)
 
 
 def dice(distribution: Distribution, action: Tensor, advantage: Tensor, mask: Tensor, old_log_prob: Tensor) -> Tensor:

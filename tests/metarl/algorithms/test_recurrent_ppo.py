@@ -16,8 +16,8 @@ from torch import Generator
 import envs
 from envs import InputError
 from metarl.algorithms.base import Stages
-from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig, trial_advantages
-from metarl.learning.advantage import gae
+from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from metarl.learning.advantage import discounted_sum, gae
 from metarl.learning.rollout import Trajectory
 from metarl.policies.gru import GRUConfig
 from metarl.policies.metanet import MetaNetConfig
@@ -57,19 +57,20 @@ def test_advantages_reach_over_an_episode_that_ends_early():
     third = 3 + 4 - 6 + 0.25 * fourth
     second = 2 + 3 - 4 + 0.25 * third  # followed by the next episode's first step, not by the padding
     first = 1 + 2 - 2 + 0.25 * second
-    found = trial_advantages(reward, value, mask, 0.5, 0.5)
+    found = gae(reward, value, mask, 0.5, 0.5)
     torch.testing.assert_close(found, torch.tensor([[first, second, 0, third, fourth, last]]))
     mask[0, 5] = 0  # and the last episode at its second: what follows is worth nothing
     fourth = 4 - 8
-    assert trial_advantages(reward, value, mask, 0.5, 0.5)[0, 3:].tolist() == [3 + 4 - 6 + 0.25 * fourth, fourth, 0]
+    assert gae(reward, value, mask, 0.5, 0.5)[0, 3:].tolist() == [3 + 4 - 6 + 0.25 * fourth, fourth, 0]
 
 
 def test_advantages_of_trials_without_padding_are_those_of_one_long_episode():
     generator = Generator().manual_seed(0)
     reward, value = (torch.randn(5, 12, generator=generator, dtype=torch.float64) for _ in range(2))
     mask = torch.ones_like(reward)
-    expected = gae(*(x.unsqueeze(-1) for x in (reward, value, mask)), 0.9, 0.7).squeeze(-1)
-    torch.testing.assert_close(trial_advantages(reward, value, mask, 0.9, 0.7), expected)
+    following = torch.cat([value[:, 1:], torch.zeros(5, 1, dtype=torch.float64)], 1)
+    expected = discounted_sum(reward + 0.9 * following - value, 0.9 * 0.7)
+    torch.testing.assert_close(gae(reward, value, mask, 0.9, 0.7), expected)
 
 
 # --- Updates -----------------------------------------------------------------------------------------------------
