@@ -32,7 +32,7 @@ class MetaObjective:
         start: θ₀ [M], the meta-parameters that collected the trajectories.
         trajectories: one for each inner step, and the one after adaptation.
         advantage: [N, T, E] of the last trajectory.
-        clip: likelihood ratios count up to 1 ± this in `gradient` (PPO); infinite for none.
+        clip: likelihood ratios count up to 1 ± this in `gradient` (PPO); None leaves them as they are.
     """
 
     def __init__(
