@@ -40,7 +40,7 @@ class GRUNetwork(TrialNetwork):
     def __init__(self, env: Env, num_episodes: int, config: GRUConfig) -> None:
         super().__init__(env, num_episodes, config.init_std)
         size = config.hidden_size
-        self.embed = nn.Sequential(nn.Linear(self.obs_size + self.step_size, size), nn.SiLU())
+        self.embed = nn.Sequential(nn.Linear(self.obs_size + self.num_step_features, size), nn.SiLU())
         self.gru = nn.GRU(size, size, batch_first=True)
         nn.init.orthogonal_(self.gru.get_parameter("weight_hh_l0"))
         self.out = nn.Linear(size, self.action_size)

@@ -160,7 +160,7 @@ class MetaNet(TrialNetwork):
         )
         action_heads = (1 if self.discrete else 0) if c.action_heads is None else c.action_heads
         self.embed_obs = nn.Sequential(nn.Linear(self.obs_size, d), nn.SiLU(), nn.Linear(d, d), nn.SiLU())
-        self.embed_step = nn.Sequential(nn.Linear(self.step_size, d), nn.SiLU())
+        self.embed_step = nn.Sequential(nn.Linear(self.num_step_features, d), nn.SiLU())
         self.recalls = nn.ModuleList()
         self.num_heads, self.code_size = (0, 0) if c.memory == "none" else (c.num_heads, c.num_heads * c.code_size)
         self.layer = FastLayer(2 * d + self.num_heads, d, self.code_size, c.weights)

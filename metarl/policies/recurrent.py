@@ -68,7 +68,7 @@ class TrialNetwork(nn.Module):
         self.head = Head(env.action_space, init_std)
         self.free = nn.Parameter(self.head.init())
         self.obs_size, self.action_size = math.prod(env.observation_space.shape), self.head.num_outputs
-        self.step_size = self.action_size + 6  # of `step_features`
+        self.num_step_features = self.action_size + 6  # of `step_features`
         self.normalizer = Normalizer(self.obs_size)
         space, bounds = env.action_space, torch.zeros(0)
         if isinstance(space, spaces.Box):
