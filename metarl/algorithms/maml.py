@@ -26,7 +26,7 @@ from metarl.algorithms.base import (
     check_num_parameters,
 )
 from metarl.algorithms.inner import InnerConfig, InnerLoss, sgd_adapt, value_network
-from metarl.algorithms.objective import MetaObjective
+from metarl.algorithms.objective import MetaObjective, TaskGroup
 from metarl.algorithms.outer import AdamConfig, TRPOConfig
 from metarl.backend.cuda_graphs import Graphs
 from metarl.learning.advantage import advantages, standardize
@@ -151,7 +151,8 @@ class MAML(Algorithm):
         c, outer = self.config, trajectories[-1]
         raw = advantages(outer, c.gamma, c.gae_lambda, self.value)
         advantage = standardize(raw, outer.mask, over_tasks=c.outer_scale == "batch")
-        return MetaObjective(self.policy, self.rates, self.loss, theta, trajectories, advantage, self.optimizer.clip)
+        group = partial(TaskGroup, self.policy, self.rates, self.loss, theta, clip=self.optimizer.clip)
+        return MetaObjective(group, trajectories, advantage)
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """One outer step from what `collect` returned. Returns metrics."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,8 +23,8 @@ from metarl.policies.distributions import Distribution
 from metarl.policies.mlp import Policy
 
 
-class MetaObjective:
-    """J(θ) with its derivatives, as a mean over the tasks of all processes.
+class TaskGroup:
+    """J(θ) and its derivatives for a group of tasks, as sums over them.
 
     Args:
         loss: of the inner steps. Its entropy bonus counts in the outer loss, too.
@@ -33,75 +32,6 @@ class MetaObjective:
         trajectories: one for each inner step, and the one after adaptation.
         advantage: [N, T, E] of the last trajectory.
         clip: likelihood ratios count up to 1 ± this in `gradient` (PPO); None leaves them as they are.
-    """
-
-    def __init__(
-        self,
-        policy: Policy,
-        rates: Rates,
-        loss: InnerLoss,
-        start: Tensor,
-        trajectories: list[Trajectory],
-        advantage: Tensor,
-        clip: float | None = None,
-    ) -> None:
-        outer = trajectories[-1]
-        self.num_tasks, self.num_envs = len(outer) * world_size(), outer.reward.shape[2]
-
-        def groups(episodes: slice) -> list[TaskGroup]:
-            some = [t[:, :, episodes] for t in trajectories]
-            make = partial(TaskGroup, policy, rates, loss, start)
-            return [
-                make([t[tasks] for t in some], advantage[tasks][:, :, episodes], clip) for tasks in task_slices(outer)
-            ]
-
-        self._groups_of: Callable[[slice], list[TaskGroup]] = groups
-        self.groups = groups(slice(None))
-
-    def loss(self) -> Tensor:
-        """J(θ₀)."""
-        return self._mean(group.surrogate(group.old).sum() for group in self.groups)
-
-    def gradient(self, theta: Tensor | None = None, inner_kl_coef: Tensor | None = None) -> Tensor:
-        """∇J [M] at θ, by default at θ₀.
-
-        Args:
-            inner_kl_coef: weight of the inner policies' KL divergence from those that collected the data (ProMP).
-        """
-        return self._mean(group.gradient(theta, inner_kl_coef) for group in self.groups)
-
-    def curvature(self, num_episodes: int = 0) -> Product:
-        """v -> Hessian of the mean KL divergence between adapted policies at θ₀, times v [M].
-
-        Args:
-            num_episodes: of each task that count; 0 for all.
-        """
-        some = 0 < num_episodes < self.num_envs
-        groups = self._groups_of(slice(num_episodes)) if some else self.groups
-        products = [group.here.curvature(group.kl) for group in groups]
-        return lambda vector: self._mean(product(vector) for product in products)
-
-    def evaluate(self, theta: Tensor) -> Tensor:
-        """J(θ), and the mean KL divergence of adapted policies from those of θ₀ [2]."""
-        return self._mean(group.evaluate(theta) for group in self.groups)
-
-    def entropy(self) -> Tensor:
-        """Mean entropy, in nats, of the policies that collected the trajectories, at their steps."""
-        return self._mean(group.entropy() for group in self.groups)
-
-    def inner_kl(self, theta: Tensor) -> Tensor | None:
-        """KL divergence of θ's inner policies from those of θ₀, summed over steps; None without inner steps."""
-        if not self.groups[0].problems:
-            return None
-        return self._mean(group.at(theta).inner_kl() for group in self.groups)
-
-    def _mean(self, sums: Iterable[Tensor]) -> Tensor:
-        """Over the tasks of all processes, from a sum of each group."""
-        return all_sum(torch.stack(list(sums)).sum(0)) / self.num_tasks
-
-
-class TaskGroup:
-    """A `MetaObjective` over some of the tasks, with the same arguments. It returns sums over tasks.
 
     Attributes:
         here: adaptation from θ₀.
@@ -164,3 +94,70 @@ class TaskGroup:
             adapted = adapted - rate * linearized.gradient(problem.collected_by(linearized.distribution))
         distribution, _ = self.policy.bind(adapted)(self.outer.inputs, None)
         return torch.stack([self.surrogate(distribution).sum(), self.kl(distribution).sum()])
+
+
+class MetaObjective:
+    """J(θ) with its derivatives, as a mean over the tasks of all processes.
+
+    Args:
+        group: makes the `TaskGroup` of some of the tasks from their trajectories and advantage.
+        trajectories: one for each inner step, and the one after adaptation.
+        advantage: [N, T, E] of the last trajectory.
+    """
+
+    def __init__(
+        self,
+        group: Callable[[list[Trajectory], Tensor], TaskGroup],
+        trajectories: list[Trajectory],
+        advantage: Tensor,
+    ) -> None:
+        outer = trajectories[-1]
+        self.num_tasks, self.num_envs = len(outer) * world_size(), outer.reward.shape[2]
+
+        def groups(episodes: slice) -> list[TaskGroup]:
+            parts = [(tasks, slice(None), episodes) for tasks in task_slices(outer)]
+            return [group([t[part] for t in trajectories], advantage[part]) for part in parts]
+
+        self._groups_of: Callable[[slice], list[TaskGroup]] = groups
+        self.groups = groups(slice(None))
+
+    def loss(self) -> Tensor:
+        """J(θ₀)."""
+        return self._mean(group.surrogate(group.old).sum() for group in self.groups)
+
+    def gradient(self, theta: Tensor | None = None, inner_kl_coef: Tensor | None = None) -> Tensor:
+        """∇J [M] at θ, by default at θ₀.
+
+        Args:
+            inner_kl_coef: weight of the inner policies' KL divergence from those that collected the data (ProMP).
+        """
+        return self._mean(group.gradient(theta, inner_kl_coef) for group in self.groups)
+
+    def curvature(self, num_episodes: int = 0) -> Product:
+        """v -> Hessian of the mean KL divergence between adapted policies at θ₀, times v [M].
+
+        Args:
+            num_episodes: of each task that count; 0 for all.
+        """
+        some = 0 < num_episodes < self.num_envs
+        groups = self._groups_of(slice(num_episodes)) if some else self.groups
+        products = [group.here.curvature(group.kl) for group in groups]
+        return lambda vector: self._mean(product(vector) for product in products)
+
+    def evaluate(self, theta: Tensor) -> Tensor:
+        """J(θ), and the mean KL divergence of adapted policies from those of θ₀ [2]."""
+        return self._mean(group.evaluate(theta) for group in self.groups)
+
+    def entropy(self) -> Tensor:
+        """Mean entropy, in nats, of the policies that collected the trajectories, at their steps."""
+        return self._mean(group.entropy() for group in self.groups)
+
+    def inner_kl(self, theta: Tensor) -> Tensor | None:
+        """KL divergence of θ's inner policies from those of θ₀, summed over steps; None without inner steps."""
+        if not self.groups[0].problems:
+            return None
+        return self._mean(group.at(theta).inner_kl() for group in self.groups)
+
+    def _mean(self, sums: Iterable[Tensor]) -> Tensor:
+        """Over the tasks of all processes, from a sum of each group."""
+        return all_sum(torch.stack(list(sums)).sum(0)) / self.num_tasks

@@ -6,29 +6,13 @@ import copy
 
 import pytest
 import torch
-from plain_meta import central_difference, relative
+from plain_meta import central_difference, group_of, outer_advantage, relative
 
 from metarl.algorithms.inner import InnerLoss
-from metarl.algorithms.objective import TaskGroup
 from metarl.algorithms.outer import TRPOConfig
 from metarl.learning import losses
-from metarl.learning.advantage import advantages, standardize
 
 SETTINGS = pytest.mark.parametrize("config", [{"num_inner_steps": 1}, {"num_inner_steps": 3}], ids=["K=1", "K=3"])
-
-
-def outer_advantage(problem):
-    config, outer = problem.algorithm.config, problem.trajectories[-1]
-    return standardize(advantages(outer, config.gamma, config.gae_lambda), outer.mask, over_tasks=True)
-
-
-def group_of(problem, tasks=slice(None)):
-    a, advantage = problem.algorithm, outer_advantage(problem)[tasks]
-    return TaskGroup(problem.policy, a.rates, a.loss, a.meta, [t[tasks] for t in problem.trajectories], advantage)
-
-
-def surrogate_gradient(group):
-    return group.here.gradient(group.surrogate)
 
 
 def plain_outer(problem, params, tasks=slice(None)):
@@ -60,26 +44,26 @@ def test_meta_gradient_equals_autograd_through_adaptation(build_problem, config,
     problem = build_problem(**config, estimator=estimator)
     params = problem.algorithm.params.clone().requires_grad_()
     expected = torch.autograd.grad(plain_outer(problem, params)[0].sum(), params)[0]
-    assert relative(surrogate_gradient(group_of(problem)), expected) < 1e-10
+    assert relative(group_of(problem).gradient(), expected) < 1e-10
 
 
 def test_second_order_differs_from_first_order(build_problem):
-    second, first = (surrogate_gradient(group_of(build_problem(estimator=e))) for e in ("naive", "first-order"))
+    second, first = (group_of(build_problem(estimator=e)).gradient() for e in ("naive", "first-order"))
     assert relative(second, first) > 1e-2
 
 
 @SETTINGS
 def test_batched_meta_gradient_equals_a_loop_over_tasks(build_problem, config):
     problem = build_problem(**config)
-    loop = sum(surrogate_gradient(group_of(problem, slice(i, i + 1))) for i in range(3))
-    assert relative(surrogate_gradient(group_of(problem)), loop) < 1e-10
+    loop = sum(group_of(problem, slice(i, i + 1)).gradient() for i in range(3))
+    assert relative(group_of(problem).gradient(), loop) < 1e-10
 
 
 @SETTINGS
 def test_meta_gradient_equals_finite_differences_of_the_post_adaptation_loss(build_problem, config):
     problem = build_problem(**config)
     group = group_of(problem)
-    gradient = surrogate_gradient(group)
+    gradient = group.gradient()
     for seed in range(3):
         direction = torch.randn(len(gradient), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         numeric = central_difference(lambda p: group.evaluate(p)[0], problem.algorithm.params, direction, 1e-5)
@@ -90,7 +74,7 @@ def test_first_order_is_the_gradient_at_the_adapted_parameters(build_problem):
     """With the inner Jacobian taken as the identity, the meta-gradient is the outer gradient where adaptation led."""
     problem = build_problem(num_inner_steps=3, estimator="first-order")
     group = group_of(problem)
-    assert relative(surrogate_gradient(group), group.here.outer.gradient(group.surrogate).sum(0)) < 1e-12
+    assert relative(group.gradient(), group.here.outer.gradient(group.surrogate).sum(0)) < 1e-12
 
 
 @SETTINGS

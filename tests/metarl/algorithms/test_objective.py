@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import weakref
+from functools import partial
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from plain_meta import (
 
 from metarl.algorithms.adaptation import Rates
 from metarl.algorithms.inner import ESTIMATORS
-from metarl.algorithms.objective import MetaObjective
+from metarl.algorithms.objective import MetaObjective, TaskGroup
 
 KINDS = ["none", "tensor", "parameter"]
 
@@ -165,8 +166,9 @@ def test_the_objective_and_its_derivatives_are_means_over_tasks(build_problem, m
 def test_the_curvature_of_some_episodes_is_that_of_an_objective_on_them(build_problem, num_episodes, counted):
     problem = build_problem(num_inner_steps=2)
     a, vector = problem.algorithm, random_like(problem.algorithm.meta)
+    group = partial(TaskGroup, a.policy, a.rates, a.loss, a.meta)
     some, advantage = [t[:, :, :counted] for t in problem.trajectories], outer_advantage(problem)[:, :, :counted]
-    expected = MetaObjective(a.policy, a.rates, a.loss, a.meta, some, advantage).curvature()(vector)
+    expected = MetaObjective(group, some, advantage).curvature()(vector)
     found = a.objective(a.meta, problem.trajectories).curvature(num_episodes)(vector)
     assert relative(found, expected) < 1e-12
 
@@ -174,7 +176,7 @@ def test_the_curvature_of_some_episodes_is_that_of_an_objective_on_them(build_pr
 def test_without_inner_steps_there_is_no_inner_divergence(build_problem):
     problem = build_problem()
     a = problem.algorithm
-    objective = MetaObjective(a.policy, a.rates, a.loss, a.meta, problem.trajectories[-1:], outer_advantage(problem))
+    objective = a.objective(a.meta, problem.trajectories[-1:])
     assert objective.inner_kl(a.meta) is None
 
 
