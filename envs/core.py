@@ -26,8 +26,9 @@ from envs.structs import Struct
 TaskT = TypeVar("TaskT", bound=Struct)
 StateT = TypeVar("StateT", bound=Struct)
 
-SPLITS = ("train", "test", "ood")
-"""`train`: the training distribution; `test`: held-out tasks of it; `ood`: outside its range."""
+SPLITS = ("train", "validation", "test", "ood")
+"""`train`: the training distribution; `validation`: held-out tasks to choose settings by, in some families; `test`:
+held-out tasks; `ood`: outside its range."""
 
 
 def task_generator(seed: int, split: str, device: torch.device | str = "cpu") -> Generator:
@@ -134,6 +135,20 @@ class Env(ABC, Generic[TaskT, StateT]):
     @abstractmethod
     def references(self) -> dict[str, Reference]:
         """Reference policies by name, against which a learned curve is read. Always holds `random`."""
+
+    def scores(self, task: TaskT, states: StateT, action: Tensor, reward: Tensor) -> dict[str, Tensor]:
+        """What an evaluation reports of episodes beside their return, by name; none by default.
+
+        Args:
+            task: N tasks.
+            states: [N, H + 1, E, ...], before each of the H steps and after the last.
+            action: [N, H, E, A], or [N, H, E] when discrete.
+            reward: [N, H, E], 0 once an episode has terminated.
+
+        Returns:
+            For each name a float32 tensor [N, E].
+        """
+        return {}
 
     def metrics(self) -> dict[str, float]:
         """Counters for a training log, such as simulations that diverged. None by default."""

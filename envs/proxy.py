@@ -40,6 +40,9 @@ class Proxy(Env[TaskT, StateT]):
     def references(self) -> dict[str, Reference]:
         return self.env.references()
 
+    def scores(self, task: TaskT, states: StateT, action: Tensor, reward: Tensor) -> dict[str, Tensor]:
+        return self.env.scores(task, states, action, reward)
+
     def metrics(self) -> dict[str, float]:
         return self.env.metrics()
 

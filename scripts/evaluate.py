@@ -15,7 +15,7 @@ from metarl.backend.files import write_json
 from metarl.cli import Session, progress_bar, run_main
 from metarl.evaluation.evaluate import EvaluationConfig, check_evaluation_output, evaluate_run
 from metarl.evaluation.plot import plot_curve
-from metarl.evaluation.table import evaluation_table
+from metarl.evaluation.table import evaluation_table, scores_table
 from metarl.figures.terminal import show
 from metarl.training import config_file
 from metarl.training.commands import command_line
@@ -44,6 +44,8 @@ def main(arguments: list[str]) -> None:
         result = evaluate_run(run, args.evaluation, progress)
     write_json(output, {**result, "command": command_line("evaluate.py", arguments)})
     show(evaluation_table(result))  # after writing: what was computed is not lost where it cannot be shown
+    if result["scores"]:
+        show(scores_table(result))
     print(f"Wrote {output} and {plot_curve(result, output.with_suffix('.png'))}")
 
 

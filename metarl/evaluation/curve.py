@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from envs.structs import Struct
 from metarl.algorithms.base import Stages
 from metarl.evaluation.estimate import estimate, estimate_by_errors
 from metarl.learning.finite import check_environment
-from metarl.learning.rollout import Play, reference_rollout
+from metarl.learning.rollout import Play, Trajectory, reference_rollout
 
 CHUNK_STEPS = 100_000
 """Tasks are evaluated in groups of about this many environment steps, to bound memory."""
@@ -29,15 +29,42 @@ def _chunks(env: Env, task: Struct, num_envs: int, group: int | None = None) -> 
         yield task[start : start + size]
 
 
-def adaptation_rewards(
+@dataclass(frozen=True, eq=False)
+class Played:
+    """What N tasks brought in K stages of T steps, averaged over their episodes."""
+
+    rewards: Tensor  # [N, K, T]
+    scores: dict[str, Tensor]  # by the names of `Env.scores`, [N, K] each
+
+    @classmethod
+    def of(cls, env: Env, task: Struct, trajectories: list[Trajectory]) -> Played:
+        """Of trajectories that kept states where `has_scores(env)`."""
+        stages = [episode for t in trajectories for episode in t.episodes(env.horizon)]
+        told = [env.scores(task, s.states[:, 0], s.action, s.reward) for s in stages if s.states is not None]
+        scores = {name: torch.stack([stage[name].mean(-1) for stage in told], 1).cpu() for name in (told or [{}])[0]}
+        return cls(torch.stack([stage.reward.mean(-1) for stage in stages], 1).cpu(), scores)
+
+    @classmethod
+    def join(cls, parts: list[Played]) -> Played:
+        """Of all tasks from groups of them."""
+        scores = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
+        return cls(torch.cat([part.rewards for part in parts]), scores)
+
+
+def has_scores(env: Env) -> bool:
+    """Does the family define `Env.scores`, for which states must be kept?"""
+    return type(env).scores is not Env.scores
+
+
+def play_stages(
     env: Env,
     play: Play,
     task: Struct,
     num_envs: int,
     progress: Callable[[float], None] = lambda fraction: None,
     group: int | None = None,
-) -> Tensor:
-    """Rewards of each task in each stage of adaptation, averaged over episodes; their sum over time is the return.
+) -> Played:
+    """The K stages of adaptation on each task.
 
     Args:
         play: such as an algorithm's `play(env, num_envs, generator, stages)`.
@@ -46,33 +73,43 @@ def adaptation_rewards(
         progress: called with the part that is done, after each group of tasks.
         group: tasks in a group, instead.
 
-    Returns:
-        [N, K, T] for the K stages of T steps that `play` plays.
-
     Raises:
         NonFiniteError: when the environment returned numbers that are not finite.
     """
-    rows: list[Tensor] = []
+    parts: list[Played] = []
+    done = 0
     for chunk in _chunks(env, task, num_envs, group):
-        trajectories = play(chunk, False)
+        trajectories = play(chunk, has_scores(env))
         check_environment(env, trajectories)
-        stages = [episode for t in trajectories for episode in t.episodes(env.horizon)]
-        rows.extend(torch.stack([stage.reward.mean(-1) for stage in stages], 1))
-        progress(len(rows) / len(task))
-    return torch.stack(rows).cpu()
+        parts.append(Played.of(env, chunk, trajectories))
+        done += len(chunk)
+        progress(done / len(task))
+    return Played.join(parts)
+
+
+def play_references(
+    env: Env, task: Struct, num_envs: int, generator: Generator, num_episodes: int = 1
+) -> dict[str, Played]:
+    """The same for trials of `num_episodes` episodes under each reference policy, an episode a stage."""
+
+    def played(reference: Reference) -> Iterator[Played]:
+        for chunk in _chunks(env, task, num_envs * num_episodes):
+            trial = reference_rollout(env, reference, chunk, num_envs, generator, num_episodes, has_scores(env))
+            yield Played.of(env, chunk, [trial])
+
+    return {name: Played.join(list(played(reference))) for name, reference in all_references(env).items()}
+
+
+def adaptation_rewards(*args: Any, **kwargs: Any) -> Tensor:
+    """The rewards of `play_stages` [N, K, T]; their sum over time is the return."""
+    return play_stages(*args, **kwargs).rewards
 
 
 def reference_rewards(
     env: Env, task: Struct, num_envs: int, generator: Generator, num_episodes: int = 1
 ) -> dict[str, Tensor]:
-    """The same for trials of `num_episodes` episodes under each reference policy: [N, num_episodes, T]."""
-
-    def rewards(reference: Reference) -> Tensor:
-        chunks = _chunks(env, task, num_envs * num_episodes)
-        trials = (reference_rollout(env, reference, c, num_envs, generator, num_episodes) for c in chunks)
-        return torch.cat([trial.reward.mean(-1) for trial in trials]).unflatten(1, (num_episodes, -1)).cpu()
-
-    return {name: rewards(reference) for name, reference in all_references(env).items()}
+    """The rewards of `play_references` by name [N, num_episodes, T]."""
+    return {name: p.rewards for name, p in play_references(env, task, num_envs, generator, num_episodes).items()}
 
 
 def fingerprint(task: Struct) -> str:
@@ -116,6 +153,23 @@ def summarize(rewards: np.ndarray, references: dict[str, np.ndarray], stages: St
         for name, r in played.items():
             out["references"][name]["trial"] = _trial(r)
     return out
+
+
+def summarize_scores(played: Played, references: Mapping[str, Played]) -> dict[str, Any]:
+    """The scores of `Env.scores` by name, JSON-able; empty where the family has none.
+
+    For each, `adaptation`, an `Estimate` in each stage, and `references`, by name one of the mean over episodes.
+    """
+    return {
+        name: {
+            "adaptation": estimate(score.numpy().astype(np.float64)[None]).to_json(),
+            "references": {
+                policy: estimate(reference.scores[name].numpy().astype(np.float64).mean(1)[None]).to_json()
+                for policy, reference in references.items()
+            },
+        }
+        for name, score in played.scores.items()
+    }
 
 
 def stages_of(evaluation: Mapping[str, Any]) -> Stages:

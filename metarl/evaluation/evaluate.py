@@ -13,7 +13,7 @@ from torch import Generator
 from envs.errors import require
 from metarl.backend.errors import NonFiniteError
 from metarl.backend.files import check_output
-from metarl.evaluation.curve import adaptation_rewards, fingerprint, reference_rewards, summarize
+from metarl.evaluation.curve import fingerprint, play_references, play_stages, summarize, summarize_scores
 from metarl.evaluation.selection import Selection, check_counts
 from metarl.training.run import Run
 
@@ -47,7 +47,8 @@ def evaluate_run(
 
     Returns:
         What was evaluated (`preset`, `env`, `algorithm`, `split`, `num_tasks`, `tasks` (a fingerprint), `num_envs`,
-        `seed`, `train_seed`, `iteration`, `env_steps`, `train_seconds`) and the statistics of `curve.summarize`.
+        `seed`, `train_seed`, `iteration`, `env_steps`, `train_seconds`), the statistics of `curve.summarize`, and as
+        `scores` those of `curve.summarize_scores`.
 
     Raises:
         InputError: for a field of `config` that makes no sense, a run without a checkpoint, an unknown split, or steps
@@ -61,11 +62,11 @@ def evaluate_run(
     task, num_envs = config.draw(run, run.config.eval_num_tasks), config.num_envs or run.config.eval_num_envs
     generator = Generator(run.device).manual_seed(config.seed)
     play, group = algorithm.play(run.env, num_envs, generator, stages), algorithm.tasks_at_a_time
-    rewards = adaptation_rewards(run.env, play, task, num_envs * stages.episodes, progress, group)
-    diverged = int((~rewards.isfinite()).any((1, 2)).sum())
+    played = play_stages(run.env, play, task, num_envs * stages.episodes, progress, group)
+    diverged = int((~played.rewards.isfinite()).any((1, 2)).sum())
     if diverged:
         raise NonFiniteError(f"On {diverged} of {len(task)} tasks adaptation met a return that is not finite.")
-    others = reference_rewards(run.env, task, num_envs, generator, stages.episodes) if config.references else {}
+    others = play_references(run.env, task, num_envs, generator, stages.episodes) if config.references else {}
     return {
         "preset": run.preset,
         "env": f"{run.config.env}/{run.config.env_preset}",
@@ -79,7 +80,8 @@ def evaluate_run(
         "iteration": run.iteration,
         "env_steps": run.env_steps,
         "train_seconds": run.seconds,
-        **summarize(rewards.numpy(), {name: r.numpy() for name, r in others.items()}, stages),
+        **summarize(played.rewards.numpy(), {name: other.rewards.numpy() for name, other in others.items()}, stages),
+        "scores": summarize_scores(played, others),
     }
 
 

@@ -46,5 +46,22 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     return out
 
 
+def scores_table(result: Mapping[str, Any]) -> Table:
+    """The same rows with the scores of the family, means over tasks. `result["scores"]` must not be empty."""
+    scores = result["scores"]
+    out = Table(title=escape(f"{title(result['preset'], result['env'])}: scores"), box=SIMPLE, padding=(0, 1))
+    out.add_column("policy")
+    for name in scores:
+        out.add_column(escape(name), justify="right")
+    means = zip(*(score["adaptation"]["mean"] for score in scores.values()), strict=True)
+    for name, row in zip(stages_of(result).names, means, strict=True):
+        out.add_row(name, *map("{:.3f}".format, row))
+    out.add_section()
+    for name in result["references"]:
+        row = tuple(score["references"][name]["mean"] for score in scores.values())
+        out.add_row(escape(name), *map("{:.3f}".format, row), style="dim")
+    return out
+
+
 def _of_trial(trial: Mapping[str, Any]) -> tuple[str, ...]:
     return number(trial["mean"]), interval(trial["mean_ci95"]), number(trial["iqm"]), interval(trial["iqm_ci95"])

@@ -172,7 +172,13 @@ def rollout(
 
 
 def reference_rollout(
-    env: Env, reference: Reference, task: Struct, num_envs: int, generator: Generator, num_episodes: int = 1
+    env: Env,
+    reference: Reference,
+    task: Struct,
+    num_envs: int,
+    generator: Generator,
+    num_episodes: int = 1,
+    keep_states: bool = False,
 ) -> Trajectory:
     """`rollout` of a reference policy: a trial of `num_episodes` episodes in each lane."""
     return rollout(
@@ -183,6 +189,7 @@ def reference_rollout(
         generator,
         num_episodes,
         reference.start(task, num_envs, generator),
+        keep_states,
         observe=lambda memory, transition: reference.observe(task, memory, transition),
     )
 

@@ -16,5 +16,6 @@ def test_a_proxy_changes_nothing():
     (_, a), (_, b) = (e.reset(task, 2, Generator().manual_seed(0)) for e in (env, proxy))
     assert torch.equal(a, b) and proxy.observation_space == env.observation_space
     assert not proxy.recordable
+    assert proxy.scores(task, env.reset(task, 2, Generator())[0], torch.zeros(3, 10, 2), torch.zeros(3, 10, 2)) == {}
     again = proxy.sample_tasks(3, Generator().manual_seed(0))
     assert torch.equal(again.mean, task.mean) and proxy.task_to_dicts(task) == env.task_to_dicts(task)

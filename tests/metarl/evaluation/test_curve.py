@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from lines import Line, LineConfig
 from rich.console import Console
 from rich.table import Table
 from torch import Generator
@@ -15,8 +16,18 @@ from torch import Generator
 import envs
 from metarl.algorithms.base import Stages
 from metarl.evaluation import curve as evaluate
-from metarl.evaluation.curve import adaptation_rewards, reference_rewards, summarize
+from metarl.evaluation.curve import (
+    adaptation_rewards,
+    has_scores,
+    play_references,
+    play_stages,
+    reference_rewards,
+    summarize,
+    summarize_scores,
+)
 from metarl.learning.rollout import collect
+from metarl.policies.mlp import MLPConfig
+from metarl.training.config import TrainConfig
 from metarl.training.loop import train
 from metarl.training.run import Run
 
@@ -104,6 +115,46 @@ def test_adaptation_with_a_step_of_zero_leaves_the_curve_flat(make_run):
     standard_error = change.std(0) / np.sqrt(200)
     assert (standard_error > 0).all()
     assert (change.mean(0).abs() < 4 * standard_error).all()
+
+
+# --- Scores ------------------------------------------------------------------------------------------------------
+
+
+class Scored(Line):
+    """Scores an episode by where it ends, and by its best reward."""
+
+    def scores(self, task, states, action, reward):
+        assert states.x.shape[:2] == (len(task), self.horizon + 1) and action.shape[:3] == reward.shape
+        return {"end": states.x[:, -1], "best": reward.amax(1)}
+
+
+@pytest.mark.parametrize("group", [2, None])
+def test_a_family_scores_every_stage_and_reference(monkeypatch, group):
+    monkeypatch.setitem(envs.FAMILIES, "line", envs.Family("line", "metarl/Line-v0", Scored, {"a": LineConfig()}))
+    env, num_envs = envs.make("line"), 3
+    task = env.sample_tasks(5, seeded())
+    run = Run("unused", "maml-line", TrainConfig(env="line", env_preset="a", policy=MLPConfig((4,))), LineConfig())
+
+    def play(generator):
+        return run.algorithm.play(env, num_envs, generator, Stages(1))
+
+    played = play_stages(env, play(seeded(1)), task, num_envs, group=group)
+    assert played.rewards.shape == (5, 2, env.horizon) and {*played.scores} == {"end", "best"}
+    if group is None:
+        for k, trajectory in enumerate(play(seeded(1))(task, True)):
+            torch.testing.assert_close(played.scores["end"][:, k], trajectory.states.x[:, 0, -1].mean(1))
+            torch.testing.assert_close(played.scores["best"][:, k], trajectory.reward.amax(1).mean(1))
+    references = play_references(env, task, num_envs, seeded(), num_episodes=2)
+    assert references["random"].scores["end"].shape == (5, 2)
+    told = summarize_scores(played, references)
+    assert json.loads(json.dumps(told)) == told
+    assert told["end"]["adaptation"]["mean"] == pytest.approx(played.scores["end"].mean(0).tolist())
+    random = references["random"].scores["end"].mean()
+    assert told["end"]["references"]["random"]["mean"] == pytest.approx(float(random))
+
+
+def test_states_are_kept_where_there_are_scores_alone():
+    assert has_scores(Scored(LineConfig(), torch.device("cpu"))) and not has_scores(envs.make("point"))
 
 
 # --- scripts/evaluate.py -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 
 from metarl.algorithms.base import Stages
 from metarl.evaluation.curve import summarize
-from metarl.evaluation.table import evaluation_table, interval, number
+from metarl.evaluation.table import evaluation_table, interval, number, scores_table
 
 
 @pytest.mark.parametrize("stages", [Stages(2), Stages(0, 3), Stages(1, 2)])
@@ -19,6 +19,14 @@ def test_there_is_a_row_for_each_stage_and_reference(stages):
     assert list(table.columns[0].cells) == [*stages.names, "random", *trials]
     assert next(iter(table.columns[1].cells)) == "5.00"
     assert "4 test tasks" in str(table.title) and stages.unit in str(table.caption)
+
+
+def test_scores_have_a_column_each():
+    score = {"adaptation": {"mean": [0.25, 0.5, 1.0]}, "references": {"random": {"mean": 0.125}}}
+    told = {"preset": "maml-point", "env": "point/finn2017", "stages": {"num_steps": 2, "num_episodes": 0}}
+    table = scores_table({**told, "references": {"random": {}}, "scores": {"hits": score}})
+    assert list(table.columns[0].cells) == [*Stages(2).names, "random"]
+    assert table.columns[1].header == "hits" and [*table.columns[1].cells] == ["0.250", "0.500", "1.000", "0.125"]
 
 
 def test_numbers_keep_what_matters():
