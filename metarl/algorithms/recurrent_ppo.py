@@ -29,6 +29,9 @@ from metarl.learning.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollou
 from metarl.policies.mlp import StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 
+METRICS = ("value_loss", "entropy", "kl")
+"""Of a minibatch."""
+
 
 @dataclass(frozen=True)
 class RecurrentPPOConfig(AlgorithmConfig):
@@ -52,6 +55,8 @@ class RecurrentPPOConfig(AlgorithmConfig):
     """Decay of generalized advantage estimates over the steps of the trial."""
     value_coef: NonNegativeFloat = 0.5
     """Weight of the value function's error."""
+    aux_coef: NonNegativeFloat = 0.5
+    """Weight of the same losses at the outputs of slow weights alone, for a network that has such outputs."""
     entropy_coef: NonNegativeFloat = 0.01
     """Initial weight of the policy's entropy; it falls linearly to 0 at entropy_until."""
     entropy_until: Fraction = 0.8
@@ -112,7 +117,10 @@ class RecurrentPPO(Algorithm):
     ) -> None:
         self.config, self.network, self.generator, self.num_iterations = config, network, generator, num_iterations
         self.num_shards, self.graphs = num_shards, Graphs()
-        self.optimizer = torch.optim.Adam(network.parameters(), config.lr, eps=1e-5)
+        self.parameters = [p for p in network.parameters() if p.numel()]
+        # fused: one launch on a device, where a step is many; on the CPU it would change the rounding
+        fused = True if self.parameters[0].is_cuda else None
+        self.optimizer = torch.optim.Adam(network.parameters(), config.lr, eps=1e-5, fused=fused)
         self.updates = 0
 
     @property
@@ -202,19 +210,19 @@ class RecurrentPPO(Algorithm):
         """PPO on what `collect` returned. Returns metrics."""
         c, done = self.config, self.updates / max(1, self.num_iterations)
         trial = trajectories[0].map(lambda x: x.transpose(1, 2).flatten(0, 1))  # [B, T, ...]
-        batch, explained = self.batch(trial)
+        batch, explained = self.graphs("batch", self.batch, trial)
         rising = min(1.0, (self.updates + 1) / max(1.0, c.warmup * self.num_iterations))
         for group in self.optimizer.param_groups:
             group["lr"] = c.lr * rising * max(0.0, 1 - done)
         entropy_coef = c.entropy_coef * max(0.0, 1 - done / c.entropy_until) if c.entropy_until else 0.0
-        metrics = []
-        for _ in range(c.epochs):
-            for rows in self.minibatches(len(batch)):
-                metrics.append(self.descend(batch[rows], entropy_coef))  # noqa: PERF401
+        weight = batch.mask.new_full((), entropy_coef)
+        passes = (rows for _ in range(c.epochs) for rows in self.minibatches(len(batch)))
+        metrics = [self.descend(batch[rows], weight) for rows in passes]
         self.network.normalizer.update(trial.obs, trial.reward, trial.mask)
         self.updates += 1
-        means = {name: statistics.fmean(m[name] for m in metrics) for name in metrics[0]}
-        return {**means, "value_explained": explained}
+        *columns, explained_by_values = torch.stack([*torch.stack(metrics, 1), explained.expand(len(metrics))]).tolist()
+        means = map(statistics.fmean, columns)
+        return {**dict(zip(METRICS, means, strict=True)), "value_explained": explained_by_values[0]}
 
     def minibatches(self, num_trials: int) -> list[Tensor]:
         """Rows of each minibatch of a pass among this process's trials; all processes draw the same permutations."""
@@ -229,7 +237,7 @@ class RecurrentPPO(Algorithm):
         return [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
     @torch.no_grad()
-    def batch(self, t: Trajectory, bootstrap: bool = False) -> tuple[Batch, float]:
+    def batch(self, t: Trajectory, bootstrap: bool = False) -> tuple[Batch, Tensor]:
         """Trials [B, T, ...] with advantages and targets of the value output; and the explained variance of the values.
 
         With `bootstrap` only the value of the last step is used, as the value after the steps before it.
@@ -243,11 +251,10 @@ class RecurrentPPO(Algorithm):
             end, t, outputs, value, remaining = value[:, -1], t[:, :-1], outputs[:, :-1], value[:, :-1], remaining[:-1]
         advantage = gae(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda, end)
         target = ((advantage + value) / remaining - shift) / scale
-        valid = t.mask > 0
-        variance = distributed.var(target[valid]).clamp_min(1e-12)
-        explained = 1 - float(distributed.var((target - outputs.value)[valid]) / variance)
-        shift, scale = distributed.mean(advantage[valid]), distributed.std(advantage[valid], correction=0)
-        advantage = (advantage - shift) / (scale + 1e-8)
+        columns = torch.stack([target, target - outputs.value, advantage], -1).flatten(0, 1)
+        _, mean, variance = distributed.moments(columns, t.mask.flatten())
+        explained = 1 - variance[1] / variance[0].clamp_min(1e-12)
+        advantage = (advantage - mean[2]) / (variance[2].sqrt() + 1e-8)
         log_prob = n.distribution(outputs).log_prob(t.action)
         return Batch(t.inputs, t.action, t.mask, log_prob, advantage, target), explained
 
@@ -256,25 +263,45 @@ class RecurrentPPO(Algorithm):
         size = max(1, CHUNK_STEPS // inputs.obs.shape[1])
         return Outputs.cat([self.network(inputs[row : row + size]) for row in range(0, len(inputs), size)])
 
-    def descend(self, batch: Batch, entropy_coef: float) -> dict[str, float]:
-        c = self.config
-        outputs = self.network(batch.inputs)
-        distribution = self.network.distribution(outputs)
+    def descend(self, batch: Batch, entropy_coef: Tensor) -> Tensor:
+        """One step of Adam on a minibatch. Returns its metrics, in the order of METRICS."""
+        gradient, metrics = self.graphs("gradient", self.gradient, batch, entropy_coef)
+        for parameter, part in zip(self.parameters, self.split(gradient), strict=True):
+            parameter.grad = part.view_as(parameter)
+        self.optimizer.step()
+        return metrics
+
+    def gradient(self, batch: Batch, entropy_coef: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the loss of a minibatch [P], scaled down to `max_grad_norm`; and metrics, in the order of METRICS."""
+        c, outputs = self.config, self.network(batch.inputs)
         count = all_sum(batch.mask.sum())
+        loss, metrics = self.loss(outputs, batch, count, entropy_coef)
+        if outputs.slow is not None and c.aux_coef:
+            loss = loss + c.aux_coef * self.loss(outputs.slow, batch, count)[0]
+        parts = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        flat = all_sum(torch.cat([g.flatten() for g in parts]))
+        norm = nn.utils.get_total_norm(self.split(flat))
+        return flat * (c.max_grad_norm / (norm + 1e-6)).clamp_max(1.0), all_sum(metrics)
+
+    def split(self, flat: Tensor) -> tuple[Tensor, ...]:
+        """A vector [P] in the parts of each parameter."""
+        return flat.split([p.numel() for p in self.parameters])
+
+    def loss(
+        self, outputs: Outputs, batch: Batch, count: Tensor, entropy_coef: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """This process's part of the mean loss of `count` steps; and of METRICS."""
+        c, distribution = self.config, self.network.distribution(outputs)
         log_ratio = (distribution.log_prob(batch.action) - batch.log_prob) * batch.mask
         ratio = log_ratio.exp()
         policy_loss = -(clipped(ratio, batch.advantage, c.clip) * batch.mask).sum() / count
         value_loss = ((outputs.value - batch.target).square() * batch.mask).sum() / count
         entropy = (distribution.entropy() * batch.mask).sum() / count
-        loss = policy_loss + c.value_coef * value_loss - entropy_coef * entropy
-        self.optimizer.zero_grad()
-        loss.backward()
-        distributed.all_sum_gradients(self.network.parameters())
-        nn.utils.clip_grad_norm_(self.network.parameters(), c.max_grad_norm)
-        self.optimizer.step()
         kl = ((ratio - 1 - log_ratio) * batch.mask).sum() / count
-        total = all_sum(torch.stack([value_loss, entropy, kl]).detach())
-        return dict(zip(("value_loss", "entropy", "kl"), total.tolist(), strict=True))
+        loss = policy_loss + c.value_coef * value_loss
+        if entropy_coef is not None:
+            loss = loss - entropy_coef * entropy
+        return loss, torch.stack([value_loss, entropy, kl]).detach()
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
@@ -283,7 +310,8 @@ class RecurrentPPO(Algorithm):
         own, other = self.network.state_dict(), state["network"]
         check_tensors(other, own)
         self.network.load_state_dict(other)
-        self.optimizer.load_state_dict(state["optimizer"])
+        groups = self.optimizer.state_dict()["param_groups"]  # not those of another device
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
         self.updates = int(state["updates"])
 
 

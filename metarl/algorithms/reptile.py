@@ -53,7 +53,7 @@ class ReptileConfig(InnerConfig, AlgorithmConfig):
     outer_lr: Coefficient = 1.0
     """How far the initialization moves towards the mean of the adapted parameters, in the first meta-iteration."""
     outer_lr_end: Coefficient = 0.0
-    """The same at the last meta-iteration; in between it changes linearly."""
+    """What it falls or rises to, linearly: what a meta-iteration after the last one would use."""
     average_last: Fraction = 0.0
     """Evaluate the mean of the initializations of this last fraction of the run, instead of the last one."""
 
@@ -220,7 +220,7 @@ class Reptile(Algorithm):
                 params, memory = adapt(params, memory, trajectory)
             return all_mean((params - start).mean(0)), all_mean(torch.cat(entropies).mean())
 
-        done = self.updates / max(1, self.num_iterations - 1)
+        done = self.updates / max(1, self.num_iterations)  # below 1 in the last one, which would else be lost
         outer_lr = c.outer_lr + (c.outer_lr_end - c.outer_lr) * min(done, 1.0)
         move, entropy = self.graphs("learn", learn, self.start, trajectories)
         self.start = self.start + outer_lr * move

@@ -188,6 +188,17 @@ def std(rows: Tensor, correction: int = 1) -> Tensor:
     return rows.std(0, correction=correction) if world_size() == 1 else var(rows, correction).sqrt()
 
 
+def moments(rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Number, mean and variance (without correction) of the rows [M, ...] of all processes where `mask` [M] is 1.
+
+    No shape depends on the data, so that the host need not wait for a device. Other rows may hold anything.
+    """
+    valid = (mask > 0).view(-1, *[1] * (rows.dim() - 1))
+    number = all_sum(mask.sum())
+    mean = all_sum(torch.where(valid, rows, 0.0).sum(0)) / number
+    return number, mean, all_sum(torch.where(valid, rows - mean, 0.0).square().sum(0)) / number
+
+
 def all_sum_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace each gradient by its sum over all processes, in one message."""
     if world_size() == 1:

@@ -26,6 +26,7 @@ class Outputs(Struct):
 
     action: Tensor  # [..., A] inputs of the action distribution
     value: Tensor  # [...] mean reward of the trial's remaining steps, in standard deviations of a reward
+    slow: Outputs | None = None  # those of slow weights alone, where they are to be trained, too
 
 
 class MemoryConfig(Checked, ABC):
@@ -157,8 +158,8 @@ class Normalizer(nn.Module):
     @torch.no_grad()
     def update(self, obs: Tensor, reward: Tensor, mask: Tensor) -> None:
         """Add the steps [...] of all processes where mask is 1."""
-        x = torch.cat([obs, reward.unsqueeze(-1)], -1)[mask > 0]
-        new, mean, variance = distributed.count(x), distributed.mean(x), distributed.var(x, correction=0)
+        x = torch.cat([obs, reward.unsqueeze(-1)], -1).flatten(0, -2)
+        new, mean, variance = distributed.moments(x, mask.flatten())
         total = self.count + new
         delta = mean - self.mean
         spread = self.variance * self.count + variance * new + delta.square() * self.count * new / total

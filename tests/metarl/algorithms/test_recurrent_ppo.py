@@ -16,7 +16,7 @@ from torch import Generator
 import envs
 from envs import InputError
 from metarl.algorithms.base import Stages
-from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
+from metarl.algorithms.recurrent_ppo import METRICS, RecurrentPPO, RecurrentPPOConfig
 from metarl.learning.advantage import discounted_sum, gae
 from metarl.learning.rollout import Trajectory
 from metarl.policies.gru import GRUConfig
@@ -87,7 +87,7 @@ def test_the_first_minibatch_meets_the_policy_that_acted(policy):
     descend = p.algorithm.descend
     p.algorithm.descend = lambda *args: seen.append(descend(*args)) or seen[-1]
     p.algorithm.update(p.episodes)
-    kl = [metrics["kl"] for metrics in seen]
+    kl = [float(metrics[METRICS.index("kl")]) for metrics in seen]
     assert len(kl) == 8
     assert abs(kl[0]) < 1e-7 and max(kl[4:]) > 1e-5
 
@@ -133,7 +133,7 @@ def test_the_gradient_of_the_loss_equals_finite_differences(policy):
         return each[batch.mask > 0].mean()
 
     before = copy.deepcopy(network.state_dict())
-    algorithm.descend(batch, 0.3)
+    algorithm.descend(batch, torch.tensor(0.3))
     gradient = [torch.zeros_like(q) if q.grad is None else q.grad.clone() for q in network.parameters()]
     network.load_state_dict(before)
     for seed in range(4):
@@ -150,6 +150,27 @@ def test_the_gradient_of_the_loss_equals_finite_differences(policy):
         assert float(slope) == pytest.approx(float(values[0] - values[1]) / 2e-6, rel=1e-5)
 
 
+@pytest.mark.parametrize("aux_coef", [0.0, 0.3])
+def test_outputs_of_slow_weights_have_the_same_loss(aux_coef):
+    """As if they were the network's own, with a weight and without entropy."""
+    p = collected(max_grad_norm=1e9, tasks=2, aux_coef=aux_coef)
+    algorithm, network = p.algorithm, p.algorithm.network
+    batch, none = algorithm.batch(p.rows)[0], torch.zeros(())
+    forward = network.forward
+
+    def slow(inputs):
+        return forward(inputs).map(lambda x: x / 2)
+
+    def gradient(function):
+        network.forward = function
+        return algorithm.gradient(batch, none)[0]
+
+    own, alone = gradient(forward), gradient(slow)
+    both = gradient(lambda inputs: dataclasses.replace(forward(inputs), slow=slow(inputs)))
+    assert float(alone.norm()) > 0.01 * float(own.norm())
+    torch.testing.assert_close(both, own + aux_coef * alone, rtol=1e-4, atol=1e-6)
+
+
 def test_the_step_size_rises_and_falls():
     p = collected(lr=1e-3, warmup=0.3, epochs=1, minibatches=1, tasks=1)
     used = []
@@ -163,7 +184,7 @@ def test_the_step_size_rises_and_falls():
 def test_entropy_counts_until_its_end():
     p = collected(entropy_coef=0.1, entropy_until=0.5, epochs=1, minibatches=1, tasks=1)
     coefs, descend = [], p.algorithm.descend
-    p.algorithm.descend = lambda batch, coef: coefs.append(coef) or descend(batch, coef)
+    p.algorithm.descend = lambda batch, coef: coefs.append(float(coef)) or descend(batch, coef)
     for _ in range(7):
         p.algorithm.update(p.episodes)
     assert coefs == pytest.approx([0.1, 0.08, 0.06, 0.04, 0.02, 0, 0])

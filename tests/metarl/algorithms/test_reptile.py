@@ -113,11 +113,12 @@ def test_adapters_halve_the_rate_after_the_first_round_at_test_only():
 
 
 @pytest.mark.parametrize(("first", "last"), [(1.0, 0.0), (0.4, 0.8)])
-def test_the_outer_step_size_goes_linearly_from_end_to_end(first, last):
+def test_the_outer_step_size_goes_linearly_and_reaches_its_end_after_the_last_iteration(first, last):
     problem = build(num_iterations=5, inner_lr=0.01, outer_lr=first, outer_lr_end=last)
     start = problem.algorithm.params
     used = [problem.algorithm.update(problem.trajectories)["outer_lr"] for _ in range(5)]
-    assert used == pytest.approx([first + k / 4 * (last - first) for k in range(5)])
+    assert used == pytest.approx([first + k / 5 * (last - first) for k in range(5)])
+    assert used[-1] > 0, "no meta-iteration is lost"
     single = build(num_iterations=1, outer_lr=first, outer_lr_end=last)
     assert single.algorithm.update(problem.trajectories)["outer_lr"] == first
     assert problem.algorithm.params.isfinite().all() and relative(problem.algorithm.params, start) > 1e-3

@@ -143,7 +143,7 @@ def test_what_is_recorded_reads_nothing_back(name, tmp_path):
         train_iteration(run)
     assert watched.waits.found == []
     kind = type(preset(name).algorithm).__name__
-    rest = {"RecurrentPPOConfig": set(), "ReptileConfig": {"learn"}}.get(kind, {"evaluate"})
+    rest = {"RecurrentPPOConfig": {"batch", "gradient"}, "ReptileConfig": {"learn"}}.get(kind, {"evaluate"})
     assert {"collect", *rest} <= watched.called
 
 
@@ -160,6 +160,7 @@ def test_what_recordings_read_beside_their_inputs_stays_in_place(name, tmp_path)
     if name == "maml-bandit":
         assert place(run.algorithm.value.shift) in reads
     if isinstance(run.algorithm, RecurrentPPO):
+        assert {place(x) for x in run.algorithm.network.parameters() if x.numel()} <= reads
         assert place(run.algorithm.network.normalizer.mean) in reads
 
 

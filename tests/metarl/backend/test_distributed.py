@@ -326,14 +326,17 @@ def test_sums_means_and_moments_are_those_of_all_rows(together):
 
     def work(rank: int) -> list:
         own = rows[:2] if rank == 0 else rows[2:]
+        padded, mask = torch.cat([own, torch.full((3, 3), torch.nan)]), torch.tensor([1.0] * len(own) + [0.0] * 3)
         x = torch.ones(3, requires_grad=True)
         (x * float(rank + 1)).sum().backward()
         distributed.all_sum_gradients([x, torch.ones(2)])
         assert distributed.from_main(b"main" if rank == 0 else b"") == b"main"
         return [distributed.count(own), distributed.mean(own), distributed.var(own), distributed.std(own, 0), x.grad,
-                distributed.gather(rank, 5)]  # fmt: skip
+                distributed.gather(rank, 5), *distributed.moments(padded, mask)]  # fmt: skip
 
-    right = [7, rows.mean(0), rows.var(0), rows.std(0, correction=0), torch.full((3,), 3.0), [[0.0, 5.0], [1.0, 5.0]]]
+    biased = rows.var(0, correction=0)
+    right = [7, rows.mean(0), rows.var(0), biased.sqrt(), torch.full((3,), 3.0), [[0.0, 5.0], [1.0, 5.0]]]
+    right += [torch.tensor(7.0), rows.mean(0), biased]
     for found in together(work):
         for a, b in zip(found, right, strict=True):
             torch.testing.assert_close(a, b)

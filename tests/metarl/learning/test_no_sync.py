@@ -41,6 +41,19 @@ def test_collecting_reads_nothing_back(name):
     assert waits.found == [] and trajectories[0].reward.shape[:1] == (3,)
 
 
+@pytest.mark.parametrize("name", ["metanet-gridworld", "metanet-point", "metanet-bandit", "rl2-tabular-mdp"])
+def test_an_update_on_trials_reads_only_its_metrics(name):
+    """Besides Adam, whose step count is a number of the host here and stays on a device there."""
+    config = preset(name)
+    env, generator = envs.make(config.env, config.env_preset, horizon=5), Generator().manual_seed(0)
+    algorithm = make_algorithm(config, env, generator)
+    trajectories = algorithm.collect(env, env.sample_tasks(3, generator), 2, generator)
+    algorithm.optimizer.step = lambda: None
+    with Waits() as waits:
+        metrics = algorithm.update(trajectories)
+    assert waits.found == [] and metrics["entropy"] > 0
+
+
 def test_learned_step_sizes_are_not_read_back():
     config = preset("meta-sgd-point")
     config = replace(config, algorithm=replace(config.algorithm, learned_rates="tensor"))
