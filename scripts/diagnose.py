@@ -14,7 +14,8 @@ from rich.console import Console
 
 from metarl.backend.files import check_output, write_json
 from metarl.cli import Session, progress_bar, run_main
-from metarl.diagnosis.diagnose import DiagnosisConfig, diagnose_run
+from metarl.diagnosis.diagnose import diagnose_run
+from metarl.diagnosis.probe import DiagnosisConfig
 from metarl.diagnosis.table import findings_table, heading
 from metarl.figures.terminal import full_width, show
 from metarl.training import config_file

@@ -20,7 +20,7 @@ from metarl.backend.distributed import launched, local_world_size
 from metarl.cli.main import option
 from metarl.cli.session import TrainSession
 from metarl.evaluation.held_out import HeldOut
-from metarl.training.config import TrainConfig
+from metarl.training.config import TrainConfig, flat, to_dict
 from metarl.training.config_file import recorded_threads
 from metarl.training.presets import METHODS, PRESETS, SUITES, families, preset
 from metarl.training.run import Run
@@ -110,10 +110,7 @@ def _check_options(name: str, arguments: Sequence[str]) -> None:
 
 def option_names(config: Any) -> set[str]:
     """The options of a configuration and of those it holds, such as --inner-lr."""
-    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    nested = {name for name, value in values.items() if dataclasses.is_dataclass(value)}
-    own = {f"--{name.replace('_', '-')}" for name in values.keys() - nested}
-    return own.union(*(option_names(values[name]) for name in nested))
+    return {f"--{name.rpartition('.')[2].replace('_', '-')}" for name in flat(to_dict(config))} - {"--kind"}
 
 
 def resume_command(run: Run, arguments: Sequence[str]) -> str:

@@ -3,45 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from envs.errors import require
 from metarl.algorithms.recurrent_ppo import actor
 from metarl.diagnosis import network, run_findings, steps, trials
 from metarl.diagnosis.findings import Finding, Interval, does_not_apply, judge_gain, plain
-from metarl.diagnosis.probe import Probe
-from metarl.evaluation.selection import check_counts, check_seed
+from metarl.diagnosis.probe import DiagnosisConfig, Probe
 from metarl.learning.finite import check_environment
 from metarl.training.run import Run
 
-FEWEST = 8
-"""Tasks below which an interval over them says nothing."""
 NUM_FINDINGS = 8
 ORDER = ("problem", "note", "ok", "does not apply")
-
-
-@dataclass(frozen=True)
-class DiagnosisConfig:
-    """What is played for a diagnosis."""
-
-    num_tasks: int | None = None
-    """Tasks to play; by default about 128,000 environment steps' worth for each stage."""
-    num_envs: int | None = None
-    """Episodes per task and step; by default as many as in training, on which the noise of inner gradients depends."""
-    num_steps: int | None = None
-    """Gradient steps, by default 3 or as many as training takes, on which the verdict is."""
-    split: str = "test"
-    """The tasks that most findings are about: train, test or ood. Their gap is about all three."""
-    seed: int = 0
-    """Seed of the tasks and episodes."""
-
-    def check(self) -> None:
-        """Raise `InputError` unless the fields make sense, whatever the run."""
-        check_counts(num_tasks=self.num_tasks, num_envs=self.num_envs, num_steps=self.num_steps)
-        check_seed(self.seed)
 
 
 def diagnose_run(
@@ -49,54 +23,24 @@ def diagnose_run(
     config: DiagnosisConfig | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> dict[str, Any]:
-    """Does adaptation help a trained run, and if not, why? See `diagnose`. Prints nothing, writes nothing.
+    """Does adaptation help a trained run, and if not, why? All findings and the verdict in a sentence, JSON-able.
+
+    Prints nothing and writes nothing.
 
     Args:
         run: a trained run, such as `Run.open(folder)`.
-        progress: called with the fraction of the findings that are made.
+        progress: called with the fraction of the findings that are done.
 
     Raises:
-        InputError: for a field of `config` that makes no sense, a run that was not trained, an unknown split, too few
-            tasks, or gradient steps of a policy with a memory.
+        InputError: for a run that was not trained, an unknown split, or gradient steps of a policy with a memory.
         NonFiniteError: when the environment returns numbers that are not finite.
     """
-    config = config or DiagnosisConfig()
-    config.check()
-    run.env.check_split(config.split)
-    remembers = run.algorithm.stages().trial
-    require(
-        not remembers or config.num_steps is None,
-        f"{run.path} holds a policy with a memory, which takes no gradient steps; leave --num-steps out.",
-    )
-    trained = run.algorithm.inner.num_trained_steps if run.algorithm.inner else 1
-    num_steps = 0 if remembers else config.num_steps or max(3, trained)
-    probe = Probe.of(run, config.split, config.num_tasks, config.num_envs, config.seed, num_steps)
-    return diagnose(probe, progress)
-
-
-def diagnose(probe: Probe, progress: Callable[[float], None] = lambda fraction: None) -> dict[str, Any]:
-    """All findings of a run, and the verdict in a sentence; JSON-able.
-
-    Args:
-        progress: called with the fraction of the findings that are made.
-
-    Raises:
-        InputError: when nothing was trained, or with too few tasks.
-        NonFiniteError: when the environment returns numbers that are not finite.
-    """
-    run = probe.run
-    trained = (run.path / "checkpoint.pt").exists()
-    require(
-        trained,
-        f"{run.path} holds no checkpoint, so nothing was trained that could be diagnosed; go on with it by train.py "
-        f"--resume {run.path}.",
-    )
-    require(probe.num_tasks >= FEWEST, f"num_tasks must be at least {FEWEST}, not {probe.num_tasks}.")
+    run.require_checkpoint()
+    probe = Probe.of(run, config or DiagnosisConfig())
     findings: list[Finding] = []
     for finding in found(probe):
         findings.append(finding)
         progress(len(findings) / NUM_FINDINGS)
-    verdict = min((f.verdict for f in findings), key=ORDER.index)
     return {
         "preset": run.preset,
         "env": f"{run.config.env}/{run.config.env_preset}",
@@ -106,7 +50,7 @@ def diagnose(probe: Probe, progress: Callable[[float], None] = lambda fraction: 
         "num_tasks": probe.num_tasks,
         "num_envs": probe.num_envs,
         "seed": probe.seed,
-        "verdict": verdict,
+        "verdict": min((f.verdict for f in findings), key=ORDER.index),
         "sentence": headline(findings),
         "findings": [plain(vars(f)) for f in findings],
     }
@@ -144,23 +88,23 @@ def _of_steps(probe: Probe) -> Iterator[Finding]:
     check_environment(probe.run.env, adapted.trajectories)
     before, at = adapted.trajectories[0], probe.trained_steps
     yield steps.adaptation(probe, adapted)
-    yield steps.step_size(probe, adapted)
+    yield steps.inner_lr(probe, adapted)
     yield network.units(probe, before)
     yield network.baseline(probe, before)
     distribution, _ = steps.learner_of(probe).policy.bind(adapted.params[0])(before.inputs, None)
     yield run_findings.entropy(probe, distribution, before.mask)
     yield run_findings.leak(probe, before)
-    yield run_findings.gap(probe, _curve(probe, adapted.returns[0], adapted.returns[at]), steps.steps_said(at))
+    yield run_findings.gap(probe, _curve(probe, adapted.returns[0], adapted.returns[at]), steps.after_steps(at))
 
 
 def _of_trials(probe: Probe) -> Iterator[Finding]:
-    """Of a policy that adapts by what it remembers in a trial."""
+    """Of a policy with a memory."""
     algorithm: Any = probe.run.algorithm
     task, episodes = probe.tasks(probe.split), algorithm.config.num_episodes
     played = trials.trial(probe, task, actor(algorithm.network, probe.generator("actions")))
     check_environment(probe.run.env, [played])
     yield trials.adaptation(probe, task, played)
-    yield does_not_apply("inner step size", "A policy with a memory takes no gradient step at test time.")
+    yield does_not_apply("inner learning rate", "A policy with a memory takes no gradient step at test time.")
     yield does_not_apply("hidden units", "Its units are neither tanh nor ReLU.")
     yield trials.baseline(probe, played)
     yield run_findings.entropy(probe, *trials.start_of_trial(probe, played), remembers=True)
@@ -170,12 +114,12 @@ def _of_trials(probe: Probe) -> Iterator[Finding]:
 
 
 def _of_anything(probe: Probe) -> Iterator[Finding]:
-    """Of a method that says only how it plays."""
+    """Of a method that only says how it plays."""
     name = probe.run.algorithm.name
     before, after = _play(probe, probe.split)
     verdict, sentence = judge_gain(gain := Interval.of_change(after, before), None, "through adaptation", "")
     yield Finding("adaptation", verdict, sentence, {"return": Interval.of(after), "gain": gain})
-    yield does_not_apply("inner step size", f"{name} does not say how it takes its steps.")
+    yield does_not_apply("inner learning rate", f"{name} does not say how it takes its steps.")
     yield network.units(probe, None)
     yield network.baseline(probe, None)
     yield does_not_apply("exploration", f"{name} does not say how it draws its actions.")
@@ -187,7 +131,7 @@ def _of_anything(probe: Probe) -> Iterator[Finding]:
 
 
 def _curve(probe: Probe, before: Tensor, after: Tensor) -> run_findings.Curve:
-    """What is known of the probe's own split, and what is played of the others."""
+    """Returns known for the probe's own split, and played for the others."""
     return lambda split: (before, after) if split == probe.split else _play(probe, split)
 
 

@@ -14,9 +14,9 @@ from metarl.evaluation.estimate import bootstrap_ci
 Verdict = Literal["ok", "note", "problem", "does not apply"]
 
 ROUNDING = 1e-5
-"""Part of the largest |return| that a difference must exceed to be more than rounding of float32."""
+"""Fraction of the largest |return| below which a difference is rounding of float32."""
 MATERIAL = 0.01
-"""Part of the largest |return| that a gain which is not yet certain must exceed to be worth playing more tasks."""
+"""Fraction of the largest |return| that an uncertain gain must exceed to be worth playing more tasks."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Interval:
 
     @property
     def positive(self) -> bool:
-        """Does the whole interval lie above 0, by more than rounding?"""
+        """Does the whole interval lie above 0, beyond rounding?"""
         return self.low > ROUNDING * self.scale
 
     @property
@@ -146,9 +146,9 @@ def judge_gain(gain: Interval, specific: Interval | None, stages: str, control: 
         return "note", f"Adaptation improves the return, but too few tasks were played to say why: {said}, {own}."
     if gain.positive:
         return "problem", (
-            f"Only multi-task improvement is seen: {said}, but not more than {control} ({specific}), so it is "
-            "training that would help on any task."
+            f"Only multi-task improvement is seen: {said}, but no more than {control} ({specific}), so it is "
+            "further training that helps on any task."
         )
     if specific.positive:
-        return "problem", f"Adaptation {effect}: {said}, although it tells tasks apart, for that is {own}."
+        return "problem", f"Adaptation {effect}: {said}, although it tells tasks apart: that is {own}."
     return "problem", f"Adaptation {effect}: {said}."

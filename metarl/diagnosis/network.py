@@ -1,8 +1,9 @@
-"""What is found about the parts of a policy that adapts by gradient steps: hidden units and the baseline."""
+"""Findings about the parts of a policy that adapts by gradient steps: hidden units and the baseline."""
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,11 +16,11 @@ from metarl.learning.rollout import Trajectory
 from metarl.policies.mlp import MLPPolicy
 
 SATURATED = 0.99
-"""A tanh unit is saturated where its output is beyond this..."""
+"""A tanh unit is saturated if its output is beyond this..."""
 ALMOST_ALL = 0.95
-"""...on this part of the inputs."""
+"""...on this fraction of the inputs."""
 FEW_DEAD, MANY_DEAD = 0.3, 0.8
-"""Parts of a layer's units without use, from which on that is a note and a problem."""
+"""Fractions of a layer's units without use from which on that is a note and a problem."""
 
 
 def units(probe: Probe, t: Trajectory | None) -> Finding:
@@ -33,7 +34,7 @@ def units(probe: Probe, t: Trajectory | None) -> Finding:
     obs = t.obs[t.mask > 0]
     obs = obs[:: max(1, len(obs) // 10_000)]
     if float(obs.isclose(obs.median(0).values).all(1).float().mean()) > ALMOST_ALL:
-        return does_not_apply(name, "Almost all observations are the same, so that any unit is almost a constant.")
+        return does_not_apply(name, "Almost all observations are the same, so any unit is almost constant.")
     x = obs.mT  # [O, B]
     relu, dead = policy.config.activation == "relu", []
     for layer in policy.unflatten(params.unsqueeze(0))[0][:-1]:
@@ -41,29 +42,28 @@ def units(probe: Probe, t: Trajectory | None) -> Finding:
         useless = (x <= 0).all(1) if relu else (x.abs() > SATURATED).float().mean(1) > ALMOST_ALL
         dead.append(float(useless.float().mean()))
     worst = max(dead)
-    numbers = {"useless units in each layer": dead, "inputs": x.shape[1]}
-    said = f"{worst:.0%} of the units in hidden layer {dead.index(worst) + 1}"
+    share = f"{worst:.0%} of the units in hidden layer {dead.index(worst) + 1}"
     how = "are never active" if relu else f"are saturated on over {ALMOST_ALL:.0%} of inputs"
+    finding = partial(Finding, name, numbers={"useless units in each layer": dead, "inputs": x.shape[1]})
     if worst < FEW_DEAD:
-        return Finding(name, "ok", f"Hidden units work: {f'at most {said}' if worst else 'none'} {how}.", numbers)
+        return finding("ok", f"Hidden units work: {f'at most {share}' if worst else 'none'} {how}.")
     verdict: Verdict = "problem" if worst >= MANY_DEAD else "note"
-    effect = "no gradient passes them, and what lies before them cannot adapt"
-    return Finding(
-        name, verdict, f"{said} {how}: {effect}.", numbers,
-        f"a new run with {'--activation tanh' if relu else probe.smaller_outer_steps}",
-    )  # fmt: skip
+    sentence = f"{share} {how}: they pass no gradient, so the layers before them cannot adapt."
+    return finding(
+        verdict, sentence, next=f"a new run with {'--activation tanh' if relu else probe.smaller_outer_steps}"
+    )
 
 
 USELESS = 0.1
-"""Part of the variance of returns below which a baseline explains nothing."""
+"""A baseline that explains less than this fraction of the variance of returns is useless..."""
 PREDICTABLE = 0.3
-"""Part that another baseline must explain to show that there was something to explain."""
+"""...if another one explains this fraction, so that there was something to explain."""
 
 
 def explained(target: Tensor, value: Tensor, mask: Tensor) -> float:
-    """Part of the variance of target [N, T, E] within tasks that the value explains; NaN where there is none.
+    """Fraction of the variance of target [N, T, E] within tasks that the value explains; NaN where there is none.
 
-    What differs between tasks alone does not count, since advantages are centred for each task.
+    Differences between tasks do not count, since advantages are centred for each task.
     """
 
     def within(x: Tensor) -> Tensor:
@@ -77,10 +77,10 @@ def explained(target: Tensor, value: Tensor, mask: Tensor) -> float:
 
 
 def held_out_linear(x: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Linear value estimates, fitted to one half of the rows' samples and applied to the other, and the reverse.
+    """Linear value estimates for each half of the samples, from a fit to the other half.
 
     Args:
-        x: features [R, S, B, F]: of each of R fits, S samples that are divided, B steps of each.
+        x: features [R, S, B, F] of B steps of S samples, for R separate fits.
         target, mask: [R, S, B].
     """
     out = torch.zeros_like(target, dtype=torch.float64)
@@ -109,43 +109,36 @@ def baseline(probe: Probe, t: Trajectory | None) -> Finding:
     pooled_fit = explained(target, pooled.unflatten(1, target.shape[1:]), t.mask)
     numbers: dict[str, Any] = {"linear fit for each task": task_fit, "linear fit for all tasks": pooled_fit}
     if inner.value is None or math.isnan(in_sample):
-        return _linear(name, {**numbers, "on its own episodes": in_sample}, in_sample, task_fit, alone, probe)
+        return _linear({**numbers, "on its own episodes": in_sample}, in_sample, task_fit, alone, probe)
     value = explained(target, inner.value(t), t.mask)
-    numbers = {"value network": value, **numbers}
+    finding = partial(Finding, name, numbers={"value network": value, **numbers})
     said = f"The value network explains {short(value)} of the variance of returns"
-    best = max(task_fit, pooled_fit)
+    best, epochs = max(task_fit, pooled_fit), config.value_epochs
     if value < USELESS and best >= PREDICTABLE:
-        rate, epochs = config.value_lr, config.value_epochs
         if pooled_fit < PREDICTABLE:
             remedy = "--baseline linear, which is fitted to each task"
         else:
-            remedy = f"--value-lr {max(3 * rate, 1e-3):g}" + (f" or --value-epochs {2 * epochs}" if rate else "")
-        return Finding(
-            name, "problem", f"{said}, so it is of no use, though a linear fit to observation and time explains "
-            f"{short(best)}.", numbers, remedy,
-        )  # fmt: skip
+            more = f" or --value-epochs {2 * epochs}" if config.value_lr else ""
+            remedy = f"--value-lr {max(3 * config.value_lr, 1e-3):g}{more}"
+        sentence = f"{said}, so it is of no use; a linear fit to observation and time explains {short(best)}."
+        return finding("problem", sentence, next=remedy)
     if value < task_fit - PREDICTABLE:
-        return Finding(
-            name, "note", f"{said}, a linear fit to each task's own episodes {short(task_fit)}.", numbers,
-            "--baseline linear, or --value-epochs " + str(2 * config.value_epochs),
-        )  # fmt: skip
-    return Finding(name, "ok", f"{said}; a linear fit to each task's episodes explains {short(task_fit)}.", numbers)
+        sentence = f"{said}; a linear fit to each task's own episodes explains {short(task_fit)}."
+        return finding("note", sentence, next=f"--baseline linear, or --value-epochs {2 * epochs}")
+    return finding("ok", f"{said}; a linear fit to each task's episodes explains {short(task_fit)}.")
 
 
-def _linear(
-    name: str, numbers: dict[str, Any], in_sample: float, held_out: float, alone: bool, probe: Probe
-) -> Finding:
+def _linear(numbers: dict[str, Any], in_sample: float, held_out: float, alone: bool, probe: Probe) -> Finding:
+    finding = partial(Finding, "baseline", numbers=numbers)
     if math.isnan(in_sample):
-        return Finding(name, "ok", "Returns do not vary within a task, so there is nothing to explain.", numbers)
+        return finding("ok", "Returns do not vary within a task, so there is nothing to explain.")
+    said = f"The linear baseline explains {short(held_out)} of the variance of returns"
     if alone:
-        said = f"explains {short(in_sample)} of the variance of returns in the one episode that it is fitted to"
-        return Finding(name, "ok", f"The linear baseline {said}, which is no test on other data.", numbers)
-    said = f"explains {short(held_out)} of the variance of returns on episodes that it was not fitted to"
+        return finding("ok", f"{said} in the one episode that it is fitted to, which is no test on other data.")
+    said = f"{said} on episodes that it was not fitted to"
     if held_out >= USELESS:
-        return Finding(name, "ok", f"The linear baseline {said}.", numbers)
-    if in_sample >= PREDICTABLE:
-        return Finding(
-            name, "note", f"The linear baseline {said} and {short(in_sample)} on its own: it fits noise.", numbers,
-            f"--num-envs {2 * probe.run.config.num_envs}, or --baseline value",
-        )  # fmt: skip
-    return Finding(name, "ok", f"The linear baseline {said}; no fit here explains more.", numbers)
+        return finding("ok", f"{said}.")
+    if in_sample < PREDICTABLE:
+        return finding("ok", f"{said}; no fit here explains more.")
+    remedy = f"--num-envs {2 * probe.run.config.num_envs}, or --baseline value"
+    return finding("note", f"{said} and {short(in_sample)} on its own: it fits noise.", next=remedy)

@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from gymnasium import spaces
 from scipy.optimize import linear_sum_assignment
 from torch import Generator
 
 from envs.contract import draw_tasks
 from envs.core import Env, task_generator
+from envs.errors import require
+from envs.fields import Checked, PositiveInt
 from envs.structs import Struct
+from metarl.training.config import Seed
 from metarl.training.run import Run
 
 STEPS = 128_000
-"""Environment steps of a stage that the default number of tasks amounts to."""
+"""Environment steps of a stage, from which the default number of tasks follows."""
 FEWEST_TASKS, MOST_TASKS = 16, 1000
 
 
 @dataclass(frozen=True)
+class DiagnosisConfig(Checked):
+    """What is played for a diagnosis."""
+
+    num_tasks: Annotated[int, Ge(8)] | None = None  # an interval over fewer says nothing
+    """Tasks to play; by default about 128,000 environment steps' worth for each stage."""
+    num_envs: PositiveInt | None = None
+    """Episodes per task and step; by default as many as in training, on which the noise of inner gradients depends."""
+    num_steps: PositiveInt | None = None
+    """Gradient steps to play; by default 3, or as many as training takes if that is more."""
+    split: str = "test"
+    """The tasks that most findings are about: train, test or ood. The finding on other tasks compares all three."""
+    seed: Seed = 0
+    """Seed of the tasks and episodes."""
+
+
+@dataclass(frozen=True)
 class Probe:
-    """A run with what decides the numbers of its diagnosis.
+    """A run and everything that decides the numbers of its diagnosis.
 
     Attributes:
         split, num_tasks, seed: of the tasks that are played.
-        num_envs: episodes of a task (or trials), before adaptation and after each step.
+        num_envs: episodes (or trials) of a task, before adaptation and after each step.
         num_steps: gradient steps; a policy with a memory takes none.
     """
 
@@ -37,24 +58,29 @@ class Probe:
     num_steps: int
 
     @classmethod
-    def of(
-        cls, run: Run, split: str = "test", num_tasks: int | None = None, num_envs: int | None = None, seed: int = 0,
-        num_steps: int = 3,
-    ) -> Probe:  # fmt: skip
-        """By default a task has as many episodes as in training, and a stage about `STEPS` environment steps."""
-        num_envs = num_envs or run.config.num_envs
-        each = num_envs * run.env.horizon * run.algorithm.stages().episodes
-        default = min(max(STEPS // each, FEWEST_TASKS), MOST_TASKS, max(run.config.eval_num_tasks, FEWEST_TASKS))
-        return cls(run, split, num_tasks or default, num_envs, seed, num_steps)
+    def of(cls, run: Run, config: DiagnosisConfig) -> Probe:
+        """Raises `InputError` for an unknown split, or for gradient steps of a policy with a memory."""
+        run.env.check_split(config.split)
+        algorithm, stages = run.algorithm, run.algorithm.stages()
+        require(
+            not stages.trial or config.num_steps is None,
+            f"{run.path} holds a policy with a memory, which takes no gradient steps; leave --num-steps out.",
+        )
+        trained = algorithm.inner.num_trained_steps if algorithm.inner else 1
+        num_steps = 0 if stages.trial else config.num_steps or max(3, trained)
+        num_envs = config.num_envs or run.config.num_envs
+        default = STEPS // (num_envs * run.env.horizon * stages.episodes)
+        default = min(max(default, FEWEST_TASKS), MOST_TASKS, max(run.config.eval_num_tasks, FEWEST_TASKS))
+        return cls(run, config.split, config.num_tasks or default, num_envs, config.seed, num_steps)
 
     @property
     def judges(self) -> int:
-        """Episodes that judge given parameters, where no step learns from them: tasks differ more than episodes."""
+        """Episodes that judge given parameters, when no step learns from them; tasks differ more than episodes do."""
         return max(min(self.num_envs, 5), self.num_envs // 4)
 
     @property
     def trained_steps(self) -> int:
-        """Gradient steps after which adaptation is judged: as many as training takes, at most `num_steps`."""
+        """Gradient steps after which adaptation is judged: as many as training takes, but at most `num_steps`."""
         inner = self.run.algorithm.inner
         return self.num_steps if inner is None else min(inner.num_trained_steps, self.num_steps)
 
@@ -64,11 +90,11 @@ class Probe:
         return self.run.config.algorithm.smaller_steps
 
     def generator(self, stream: str) -> Generator:
-        """Random numbers of their own for each purpose; the same purpose has the same ones again."""
+        """A separate stream of random numbers for each purpose, the same at each call."""
         return task_generator(self.seed, f"diagnosis of {stream}", self.run.device)
 
     def tasks(self, split: str, count: int | None = None) -> Struct:
-        """Those that evaluation draws."""
+        """The tasks that evaluation draws."""
         generator = task_generator(self.seed, split, self.run.device)
         return draw_tasks(self.run.env, count or self.num_tasks, generator, split)
 
@@ -85,7 +111,7 @@ def task_columns(env: Env, task: Struct) -> dict[str, np.ndarray]:
 
 
 def other_tasks(env: Env, task: Struct, seed: int) -> np.ndarray:
-    """A random permutation [N] that gives each task another one, and never an equal one where that can be helped."""
+    """A random permutation [N] that gives each task another one, and an equal one only where that cannot be avoided."""
     rows = np.concatenate(list(task_columns(env, task).values()), 1)
     _, kind = np.unique(rows, axis=0, return_inverse=True)
     same = kind.reshape(-1, 1) == kind.reshape(1, -1)

@@ -1,10 +1,10 @@
-"""What is found about any run: its training, its exploration, what observations tell of the task, other tasks."""
+"""Findings about any run: its training, its exploration, what observations reveal of the task, other tasks."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,91 +18,75 @@ from metarl.diagnosis.findings import Finding, Interval, Verdict, does_not_apply
 from metarl.diagnosis.probe import Probe, task_columns
 from metarl.learning.rollout import Trajectory, reference_rollout
 from metarl.policies.distributions import Categorical, DiagGaussian, Distribution
+from metarl.training import metrics_log
 
 SLOPE_ROWS = 8
-"""Meta-iterations that a trend is read from, at least."""
+"""Fewest meta-iterations from which a trend is read."""
 TREND = 0.01
-"""Probability of a slope of that size by chance, below which it is a trend."""
+"""A slope with a p-value below this is a trend."""
 
 
 def training(probe: Probe) -> Finding:
-    """How far the run got, and whether its return still moves."""
-    name, run = "training", probe.run
+    """How far the run got, and whether its return still changes."""
+    run = probe.run
     done, planned = run.iteration, run.config.num_iterations
     numbers: dict[str, Any] = {"iterations": done, "planned": planned}
-    resume = f"--resume {run.path}"
-    said = f"{done} of {planned} meta-iterations are done"
+    finding = partial(Finding, "training", numbers=numbers)
+    resume, said = f"--resume {run.path}", f"{done} of {planned} meta-iterations are done"
     verdict: Verdict = "note" if done < planned else "ok"
-    remedy = resume if done < planned else None
     pretraining = run.config.algorithm.pretrain_iterations
     if 0 < done <= pretraining:
-        more = max(planned, 2 * pretraining)
-        return Finding(
-            name, "problem", f"{said}, all of them pretraining without inner steps, which lasts {pretraining}.",
-            numbers, f"{resume} --num-iterations {more}",
-        )  # fmt: skip
+        sentence = f"{said}, all of them pretraining without inner steps, which lasts {pretraining}."
+        return finding("problem", sentence, next=f"{resume} --num-iterations {max(planned, 2 * pretraining)}")
     values = _training_returns(probe)
     if (bad := sum(not math.isfinite(x) for x in values)) or not bool(run.algorithm.params.isfinite().all()):
         where = f"{bad} training returns are" if bad else "the parameters are"
-        return Finding(
-            name, "problem", f"{said}, and {where} not finite.", numbers, f"a new run with {probe.smaller_outer_steps}"
+        return finding(
+            "problem", f"{said}, and {where} not finite.", next=f"a new run with {probe.smaller_outer_steps}"
         )
+    remedy = resume if done < planned else None
     last = np.array(values[-max(SLOPE_ROWS, len(values) // 4) :])
     if len(last) < SLOPE_ROWS:
-        return Finding(name, verdict, f"{said}; too few are logged to see a trend.", numbers, remedy)
+        return finding(verdict, f"{said}; too few are logged to see a trend.", next=remedy)
     fit = linregress(np.arange(len(last)), last)
     change, error = fit.slope * (len(last) - 1), fit.stderr * (len(last) - 1)
     numbers |= {"change of the training return": change, "standard error": error, "p": float(fit.pvalue)}
     trend = f"over the last {len(last)} the training return changed by {short(change, '+')} ± {short(error)}"
     if change > 0 and fit.pvalue < TREND:
-        verdict, said = "note", f"{said} and it still rises: {trend}"
         remedy = f"{resume} --num-iterations {planned if done < planned else 2 * planned}"
-    elif change < 0 and fit.pvalue < TREND:
-        verdict, said = "note", f"{said} and it falls: {trend}"
+        return finding("note", f"{said} and it still rises: {trend}.", next=remedy)
+    if change < 0 and fit.pvalue < TREND:
         remedy = f"a new run with --num-iterations {max(1, done // 2)}, or with {probe.smaller_outer_steps}"
-    else:
-        said = f"{said}; {trend}, which is no trend"
-    return Finding(name, verdict, f"{said}.", numbers, remedy)
+        return finding("note", f"{said} and it falls: {trend}.", next=remedy)
+    return finding(verdict, f"{said}; {trend}, which is no trend.", next=remedy)
 
 
 def _training_returns(probe: Probe) -> list[float]:
     """From metrics.jsonl: the return after the last inner step, or of a trial's mean episode."""
-    path = probe.run.path / "metrics.jsonl"
-    values: list[float] = []
-    kind = 0
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
-        try:
-            row = json.loads(line)
-            returns = [float(v) for k, v in row.items() if k.startswith("return_")]
-            iteration = row["iteration"]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # the line that a kill cut short
-        if not returns or iteration > probe.run.iteration:
-            continue
-        if len(returns) != kind:  # pretraining has fewer entries, and is another thing
-            kind, values = len(returns), []
-        values.append(float(np.mean(returns)) if probe.run.algorithm.stages().trial else returns[-1])
-    return values
+    rows = [row for k, row in metrics_log.read(probe.run.path / "metrics.jsonl").items() if k <= probe.run.iteration]
+    returns = [[value for name, value in row.items() if name.startswith("return_")] for row in rows]
+    returns = [row for row in returns if row and len(row) == len(returns[-1])]  # pretraining has fewer stages
+    return [float(np.mean(row)) if probe.run.algorithm.stages().trial else row[-1] for row in returns]
 
 
 COLLAPSED = {"discrete": (0.05, 0.2), "continuous": (0.02, 0.1)}
-"""Entropy as a part of log A, or deviation as a part of half the action range: below is a problem, or a note."""
+"""Entropy as a fraction of log A, or std as a fraction of half the action range: below is a problem, or a note."""
 
 
 def entropy(probe: Probe, distribution: Distribution, mask: Tensor, remembers: bool = False) -> Finding:
     """Can the policy still explore before it adapts? distribution [...] and mask [...] of the steps that count.
 
-    With `remembers` a memory chooses the actions, and little chance is at most a note: one may explore without it.
+    With `remembers`, little randomness is at most a note: a policy with a memory can explore systematically.
     """
     name, space = "exploration", probe.run.env.action_space
     init_std = probe.run.config.policy.init_std
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, Any]
     if isinstance(distribution, Categorical):
         actions = distribution.log_probs.shape[-1]
         share = float((distribution.entropy() * mask).sum() / mask.sum()) / math.log(actions) if actions > 1 else 1.0
         limits = COLLAPSED["discrete"]
-        said = f"entropy is {share:.0%} of that of {actions} equally likely actions"
-        numbers = {"entropy as a part of log A": share}
+        said = f"the entropy is {share:.0%} of that of {actions} equally likely actions"
+        numbers = {"entropy as a fraction of log A": share}
     elif isinstance(distribution, DiagGaussian):
         std = distribution.log_std.flatten(0, -2).double().mean(0).exp().cpu().numpy()
         half = (space.high - space.low).reshape(-1) / 2 if isinstance(space, spaces.Box) else np.array(np.inf)
@@ -110,22 +94,21 @@ def entropy(probe: Probe, distribution: Distribution, mask: Tensor, remembers: b
         half = half if bounded else np.full(len(std), init_std)
         share, limits = float(np.exp(np.log(std / half).mean())), COLLAPSED["continuous"]
         of = "half the action range" if bounded else "the initial one"
-        said = f"the deviation of actions is {share:.2g} of {of} and {float(std.mean()) / init_std:.2g} of its start"
-        numbers = {"deviations": std.tolist(), f"part of {of}": share, "initial deviation": init_std}
+        said = f"the std of actions is {share:.2g} of {of} and {float(std.mean()) / init_std:.2g} times the initial std"
+        numbers = {"std": std.tolist(), f"fraction of {of}": share, "initial std": init_std}
     else:
-        return does_not_apply(name, f"Actions of a {type(distribution).__name__} have no entropy that is known here.")
+        return does_not_apply(name, f"The entropy of a {type(distribution).__name__} is not known here.")
+    finding = partial(Finding, name, numbers=numbers)
     if share >= limits[1]:
-        return Finding(name, "ok", f"The policy explores: {said}.", numbers)
+        return finding("ok", f"The policy explores: {said}.")
     verdict: Verdict = "problem" if share < limits[0] and not remembers else "note"
-    fewer = f" or fewer meta-iterations, --num-iterations {max(1, probe.run.iteration // 2)}"
-    return Finding(
-        name, verdict, f"The policy {'hardly explores' if verdict == 'problem' else 'explores little'}: {said}.",
-        numbers, f"a new run with --entropy-coef 0.05,{fewer}",
-    )  # fmt: skip
+    how = "hardly explores" if verdict == "problem" else "explores little"
+    fewer = f"or fewer meta-iterations, --num-iterations {max(1, probe.run.iteration // 2)}"
+    return finding(verdict, f"The policy {how}: {said}.", next=f"a new run with --entropy-coef 0.05, {fewer}")
 
 
 LEAK_TASKS = 200
-"""Tasks whose first observations are looked at; these cost no step."""
+"""Tasks whose first observations are read; these cost no step."""
 LEAKS, HINTS = 0.5, 0.2
 """R² from which on observations give the task away, or hint at it."""
 
@@ -151,26 +134,23 @@ def leak(probe: Probe, played: Trajectory | None) -> Finding:
                 one_hot = isinstance(env.task_space[field], spaces.Discrete)
                 found[field] = decodable(obs.double().cpu().numpy(), columns, together=one_hot)
     at_once, later = ({"": 0.0} | found for found in numbers.values())
+    finding = partial(Finding, name, numbers=numbers)
     field = max(at_once, key=at_once.__getitem__)
     if at_once[field] >= HINTS:
         verdict: Verdict = "problem" if at_once[field] >= LEAKS else "note"
+        how = "gives away" if verdict == "problem" else "hints at"
+        sentence = f"The first observation {how} the task's {field} (R² {at_once[field]:.2f} on held-out tasks)"
         adapts = not probe.run.algorithm.stages().trial
-        return Finding(
-            name, verdict, f"The first observation {'gives away' if verdict == 'problem' else 'hints at'} the task's "
-            f"{field} (R² {at_once[field]:.2f} on tasks held out), and what a policy sees it need not adapt to.",
-            numbers,
-            "hide the task from the observation" + (", or train one policy for all, --inner-lr 0" if adapts else ""),
-        )  # fmt: skip
+        remedy = "hide the task from the observation" + ", or train one policy for all, --inner-lr 0" * adapts
+        return finding(verdict, f"{sentence}, and a policy need not adapt to what it sees.", next=remedy)
     field = max(later, key=later.__getitem__)
     if later[field] >= LEAKS:
-        return Finding(
-            name, "note", f"No first observation tells the task, but an episode's mean observation does: {field}, R² "
-            f"{later[field]:.2f} on tasks held out; the dynamics show it, also without rewards.", numbers,
-        )  # fmt: skip
-    return Finding(
-        name, "ok", f"Observations do not tell the task: R² at most {max(*at_once.values(), *later.values()):.2f}.",
-        numbers,
-    )  # fmt: skip
+        sentence = f"The first observation does not tell the task, but an episode's mean observation does: {field}, R² "
+        return finding(
+            "note", f"{sentence}{later[field]:.2f} on held-out tasks; the dynamics show it, even without rewards."
+        )
+    highest = max(*at_once.values(), *later.values())
+    return finding("ok", f"Observations do not tell the task: R² at most {highest:.2f}.")
 
 
 def decodable(x: np.ndarray, y: np.ndarray, together: bool = False, folds: int = 5, ridge: float = 1e-3) -> float:
@@ -179,7 +159,7 @@ def decodable(x: np.ndarray, y: np.ndarray, together: bool = False, folds: int =
     Args:
         x: observations [N, E, O], of E lanes of each of N tasks.
         y: the field [N, D].
-        together: one R² for all columns, as for one-hot ones; otherwise the R² of the column read best.
+        together: one R² for all columns, as for one-hot ones; otherwise that of the best column.
 
     Returns:
         R² on held-out tasks by `folds`-fold cross-validation; below 0 where the mean predicts better.
@@ -202,7 +182,7 @@ def decodable(x: np.ndarray, y: np.ndarray, together: bool = False, folds: int =
 
 
 MEMORIZED = 0.25
-"""Part of the gain on training tasks that held-out tasks must lack for that to be a problem."""
+"""Held-out tasks that lack more than this fraction of the gain on training tasks are a problem."""
 
 Curve = Callable[[str], tuple[Tensor, Tensor]]
 """`split -> return of each task before [N] and after adaptation [N]`."""
@@ -225,17 +205,17 @@ def gap(probe: Probe, curve: Curve, stage: str) -> Finding:
     }
     difference = Interval.of_difference(after["train"], after["test"])
     numbers["train minus test"] = difference
+    finding = partial(Finding, name, numbers=numbers)
     listed = ", ".join(f"{short(numbers[f'return {stage}'][split].mean)} on {split}" for split in splits)
     said = f"The return {stage} is {listed} tasks"
     if difference.positive and difference.mean > MEMORIZED * max(gains["train"].mean, 0.0):
-        more = f"a new run with --meta-batch-size {2 * probe.run.config.meta_batch_size}"
-        return Finding(name, "problem", f"{said}: training tasks do better by {difference}.", numbers, more)
+        remedy = f"a new run with --meta-batch-size {2 * probe.run.config.meta_batch_size}"
+        return finding("problem", f"{said}: training tasks do better by {difference}.", next=remedy)
     if difference.positive:
-        return Finding(name, "note", f"{said}: training tasks do a little better, by {difference}.", numbers)
+        return finding("note", f"{said}: training tasks do a little better, by {difference}.")
+    said = f"{said}; training and held-out tasks do not differ beyond chance"
     if "ood" in splits and gains["train"].positive and not gains["ood"].positive:
-        return Finding(
-            name, "note", f"{said}; training and held-out tasks cannot be told apart, but out of range adaptation "
-            f"gains {gains['ood']}.", numbers, "train on a wider range of tasks, an option --env.FIELD of the family",
-        )  # fmt: skip
-    also = " and out of range adaptation gains as well" if "ood" in splits and gains["ood"].positive else ""
-    return Finding(name, "ok", f"{said}; training and held-out tasks cannot be told apart{also}.", numbers)
+        remedy = "train on a wider range of tasks, an option --env.FIELD of the family"
+        return finding("note", f"{said}, but out of range adaptation gains {gains['ood']}.", next=remedy)
+    also = ", and out of range adaptation helps, too" if "ood" in splits and gains["ood"].positive else ""
+    return finding("ok", f"{said}{also}.")

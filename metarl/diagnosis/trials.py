@@ -1,8 +1,9 @@
-"""What is found about policies with a memory: what they gain through a trial, and whether the memory is why."""
+"""Findings about policies with a memory: what they gain in a trial, and whether the memory is the reason."""
 
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,8 +70,8 @@ def trial(probe: Probe, task: Struct, act: Actor) -> Trajectory:
 def adaptation(probe: Probe, task: Struct, played: Trajectory) -> Finding:
     """The gain within the trial, against references, and with a control.
 
-    With several episodes the memory is emptied before each; with one, a trial's actions are those that the policy
-    chose on another task: what it saw there were that task's rewards.
+    With several episodes the control empties the memory before each; with one it repeats the actions that the policy
+    chose on another task, where it saw that task's rewards.
     """
     algorithm: Any = probe.run.algorithm
     episodes = algorithm.config.num_episodes
@@ -88,9 +89,13 @@ def adaptation(probe: Probe, task: Struct, played: Trajectory) -> Finding:
     for name, reward in rewards.items():
         references[name] = [float(x.mean()) for x in ends(reward.flatten(1), episodes)]
     numbers = {
-        "start": Interval.of(first), "end": Interval.of(last), "gain": gain, "gain beyond the control": specific,
-        "references at start and end": references, "tasks": len(task),
-    }  # fmt: skip
+        "start": Interval.of(first),
+        "end": Interval.of(last),
+        "gain": gain,
+        "gain beyond the control": specific,
+        "references at start and end": references,
+        "tasks": len(task),
+    }
     verdict, sentence = judge_gain(gain, specific, stages(episodes), control)
     best = max(references, key=lambda name: references[name][1])
     level = f"{short(float(last.mean()))}, {best} {short(references[best][1])}, random {short(references['random'][1])}"
@@ -122,12 +127,12 @@ def start_of_trial(probe: Probe, played: Trajectory) -> tuple[Distribution, Tens
 
 
 def baseline(probe: Probe, played: Trajectory) -> Finding:
-    """What the value output explains of the trial's remaining rewards, on held-out tasks."""
+    """How well the value output predicts the trial's remaining rewards, on held-out tasks."""
     algorithm: Any = probe.run.algorithm
-    _, part = algorithm.batch(played.map(lambda x: x.transpose(1, 2).flatten(0, 1)))
-    said = f"The value output explains {short(part)} of the variance of its targets, the mean rewards to come"
-    numbers = {"explained": part}
-    if part > 0:
-        return Finding("baseline", "ok", f"{said}.", numbers)
+    _, explained = algorithm.batch(played.map(lambda x: x.transpose(1, 2).flatten(0, 1)))
+    finding = partial(Finding, "baseline", numbers={"explained variance": explained})
+    said = f"The value output explains {short(explained)} of the variance of its targets, the mean rewards to come"
+    if explained > 0:
+        return finding("ok", f"{said}.")
     coef = 2 * algorithm.config.value_coef or 0.5
-    return Finding("baseline", "note", f"{said}: a constant would do as well.", numbers, f"--value-coef {coef:g}")
+    return finding("note", f"{said}: a constant would do as well.", next=f"--value-coef {coef:g}")

@@ -11,10 +11,11 @@ from typing import Any
 from torch import Generator
 
 from envs.errors import require
+from envs.fields import PositiveInt
 from metarl.backend.errors import NonFiniteError
 from metarl.backend.files import check_output
 from metarl.evaluation.curve import fingerprint, play_references, play_stages, summarize, summarize_scores
-from metarl.evaluation.selection import Selection, check_counts
+from metarl.evaluation.selection import Selection
 from metarl.training.run import Run
 
 
@@ -22,16 +23,12 @@ from metarl.training.run import Run
 class EvaluationConfig(Selection):
     """What is evaluated."""
 
-    num_tasks: int | None = None
+    num_tasks: PositiveInt | None = None
     """Tasks to evaluate on; by default the run's eval_num_tasks."""
-    num_envs: int | None = None
+    num_envs: PositiveInt | None = None
     """Episodes per task and step; by default the run's eval_num_envs."""
     references: bool = True
     """Play the reference policies on the same tasks, too; some plan at length."""
-
-    def check(self) -> None:
-        super().check()
-        check_counts(num_envs=self.num_envs)
 
 
 def evaluate_run(
@@ -51,12 +48,10 @@ def evaluate_run(
         `scores` those of `curve.summarize_scores`.
 
     Raises:
-        InputError: for a field of `config` that makes no sense, a run without a checkpoint, an unknown split, or steps
-            that its method does not take.
+        InputError: for a run without a checkpoint, an unknown split, or steps that its method does not take.
         NonFiniteError: when a return is not finite.
     """
     config = config or EvaluationConfig()
-    config.check()
     run.require_checkpoint()
     algorithm, stages = run.algorithm, config.stages(run)
     task, num_envs = config.draw(run, run.config.eval_num_tasks), config.num_envs or run.config.eval_num_envs

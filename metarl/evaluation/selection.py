@@ -8,37 +8,35 @@ from pathlib import Path
 import envs
 from envs.contract import draw_tasks
 from envs.errors import require
+from envs.fields import Checked, NonNegativeInt, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import Stages
+from metarl.training.config import Seed
 from metarl.training.run import Run
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selection(Checked):
     """The tasks to play, and how a policy adapts to them."""
 
-    num_tasks: int | None = None
+    num_tasks: PositiveInt | None = None
     """Tasks to draw; None for the default."""
     split: str = "test"
     """train, test (held-out tasks of the training law) or ood (outside its range)."""
     tasks: Path | None = None
     """A file of tasks that list_envs.py saved, instead of tasks drawn by split and seed."""
-    num_steps: int | None = None
+    num_steps: NonNegativeInt | None = None
     """Gradient steps, by default 3. A policy with a memory takes none: it adapts in the episodes of its trial."""
-    refine_steps: int = 0
+    refine_steps: NonNegativeInt = 0
     """Gradient steps of a policy with a memory on its own experience, before the last episode of the trial."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the tasks and episodes; the tasks depend on it and the split alone."""
 
-    def check(self) -> None:
-        """Raise `InputError` unless the fields make sense, whatever the run."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
         drawn = self.num_tasks is not None or self.split != "test"
         with_file = self.tasks is not None and drawn
         require(not with_file, "--tasks plays the tasks of a file, so leave --num-tasks and --split out.")
-        check_counts(num_tasks=self.num_tasks)
-        require(self.num_steps is None or self.num_steps >= 0, f"num_steps must be at least 0, not {self.num_steps}.")
-        require(self.refine_steps >= 0, f"refine_steps must be at least 0, not {self.refine_steps}.")
-        check_seed(self.seed)
 
     @property
     def source(self) -> str:
@@ -55,14 +53,3 @@ class Selection:
     def stages(self, run: Run) -> Stages:
         """The stages of adaptation. Raises `InputError` where the method has none of this kind."""
         return run.algorithm.stages(self.num_steps, self.refine_steps)
-
-
-def check_counts(**counts: int | None) -> None:
-    """Raise `InputError`, which names it, for a count below 1. None stands for a default."""
-    for name, count in counts.items():
-        require(count is None or count >= 1, f"{name} must be at least 1, not {count}.")
-
-
-def check_seed(seed: int) -> None:
-    """Raise `InputError` unless a generator takes this seed."""
-    require(0 <= seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {seed}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from metarl.figures.appearance import INK, MUTED, Look
 from metarl.figures.plot import Named, connect_names, frame
 from metarl.study.methods import Method
 from metarl.study.plots import carry_on
+from metarl.training import metrics_log
 
 MAX_POINTS = 300
 """Points of a curve; of more, each is the mean of several meta-iterations."""
@@ -21,19 +21,14 @@ MAX_POINTS = 300
 def learning_curve(folder: Path, env_steps: int) -> np.ndarray:
     """Environment steps and the return after the last stage that training plays, [2, P].
 
-    Of a memory that is the last episode of a trial. Lines after `env_steps`, the run's evaluation, and damaged ones
-    are left out; empty where there is no log.
+    Of a memory that is the last episode of a trial. Lines after `env_steps`, the run's evaluation, are left out; empty
+    where there is no log.
     """
-    file, points = folder / "metrics.jsonl", []
-    for line in file.read_bytes().splitlines() if file.is_file() else ():
-        try:
-            row = json.loads(line)
-            last = max((key for key in row if key.startswith("return_")), key=lambda key: int(key[7:]))
-            point = float(row["env_steps"]), float(row[last])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
-        if point[0] <= env_steps and np.isfinite(point).all():
-            points.append(point)
+    points = []
+    for row in metrics_log.read(folder / "metrics.jsonl").values():
+        last = max((key for key in row if key.startswith("return_")), key=lambda key: int(key[7:]), default=None)
+        if last and row["env_steps"] <= env_steps and np.isfinite(row[last]):
+            points.append((row["env_steps"], row[last]))
     curve = np.array(points).reshape(-1, 2).T
     return _means(curve, -(-curve.shape[1] // MAX_POINTS))
 

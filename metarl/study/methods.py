@@ -16,6 +16,7 @@ from envs.errors import require
 from metarl.evaluation.estimate import Estimate, estimate
 from metarl.figures.appearance import method_of
 from metarl.study.runs import EvaluatedRun
+from metarl.training.config import flat
 from metarl.training.config_file import first_difference
 
 
@@ -145,17 +146,9 @@ def _names(groups: dict[str, list[EvaluatedRun]]) -> list[str]:
     names = []
     for run in firsts:
         name = run.name if len(presets[run.name]) == 1 else run.preset
-        rivals = [leaves(other.train) for other in firsts if other.preset == run.preset]
-        own = leaves(run.train)
+        rivals = [flat(other.train) for other in firsts if other.preset == run.preset]
+        own = flat(run.train)
         differing = [key for key in own if any(rival.get(key) != own[key] for rival in rivals)]
         fields = [f"{key.rpartition('.')[2]} {own[key]}" for key in differing if not key.endswith(".kind")]
         names.append(", ".join([name, *fields[:3], *(["…"] if len(fields) > 3 else [])]))
     return [f"{name} #{names[: k + 1].count(name)}" if names.count(name) > 1 else name for k, name in enumerate(names)]
-
-
-def leaves(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names."""
-    out: dict[str, Any] = {}
-    for key, value in config.items():
-        out |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return out

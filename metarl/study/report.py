@@ -19,11 +19,12 @@ from metarl.backend.files import check_output, write_atomically
 from metarl.figures.appearance import labels
 from metarl.study.compare import Comparison
 from metarl.study.learning_curves import draw_learning
-from metarl.study.methods import Method, group, leaves
+from metarl.study.methods import Method, group
 from metarl.study.page import render, svg, theme
 from metarl.study.plots import panel_figures, plot_comparisons, study_looks
 from metarl.study.runs import EvaluatedRun, read_run
 from metarl.study.sheets import Sheet, counted, markdown_text, overview_sheet, sheets
+from metarl.training.config import flat
 
 EMBED_LIMIT = 50
 """Megabytes of video that a page may hold."""
@@ -185,7 +186,7 @@ def compare_runs(run_dirs: Sequence[Path], split: str = "test", step: int | None
 
 def differences(methods: Sequence[Method]) -> Sheet:
     """The fields of the training configuration in which methods differ; a dash where a method has no such field."""
-    configs = [leaves({"preset": method.run.preset, **method.run.train}) for method in methods]
+    configs = [flat({"preset": method.run.preset, **method.run.train}) for method in methods]
     rows = []
     for key in dict.fromkeys(key for config in configs for key in config):
         values = [json.dumps(config[key]) if key in config else "–" for config in configs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args
 
@@ -24,6 +25,7 @@ from metarl.policies.mlp import MLPConfig, MLPPolicy
 
 Algorithms = MAMLConfig | ReptileConfig | RecurrentPPOConfig | SB3PPOConfig
 Policies = MLPConfig | GRUConfig | MetaNetConfig
+Seed = Annotated[int, Ge(0), Lt(2**63)]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class TrainConfig(Checked):
     """Environment family."""
     env_preset: str = "finn2017"
     """Preset of the family; single fields are set with --env.FIELD."""
-    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
+    seed: Seed = 0
     """Seed of parameters, tasks, actions and environments."""
     num_iterations: NonNegativeInt = 50
     """Meta-iterations; with 0 the fresh policy is what is evaluated."""
@@ -65,9 +67,10 @@ class TrainConfig(Checked):
             "Stable-Baselines3 trains in one process; start this method without torchrun, and without --shards.",
         )
         require(
-            self.meta_batch_size % shards == 0, "meta_batch_size must be a multiple of the number of shards (by "
-            f"default that of processes), and {self.meta_batch_size} is none of {shards}.",
-        )  # fmt: skip
+            self.meta_batch_size % shards == 0,
+            "meta_batch_size must be a multiple of the number of shards (by default that of processes), and "
+            f"{self.meta_batch_size} is not one of {shards}.",
+        )
         require(
             self.init_sb3 is None or self.algorithm.takes_a_policy,
             "A model of Stable-Baselines3 can be the start of a method that adapts by gradient steps only; leave "
@@ -79,6 +82,14 @@ def make_algorithm(config: TrainConfig, env: Env, generator: Generator, start: M
     """The method of a run, with fresh parameters; see `AlgorithmConfig.make`."""
     setup = Setup(env, config.policy, generator, config.num_iterations, config.shards or 1, start)
     return config.algorithm.make(setup)
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of a nested JSON object by their dotted names."""
+    out: dict[str, Any] = {}
+    for name, value in config.items():
+        out |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return out
 
 
 def to_dict(config: Any) -> dict[str, Any]:

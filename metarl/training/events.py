@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from metarl.training.config import to_dict
+from metarl.training.config import flat, to_dict
 from metarl.training.run import Run
 
 
@@ -19,23 +19,14 @@ def tag(name: str) -> str:
     return f"{group}/{name}"
 
 
-def settings(config: dict[str, Any], prefix: str = "") -> dict[str, str | int | float]:
-    """A nested configuration as one level of names with dots; what is no number and no string as JSON."""
-    flat: dict[str, str | int | float] = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            flat |= settings(value, f"{prefix}{name}.")
-        else:
-            plain = isinstance(value, (str, int, float)) and not isinstance(value, bool)
-            flat[prefix + name] = value if plain else json.dumps(value)
-    return flat
-
-
 def settings_of(run: Run) -> dict[str, str | int | float]:
-    """All that decides the run's numbers, but for `num_iterations`, which a resumed run may change."""
-    flat = {"preset": run.preset, **settings(to_dict(run.config)), **settings(to_dict(run.env_config), "env.")}
-    del flat["num_iterations"]
-    return flat
+    """Everything that decides the run's numbers, except `num_iterations`, which a resumed run may change.
+
+    Values that are neither numbers nor strings are written as JSON.
+    """
+    values = {"preset": run.preset, **flat(to_dict(run.config)), **flat(to_dict(run.env_config), "env.")}
+    del values["num_iterations"]
+    return {name: value if type(value) in (str, int, float) else json.dumps(value) for name, value in values.items()}
 
 
 @contextmanager
@@ -61,15 +52,14 @@ def event_log(run: Run) -> Iterator[Callable[[dict[str, float]], None]]:
         yield log
 
 
-def _describe(writer: Any, flat: dict[str, str | int | float]) -> None:
-    """Write the settings. `add_hparams` of the writer would make a folder, and so a run, of its own for them.
+def _describe(writer: Any, settings: dict[str, str | int | float]) -> None:
+    """Write the settings. The writer's `add_hparams` would put them into a subfolder, which counts as another run.
 
-    TensorBoard finds the columns of its table by itself, from the settings and scalars of all runs, as long as no run
-    names them.
+    No metric is named: TensorBoard then finds the columns of its table itself, from all runs.
     """
     from torch.utils.tensorboard.summary import hparams
 
-    _, start, _ = hparams(flat, {})
+    _, start, _ = hparams(settings, {})
     writer.file_writer.add_summary(start)
-    rows = "\n".join(f"| {name} | {value} |" for name, value in flat.items())
+    rows = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
     writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")

@@ -58,16 +58,26 @@ PPO_ROUNDS = {"inner_loss": "ppo", "inner_optimizer": "adam", "inner_lr": 3e-3, 
 def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pretrain: int) -> Suite:
     """Initial actions of deviation 0.5: with 1, half of them are clipped, and the first inner steps find no signal."""
     config = TrainConfig(
-        env, next(iter(envs.family(env).presets)), num_iterations=200, meta_batch_size=meta_batch_size,
-        eval_num_tasks=40, eval_num_envs=20, policy=MLPConfig(init_std=0.5),
-    )  # fmt: skip
+        env,
+        next(iter(envs.family(env).presets)),
+        num_iterations=200,
+        meta_batch_size=meta_batch_size,
+        eval_num_tasks=40,
+        eval_num_envs=20,
+        policy=MLPConfig(init_std=0.5),
+    )
     inner = {"inner_lr": inner_lr, "gae_lambda": 0.95}
     return Suite(
-        about, config, inner, TRPOConfig(max_kl=0.02), {"pretrain_iterations": pretrain},
-        {"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95}, trials(200, 100, 40),
+        about,
+        config,
+        inner,
+        TRPOConfig(max_kl=0.02),
+        {"pretrain_iterations": pretrain},
+        {"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95},
+        trials(200, 100, 40),
         {"reward_scale": 0.1, "finetune_lr": 1e-3},
         {"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"algorithm": PPO_ROUNDS}},
-    )  # fmt: skip
+    )
 
 
 def all_tasks(suite: Suite) -> dict[str, Any]:
@@ -86,17 +96,26 @@ def outer_lr(value: float) -> dict[str, Any]:
 def trials(num_iterations: int, meta_batch_size: int, eval_num_tasks: int) -> dict[str, Any]:
     """One trial on each task."""
     return {
-        "num_iterations": num_iterations, "meta_batch_size": meta_batch_size, "num_envs": 1,
-        "eval_num_tasks": eval_num_tasks, "eval_num_envs": 1,
-    }  # fmt: skip
+        "num_iterations": num_iterations,
+        "meta_batch_size": meta_batch_size,
+        "num_envs": 1,
+        "eval_num_tasks": eval_num_tasks,
+        "eval_num_envs": 1,
+    }
 
 
 def bandits(env_preset: str, meta_batch_size: int) -> Suite:
     """γ = 0, since a pull changes nothing but its own reward: all later ones are noise in its advantage."""
     config = TrainConfig(
-        "bernoulli-bandit", env_preset, num_iterations=20, meta_batch_size=meta_batch_size, num_envs=1,
-        eval_num_tasks=10_000, eval_num_envs=1, policy=MLPConfig(hidden_sizes=(16, 16)),
-    )  # fmt: skip
+        "bernoulli-bandit",
+        env_preset,
+        num_iterations=20,
+        meta_batch_size=meta_batch_size,
+        num_envs=1,
+        eval_num_tasks=10_000,
+        eval_num_envs=1,
+        policy=MLPConfig(hidden_sizes=(16, 16)),
+    )
     arms, pulls = env_preset.removeprefix("k").split("-n")
     return Suite(
         f"Bernoulli bandits with {arms} arms and {pulls} pulls, one episode a step",
@@ -131,16 +150,21 @@ def general(id: str) -> Suite:
     hidden = (32, 32) if discrete else (64, 64)
     num_tasks = min(1000, max(40, 100_000 // env.horizon))
     config = TrainConfig(
-        id, next(iter(made.presets)), eval_num_tasks=num_tasks,
+        id,
+        next(iter(made.presets)),
+        eval_num_tasks=num_tasks,
         policy=MLPConfig(hidden, init_std=1.0 if discrete else 0.5),
-    )  # fmt: skip
+    )
     entropy = {"entropy_coef": 0.02} if discrete else {}
     return Suite(
-        "general settings", config, {"inner_lr": 1.0 if discrete else 0.1, "gae_lambda": 0.95, **entropy},
+        "general settings",
+        config,
+        {"inner_lr": 1.0 if discrete else 0.1, "gae_lambda": 0.95, **entropy},
         trial={"num_episodes": min(4, max(2, 200 // env.horizon)), "gamma": 0.99, "gae_lambda": 0.9},
-        trials=trials(100, 100, num_tasks), ppo=entropy,
+        trials=trials(100, 100, num_tasks),
+        ppo=entropy,
         methods={"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"num_iterations": 33}},
-    )  # fmt: skip
+    )
 
 
 # Reptile collects three rounds of episodes in a meta-iteration where the others collect two.

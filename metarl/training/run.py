@@ -215,7 +215,7 @@ class Run:
         """Give every process the state of the main one."""
         if distributed.world_size() > 1:
             content = distributed.from_main(checkpoint.pack(self.state_dict()))
-            self.load_state_dict(checkpoint.unpack(content, self.device)[0])
+            self.load_state_dict(checkpoint.unpack(content, self.device))
 
     def _mark(self) -> tuple[int, ...] | None:
         """What tells a checkpoint from one that replaced it; None where there is none."""
@@ -238,16 +238,13 @@ class Run:
     def trim_metrics(self) -> None:
         """Drop lines of metrics.jsonl that were written after the checkpoint, so that a resumed run repeats none.
 
-        Says on standard error which lines are missing.
+        Says on standard error where lines are missing.
         """
         path = self.path / "metrics.jsonl"
         missing = metrics_log.trim(path, self.iteration)
         if missing:
-            print(
-                f"note: {path} lacks iterations that the checkpoint covers, and keeps this gap: "
-                f"{metrics_log.in_words(missing)}.",
-                file=sys.stderr,
-            )
+            gap = f"lacks {len(missing)} of the {self.iteration} iterations that the checkpoint covers"
+            print(f"note: {path} {gap}, the first of them {missing[0]}; the gap stays.", file=sys.stderr)
 
     @main_only
     def log(self, metrics: dict[str, float]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Generator
 
+from envs.fields import PositiveInt
 from metarl.evaluation.selection import Selection
 from metarl.figures.appearance import title
 from metarl.training.run import Run
@@ -19,7 +20,7 @@ from metarl.video.recording import pace, record_adaptation
 class VideoConfig(Selection):
     """What a video shows."""
 
-    num_tasks: int | None = None
+    num_tasks: PositiveInt | None = None
     """Tasks, one after another; by default 3."""
 
 
@@ -37,12 +38,11 @@ def record_run(
         The path of the video.
 
     Raises:
-        InputError: for a field of `config` that makes no sense, a run without a checkpoint, an unknown split, steps
-            that its method does not take, or a file that cannot be written.
+        InputError: for a run without a checkpoint, an unknown split, steps that its method does not take, or a file
+            that cannot be written.
         OSError: when the encoder fails, such as on a full disk.
     """
     config = config or VideoConfig()
-    config.check()
     run.require_checkpoint()
     task, stages = config.draw(run, default=3), config.stages(run)
     still = check_video_path(frame, "frame") if frame else None

@@ -39,8 +39,10 @@ TRIAL = [[1.0, 4.0, 5.0], [3.0, 4.0, 9.0]]
 
 
 def write_log(run, returns, iteration_steps=50):
-    rows = [{"iteration": k + 1, "return_0": -9.0, "return_1": y, "env_steps": iteration_steps * (k + 1)}
-            for k, y in enumerate(returns)]  # fmt: skip
+    rows = [
+        {"iteration": k + 1, "return_0": -9.0, "return_1": y, "env_steps": iteration_steps * (k + 1)}
+        for k, y in enumerate(returns)
+    ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"iteration": 9, "re')
 
 

@@ -12,16 +12,23 @@ import torch
 from torch import Generator
 
 import envs
-from metarl.diagnosis.diagnose import NUM_FINDINGS, diagnose
-from metarl.diagnosis.probe import Probe
+from metarl.diagnosis.diagnose import NUM_FINDINGS, diagnose_run
+from metarl.diagnosis.probe import DiagnosisConfig
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import TrainConfig, to_dict
 from metarl.training.loop import train
 from metarl.training.run import Run
 
 NAMES = {
-    "training", "adaptation", "inner step size", "hidden units", "baseline", "exploration", "leak", "other tasks",
-}  # fmt: skip
+    "training",
+    "adaptation",
+    "inner learning rate",
+    "hidden units",
+    "baseline",
+    "exploration",
+    "leak",
+    "other tasks",
+}
 
 
 def trained(path: Path, algorithm, policy=None, env="point", env_preset="finn2017", env_fields=None, **fields) -> Run:
@@ -51,7 +58,7 @@ def changed(run: Run, path: Path, change=lambda state: None, **algorithm) -> Run
 
 def diagnosis(run: Run, num_tasks: int = 40, **options) -> SimpleNamespace:
     """Findings by name; each is complete, and the whole can be written as JSON."""
-    result = diagnose(Probe.of(run, num_tasks=num_tasks, **options))
+    result = diagnose_run(run, DiagnosisConfig(num_tasks=num_tasks, **options))
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     findings = {f["name"]: SimpleNamespace(**f) for f in result["findings"]}
     assert findings.keys() == NAMES and len(findings) == NUM_FINDINGS
@@ -61,8 +68,8 @@ def diagnosis(run: Run, num_tasks: int = 40, **options) -> SimpleNamespace:
         assert f.numbers or f.verdict == "does not apply" or "cannot" in f.sentence
         named = set(re.findall(r"--[a-z-]+", f.next or "")) if "diagnose.py" not in (f.next or "") else set()
         assert named <= options_of(to_dict(run.config)), f.next
-    return SimpleNamespace(result=result, findings=findings, problems={n for n, f in findings.items()
-        if f.verdict == "problem"})  # fmt: skip
+    problems = {name for name, f in findings.items() if f.verdict == "problem"}
+    return SimpleNamespace(result=result, findings=findings, problems=problems)
 
 
 def options_of(config: dict) -> set[str]:

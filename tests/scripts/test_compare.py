@@ -81,8 +81,13 @@ def test_runs_on_several_environments_make_one_table_and_one_figure(script, eval
     assert [part["env"] for part in parts] == ["point/finn2017", "bernoulli-bandit/k5-n10"]
     rows = [line.split(" | ") for line in output.read_text().splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows[:6]] == [
-        "| method", "| :--", "| MAML, inner_lr 0.1", "| MAML, inner_lr 0.02", "| MAML", "| random"
-    ]  # fmt: skip
+        "| method",
+        "| :--",
+        "| MAML, inner_lr 0.1",
+        "| MAML, inner_lr 0.02",
+        "| MAML",
+        "| random",
+    ]
     shown = [f"{part['methods'][0]['iqm'][-1]:.2f}<br>".replace("-", "−") for part in parts]
     assert shown[0] in rows[2][1] and rows[2][2] == "– |" and shown[1] in rows[4][2] and rows[4][1] == "–"
     assert output.with_suffix(".png").exists()

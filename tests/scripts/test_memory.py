@@ -112,13 +112,13 @@ def test_refinement_adds_stages_behind_the_trial(script, runs, tmp_path):
         ("record", "bandit", ["--refine-steps", -1], "refine_steps must be at least 0, not -1."),
     ],
 )
-def test_wrong_options_end_in_one_sentence(script, runs, files, sentence, name, run, arguments, words, tmp_path):
+def test_wrong_options_end_in_one_sentence(script, runs, files, name, run, arguments, words, tmp_path):
     path = getattr(runs, run)
     before = files(path)
     output = tmp_path / ("x.json" if name == "evaluate" else "x.mp4")
     result = script(name, path, "--num-tasks", 2, "--output", output, *arguments)
     assert result.status == 2
-    assert result.err.startswith("error: ") and words in sentence(result.err)
+    assert words in " ".join(result.err.split())
     assert files(path) == before and not output.exists()
 
 

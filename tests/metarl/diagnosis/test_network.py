@@ -70,9 +70,13 @@ def test_saturated_tanh_units_are_found(good, tmp_path):
 
 def test_units_that_see_one_observation_are_not_called_dead(tmp_path):
     run = trained(
-        tmp_path / "run", MAMLConfig(inner_lr=1.0), env="bernoulli-bandit", env_preset="k5-n10", env_fields={},
+        tmp_path / "run",
+        MAMLConfig(inner_lr=1.0),
+        env="bernoulli-bandit",
+        env_preset="k5-n10",
+        env_fields={},
         num_iterations=1,
-    )  # fmt: skip
+    )
 
     def saturate(state):
         layers(run, state)[0][:, -1] = 50

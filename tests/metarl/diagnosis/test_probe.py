@@ -8,7 +8,7 @@ import torch
 from torch import Generator
 
 import envs
-from metarl.diagnosis.probe import Probe, other_tasks, task_columns
+from metarl.diagnosis.probe import DiagnosisConfig, Probe, other_tasks, task_columns
 
 # --- Tasks -------------------------------------------------------------------------------------------------------
 
@@ -39,11 +39,11 @@ def test_tasks_of_every_family_are_columns(name):
 
 def test_default_sizes_follow_the_run(make_run):
     run = make_run(num_envs=20, horizon=100)
-    probe = Probe.of(run)
+    probe = Probe.of(run, DiagnosisConfig())
     assert (probe.num_tasks, probe.num_envs, probe.judges, probe.trained_steps) == (64, 20, 5, 1)
-    assert Probe.of(run, num_envs=2).judges == 2
-    assert Probe.of(run, num_envs=200).judges == 50
-    assert Probe.of(run, num_tasks=9, num_envs=3, num_steps=1).num_tasks == 9
-    assert Probe.of(make_run("long", num_envs=100, horizon=1000)).num_tasks == 16
-    assert Probe.of(make_run("short", num_envs=1, horizon=1)).num_tasks == 1000
-    assert Probe.of(make_run("fewer", num_envs=1, horizon=1, eval_num_tasks=40)).num_tasks == 40
+    assert Probe.of(run, DiagnosisConfig(num_envs=2)).judges == 2
+    assert Probe.of(run, DiagnosisConfig(num_envs=200)).judges == 50
+    assert Probe.of(run, DiagnosisConfig(num_tasks=9, num_envs=3, num_steps=1)).num_tasks == 9
+    assert Probe.of(make_run("long", num_envs=100, horizon=1000), DiagnosisConfig()).num_tasks == 16
+    assert Probe.of(make_run("short", num_envs=1, horizon=1), DiagnosisConfig()).num_tasks == 1000
+    assert Probe.of(make_run("fewer", num_envs=1, horizon=1, eval_num_tasks=40), DiagnosisConfig()).num_tasks == 40

@@ -13,8 +13,8 @@ from gymnasium import spaces
 
 import envs
 from metarl.algorithms.maml import MAMLConfig
-from metarl.diagnosis.probe import Probe
-from metarl.diagnosis.run_findings import decodable
+from metarl.diagnosis.probe import DiagnosisConfig, Probe
+from metarl.diagnosis.run_findings import decodable, training
 from metarl.training.loop import train
 from metarl.training.run import Run
 
@@ -147,19 +147,15 @@ NOISE = np.random.default_rng(0).normal(size=40)
     ],
 )
 def test_the_trend_of_the_last_quarter(make_run, values, verdict, words):
-    from metarl.diagnosis.run_findings import training
-
     run = with_metrics(make_run(num_iterations=len(values)), values)
-    finding = training(Probe.of(run))
+    finding = training(Probe.of(run, DiagnosisConfig()))
     assert (finding.verdict, words in finding.sentence) == (verdict, True), finding.sentence
 
 
 def test_a_run_that_stopped_early_is_told_how_to_go_on(make_run):
-    from metarl.diagnosis.run_findings import training
-
     run = with_metrics(make_run(num_iterations=40), NOISE)
     run.iteration = 20
-    finding = training(Probe.of(run))
+    finding = training(Probe.of(run, DiagnosisConfig()))
     assert finding.verdict == "note" and "20 of 40 meta-iterations" in finding.sentence
     assert finding.next == f"--resume {run.path}"
 

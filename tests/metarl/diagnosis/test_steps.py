@@ -1,4 +1,4 @@
-"""What a diagnosis says about adaptation and its step size."""
+"""What a diagnosis says about adaptation and its learning rate."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_adaptation_helps_only_where_gain_and_control_say_so(gain, specific, ver
     assert found[0] == verdict and words in found[1] and "after 1 gradient step" in found[1]
 
 
-# --- The line of step sizes --------------------------------------------------------------------------------------
+# --- The line of learning rates --------------------------------------------------------------------------------------
 
 
 def line(best, tasks=50, noise=0.1):
-    """Returns that rise by 1 to the step size `best` and fall beyond it."""
+    """Returns that rise by 1 to the learning rate `best` and fall beyond it."""
     scale = torch.tensor(SCALES)
     curve = 1 - torch.log2(scale.clamp_min(1e-3) / best).square() / 4
     curve = torch.where(scale == 0, 0.0, curve.clamp_min(-5) if best >= 1 else curve.clamp_min(-50))
@@ -50,21 +50,28 @@ def line(best, tasks=50, noise=0.1):
 
 @pytest.mark.parametrize(
     ("best", "verdict", "option"),
-    [(1, "ok", None), (2, "ok", None), (1 / 2, "ok", None), (4, "problem", "0.4"), (1 / 4, "problem", "0.025"),
-     (64, "problem", "6.4"), (1 / 64, "problem", "0.0015625")],
-)  # fmt: skip
-def test_the_best_step_size_decides(best, verdict, option):
+    [
+        (1, "ok", None),
+        (2, "ok", None),
+        (1 / 2, "ok", None),
+        (4, "problem", "0.4"),
+        (1 / 4, "problem", "0.025"),
+        (64, "problem", "6.4"),
+        (1 / 64, "problem", "0.0015625"),
+    ],
+)
+def test_the_best_learning_rate_decides(best, verdict, option):
     found = judge_line(line(best), 0.1, 0.1, 20)
     assert found.verdict == verdict
     assert found.next == (option and f"--inner-lr {option}")
-    assert found.numbers["best"] == pytest.approx(0.1 * best)
+    assert found.numbers["best rate"] == pytest.approx(0.1 * best)
 
 
-def test_a_better_step_size_that_brings_little_more_is_no_problem():
+def test_a_better_learning_rate_that_brings_little_more_is_no_problem():
     returns = line(1)
     returns[SCALES.index(4.0)] = returns[SCALES.index(1.0)] + 0.1
     found = judge_line(returns, 0.1, 0.1, 20)
-    assert found.numbers["best"] == pytest.approx(0.4) and found.numbers["best minus present"].positive
+    assert found.numbers["best rate"] == pytest.approx(0.4) and found.numbers["gain of the best over this one"].positive
     assert found.verdict == "ok"
 
 
@@ -76,7 +83,7 @@ def test_noise_alone_is_rarely_a_problem():
 def test_steps_that_all_hurt_blame_the_gradient_too():
     returns = -torch.tensor(SCALES)[:, None] + 0.01 * normal(len(SCALES), 40)
     found = judge_line(returns, 0.1, 0.1, 20)
-    assert found.verdict == "problem" and "or its gradient is noise" in found.sentence
+    assert found.verdict == "problem" and "or the gradient is noise" in found.sentence
     assert "--num-envs 40" in found.next
 
 
@@ -85,7 +92,7 @@ def test_learned_rates_are_suggested_in_units_of_where_they_started():
     assert found.next == "--inner-lr 0.4" and "0.3 is too small" in found.sentence
 
 
-def test_a_size_whose_return_is_not_finite_is_never_the_best():
+def test_a_rate_whose_return_is_not_finite_is_never_the_best():
     returns = line(1)
     returns[-1, 3] = math.nan
     assert judge_line(returns, 0.1, 0.1, 20).verdict == "ok"
@@ -98,12 +105,12 @@ def test_a_size_whose_return_is_not_finite_is_never_the_best():
 
 
 @pytest.mark.parametrize(("factor", "word"), [(0, "is 0"), (1 / 64, "too small"), (100, "too large")])
-def test_a_wrong_inner_step_size_is_named_and_the_suggestion_mends_it(good, tmp_path, factor, word):
+def test_a_wrong_inner_learning_rate_is_named_and_the_suggestion_mends_it(good, tmp_path, factor, word):
     d = diagnosis(changed(good, tmp_path / "broken", inner_lr=0.1 * factor))
-    finding = d.findings["inner step size"]
+    finding = d.findings["inner learning rate"]
     assert finding.verdict == "problem" and word in finding.sentence
     assert "adaptation" in d.problems or word == "too small"
-    assert "inner step size" in d.result["sentence"]
+    assert "inner learning rate" in d.result["sentence"]
     lr = suggested(finding, "--inner-lr")
     mended = diagnosis(changed(good, tmp_path / "mended", inner_lr=lr))
     assert mended.problems == set(), lr
@@ -112,23 +119,23 @@ def test_a_wrong_inner_step_size_is_named_and_the_suggestion_mends_it(good, tmp_
 
 def test_training_with_a_hundred_times_the_step_is_found(tmp_path):
     d = diagnosis(trained(tmp_path / "run", MAMLConfig(inner_lr=10.0)))
-    assert "inner step size" in d.problems
-    assert "too large" in d.findings["inner step size"].sentence
-    assert suggested(d.findings["inner step size"], "--inner-lr") < 2
+    assert "inner learning rate" in d.problems
+    assert "too large" in d.findings["inner learning rate"].sentence
+    assert suggested(d.findings["inner learning rate"], "--inner-lr") < 2
 
 
 def test_training_without_a_step_is_found(tmp_path):
     d = diagnosis(trained(tmp_path / "run", MAMLConfig(inner_lr=0.0)))
-    assert {"inner step size", "adaptation"} <= d.problems
-    assert "so adaptation changes nothing" in d.findings["inner step size"].sentence
-    assert 0.01 < suggested(d.findings["inner step size"], "--inner-lr") < 2
+    assert {"inner learning rate", "adaptation"} <= d.problems
+    assert "so adaptation changes nothing" in d.findings["inner learning rate"].sentence
+    assert 0.01 < suggested(d.findings["inner learning rate"], "--inner-lr") < 2
 
 
 def test_a_step_that_leaves_the_numbers_is_found(relu, tmp_path):
     d = diagnosis(changed(relu, tmp_path / "run", inner_lr=1e38), num_tasks=8)
-    assert {"adaptation", "inner step size"} <= d.problems
+    assert {"adaptation", "inner learning rate"} <= d.problems
     assert "diverges" in d.findings["adaptation"].sentence
-    assert "not finite" in d.findings["inner step size"].sentence
+    assert "not finite" in d.findings["inner learning rate"].sentence
     assert d.findings["other tasks"].verdict == "does not apply"
 
 

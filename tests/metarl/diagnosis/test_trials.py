@@ -37,8 +37,9 @@ def test_a_forgetful_actor_remembers_the_episode_and_nothing_before_it(config):
 
     def logits(changed_step):
         act, memory, out = forgetful(network, Generator().manual_seed(0)), None, []
-        network.distribution = lambda outputs: SimpleNamespace(sample=lambda generator: (out.append(outputs.action),
-            torch.zeros(2, dtype=torch.int64))[1])  # fmt: skip
+        network.distribution = lambda outputs: SimpleNamespace(
+            sample=lambda generator: (out.append(outputs.action), torch.zeros(2, dtype=torch.int64))[1]
+        )
         for t in range(6):
             reward = torch.full((1, 2), float(t == changed_step))
             yes = torch.ones(1, 2)
@@ -70,9 +71,16 @@ def test_repeated_actions_are_those_of_the_other_trial():
 
 def trial_run(path: Path, policy, num_episodes: int, horizon: int, num_iterations: int) -> Run:
     return trained(
-        path, RecurrentPPOConfig(num_episodes=num_episodes, lr=5e-3, epochs=4), policy, "bernoulli-bandit", "k5-n10",
-        {"horizon": horizon, "num_arms": 2}, num_iterations=num_iterations, meta_batch_size=100, num_envs=1,
-    )  # fmt: skip
+        path,
+        RecurrentPPOConfig(num_episodes=num_episodes, lr=5e-3, epochs=4),
+        policy,
+        "bernoulli-bandit",
+        "k5-n10",
+        {"horizon": horizon, "num_arms": 2},
+        num_iterations=num_iterations,
+        meta_batch_size=100,
+        num_envs=1,
+    )
 
 
 @pytest.mark.parametrize(("episodes", "horizon", "control"), [(1, 8, "another task's rewards"), (3, 4, "emptied")])
@@ -83,7 +91,10 @@ def test_a_memory_that_learned_helps(tmp_path, episodes, horizon, control):
     assert f.verdict == "ok" and control in f.sentence and "identifies the task" in f.sentence
     references = f.numbers["references at start and end"]
     assert references["random"][1] < f.numbers["end"]["mean"] < references["clairvoyant"][1]
-    assert {n for n, f in d.findings.items() if f.verdict == "does not apply"} == {"inner step size", "hidden units"}
+    assert {n for n, f in d.findings.items() if f.verdict == "does not apply"} == {
+        "inner learning rate",
+        "hidden units",
+    }
 
 
 @pytest.mark.parametrize("episodes", [1, 3])

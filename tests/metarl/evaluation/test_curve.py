@@ -170,9 +170,14 @@ def evaluated(script, path, *arguments) -> dict:
 def test_the_file_holds_what_is_promised_and_the_numbers_fit(script, trained):
     e = evaluated(script, trained, "--num-tasks", 30, "--num-steps", 2)
     assert {k: e[k] for k in ("preset", "env", "algorithm", "split", "num_tasks", "seed", "iteration")} == {
-        "preset": "maml-point", "env": "point/finn2017", "algorithm": "MAML", "split": "test", "num_tasks": 30,
-        "seed": 0, "iteration": 3,
-    }  # fmt: skip
+        "preset": "maml-point",
+        "env": "point/finn2017",
+        "algorithm": "MAML",
+        "split": "test",
+        "num_tasks": 30,
+        "seed": 0,
+        "iteration": 3,
+    }
     assert (e["num_envs"], e["train_seed"]) == (4, 0)
     rows, curve = np.array(e["per_task"]), e["adaptation"]
     assert rows.shape == (30, 3)

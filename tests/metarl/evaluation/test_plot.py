@@ -17,15 +17,24 @@ def evaluation(references=None, num_tasks=12, num_steps=2):
     tasks = np.random.default_rng(0).normal(size=(num_tasks, num_steps + 1)) + np.linspace(-20, -3, num_steps + 1)
     mean = tasks.mean(0)
     return {
-        "env": "point", "preset": "finn2017", "algorithm": "maml", "split": "test", "num_tasks": num_tasks,
-        "iteration": 7, "seed": 0, "per_task": tasks.tolist(),
+        "env": "point",
+        "preset": "finn2017",
+        "algorithm": "maml",
+        "split": "test",
+        "num_tasks": num_tasks,
+        "iteration": 7,
+        "seed": 0,
+        "per_task": tasks.tolist(),
         "references": {name: {"mean": m, "mean_ci95": [m - 1, m + 1]} for name, m in (references or {}).items()},
         "stages": {"num_steps": num_steps, "num_episodes": 0},
         "adaptation": {
-            "mean": mean.tolist(), "mean_ci95": [[m - 1, m + 1] for m in mean], "std": tasks.std(0).tolist(),
-            "iqm": (mean + 0.1).tolist(), "iqm_ci95": [[m - 1, m + 1] for m in mean],
+            "mean": mean.tolist(),
+            "mean_ci95": [[m - 1, m + 1] for m in mean],
+            "std": tasks.std(0).tolist(),
+            "iqm": (mean + 0.1).tolist(),
+            "iqm_ci95": [[m - 1, m + 1] for m in mean],
         },
-    }  # fmt: skip
+    }
 
 
 def drawn(result):

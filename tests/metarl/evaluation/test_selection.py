@@ -47,4 +47,4 @@ def test_stages_are_those_of_the_method(make_run):
 )
 def test_what_makes_no_sense_is_named(fields, named):
     with pytest.raises(InputError, match=named):
-        Selection(**fields).check()
+        Selection(**fields)

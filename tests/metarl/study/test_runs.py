@@ -48,12 +48,16 @@ def test_a_damaged_evaluation_is_said(write_run, sentence):
     file = path / "evaluation-test.json"
     whole = json.loads(file.read_text())
     for text in (
-        "{", "[]", json.dumps({**whole, "per_task": [[0.0, 1.0]]}), json.dumps({**whole, "adaptation": {}}),
+        "{",
+        "[]",
+        json.dumps({**whole, "per_task": [[0.0, 1.0]]}),
+        json.dumps({**whole, "adaptation": {}}),
         json.dumps({**whole, "per_task": [[0.0, float("nan")]] * 2}),
-        json.dumps({**whole, "num_envs": "4"}), json.dumps({**whole, "references": {"random": {"mean": None}}}),
+        json.dumps({**whole, "num_envs": "4"}),
+        json.dumps({**whole, "references": {"random": {"mean": None}}}),
         json.dumps({**whole, "adaptation": {**whole["adaptation"], "iqm_ci95": [[0.0, 1.0]]}}),
         json.dumps({**whole, "stages": {"num_steps": 1}}),
-    ):  # fmt: skip
+    ):
         file.write_text(text)
         with pytest.raises(InputError) as error:
             read_run(path)

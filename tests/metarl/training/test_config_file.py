@@ -41,20 +41,26 @@ DAMAGE = {
     "no fields": (lambda text: "{}", "is missing"),
     "train is a list": (lambda text: '{"preset": "x", "train": [], "env": {"config": {}}}', "damaged"),
     "unknown field": (edit(momentum=0.9), "Unknown field of TrainConfig 'momentum'"),
-    "unknown nested field": (lambda text: text.replace('"activation"', '"depth"'),
-        "Unknown field of MLPConfig 'depth'"),
-    "unknown kind": (edit(algorithm={"kind": "PPOConfig"}),
-        "Unknown kind of algorithm 'PPOConfig'"),
-    "unknown nested kind": (lambda text: text.replace("TRPOConfig", "SGDConfig"),
-        "Unknown kind of outer 'SGDConfig'"),
-    "a kind of another field": (edit(policy={"kind": "AdamConfig", "clip": 0.1}),
-        "Unknown kind of policy 'AdamConfig'"),
+    "unknown nested field": (
+        lambda text: text.replace('"activation"', '"depth"'),
+        "Unknown field of MLPConfig 'depth'",
+    ),
+    "unknown kind": (edit(algorithm={"kind": "PPOConfig"}), "Unknown kind of algorithm 'PPOConfig'"),
+    "unknown nested kind": (lambda text: text.replace("TRPOConfig", "SGDConfig"), "Unknown kind of outer 'SGDConfig'"),
+    "a kind of another field": (
+        edit(policy={"kind": "AdamConfig", "clip": 0.1}),
+        "Unknown kind of policy 'AdamConfig'",
+    ),
     "a kind that is none": (edit(algorithm={"kind": ["MAMLConfig"]}), "damaged"),
     "an algorithm that is none": (edit(algorithm="MAML"), "algorithm must be of type MAMLConfig or"),
-    "a field of another kind": (edit(algorithm={"kind": "ReptileConfig", "estimator": "lvc"}),
-        "Unknown field of ReptileConfig 'estimator'"),
-    "a method before its kinds": (edit(algorithm={"inner_lr": 0.1, "first_order": False, "max_kl": 0.01}),
-        "damaged or of another version: algorithm lacks 'kind';"),
+    "a field of another kind": (
+        edit(algorithm={"kind": "ReptileConfig", "estimator": "lvc"}),
+        "Unknown field of ReptileConfig 'estimator'",
+    ),
+    "a method before its kinds": (
+        edit(algorithm={"inner_lr": 0.1, "first_order": False, "max_kl": 0.01}),
+        "damaged or of another version: algorithm lacks 'kind';",
+    ),
     "wrong type": (edit(num_envs="many"), "num_envs must be of type int, not 'many'"),
     "a fraction of a task": (edit(meta_batch_size=2.5), "meta_batch_size must be of type int, not 2.5"),
     "a truth for a number": (edit(meta_batch_size=True), "meta_batch_size must be of type int, not True"),
@@ -63,14 +69,16 @@ DAMAGE = {
     "missing fields": (without("meta_batch_size", "num_envs"), "TrainConfig lacks 'meta_batch_size', 'num_envs';"),
     "missing nested field": (without("inner_lr", of="algorithm"), "MAMLConfig lacks 'inner_lr';"),
     "missing kind": (without("kind", of="policy"), "policy lacks 'kind';"),
-    "missing environment field": (lambda text: text.replace('"horizon": 5', '"goal_scale": 1.0'),
-        "PointConfig lacks 'horizon';"),
+    "missing environment field": (
+        lambda text: text.replace('"horizon": 5', '"goal_scale": 1.0'),
+        "PointConfig lacks 'horizon';",
+    ),
     "a preset that is none": (lambda text: text.replace('"maml-point"', "3"), "the preset is 3"),
     "impossible": (edit(meta_batch_size=0), "meta_batch_size must be at least 1"),
     "null": (edit(num_envs=None), "damaged"),
     "unknown preset": (edit(env_preset="finn2016"), "Did you mean 'finn2017'"),
     "unknown family": (edit(env="plane"), "'plane', which is not registered"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", DAMAGE)

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from metarl.training.events import settings, tag
+from metarl.training.events import tag
 from metarl.training.loop import train
 from metarl.training.run import Run
 
@@ -45,8 +45,3 @@ def test_the_settings_are_there_once(resumed):
     assert [t for t in tags if t.startswith("_hparams_")] == ["_hparams_/session_start_info"]
     (text,) = resumed.Tensors("settings/text_summary")
     assert "| algorithm.inner_lr | 0.1 |" in text.tensor_proto.string_val[0].decode()
-
-
-def test_nested_settings_get_names_with_dots():
-    nested = {"a": {"kind": "X", "sizes": [1, 2], "on": True, "b": {"none": None}}, "seed": 2**62}
-    assert settings(nested) == {"a.kind": "X", "a.sizes": "[1, 2]", "a.on": "true", "a.b.none": "null", "seed": 2**62}
