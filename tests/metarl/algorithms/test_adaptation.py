@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plain_meta import group_of, meta_gradient, moved, random_like, relative
+from plain_meta import group_of, moved, random_like, relative
 
 from metarl.algorithms.adaptation import Rates
 from metarl.algorithms.inner import ESTIMATORS
@@ -50,7 +50,7 @@ def test_the_jvp_is_how_adapted_parameters_move(build_problem, kind):
 def test_learned_rates_leave_the_gradient_of_the_parameters_as_it_is(build_problem):
     """At equal rates, Meta-SGD's gradient is MAML's, followed by that of the rates."""
     fixed, tensor, parameter = (
-        meta_gradient(group_of(build_problem(inner_lr=0.25, num_inner_steps=2, learned_rates=kind))) for kind in KINDS
+        group_of(build_problem(inner_lr=0.25, num_inner_steps=2, learned_rates=kind)).gradient() for kind in KINDS
     )
     policy = build_problem().policy
     size, tensors = policy.num_parameters, policy.tensor_sizes

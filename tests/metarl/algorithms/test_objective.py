@@ -12,7 +12,6 @@ import torch
 from plain_meta import (
     average,
     group_of,
-    meta_gradient,
     moved,
     old_distributions,
     outer_advantage,
@@ -44,10 +43,10 @@ depths = pytest.mark.parametrize("depth", [1, 3])
 def test_the_meta_gradient_equals_autograd_through_adaptation(build_problem, estimator, depth, kind):
     problem = build_problem(estimator=estimator, num_inner_steps=depth, learned_rates=kind, entropy_coef=0.05)
     group, meta = group_of(problem), problem.algorithm.meta
-    assert relative(meta_gradient(group), outer_gradient(problem, meta)) < 1e-10
+    assert relative(group.gradient(), outer_gradient(problem, meta)) < 1e-10
     elsewhere = group.at(moved(problem)).gradient(group.surrogate)
     assert relative(elsewhere, outer_gradient(problem, moved(problem))) < 1e-10
-    assert relative(elsewhere, meta_gradient(group)) > 1e-3
+    assert relative(elsewhere, group.gradient()) > 1e-3
 
 
 @pytest.mark.parametrize("estimator", ["naive", "lvc", "dice"])
@@ -58,7 +57,7 @@ def test_the_meta_gradient_equals_finite_differences_of_evaluate(build_problem, 
     group, meta = group_of(problem), problem.algorithm.meta
     direction = random_like(meta)
     up, down = (group.evaluate(meta + h * direction)[0] for h in (1e-5, -1e-5))
-    assert float(meta_gradient(group) @ direction) == pytest.approx(float(up - down) / 2e-5, rel=1e-5)
+    assert float(group.gradient() @ direction) == pytest.approx(float(up - down) / 2e-5, rel=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ["naive", "lvc", "dice"])
@@ -76,7 +75,7 @@ def test_first_order_tends_to_the_whole_gradient_as_the_inner_step_shrinks(build
 
     def error(inner_lr):
         rates = Rates("fixed", inner_lr, whole.policy)
-        return relative(*(meta_gradient(group_of(problem, rates=rates)) for problem in (first, whole)))
+        return relative(*(group_of(problem, rates=rates).gradient() for problem in (first, whole)))
 
     whole, first = build_problem(), build_problem(estimator="first-order")
     errors = [error(inner_lr) for inner_lr in (4e-3, 2e-3, 1e-3)]
@@ -90,7 +89,7 @@ def test_a_batch_of_tasks_equals_a_loop_over_them(build_problem, estimator, kind
     problem = build_problem(estimator=estimator, num_inner_steps=2, learned_rates=kind)
     loop = [group_of(problem, slice(i, i + 1)) for i in range(3)]
     whole = group_of(problem)
-    assert relative(meta_gradient(whole), sum(meta_gradient(group) for group in loop)) < 1e-10
+    assert relative(whole.gradient(), sum(group.gradient() for group in loop)) < 1e-10
     direction = random_like(problem.algorithm.meta)
     curvature = sum(group.here.curvature(group.kl)(direction) for group in loop)
     assert relative(whole.here.curvature(whole.kl)(direction), curvature) < 1e-10
@@ -123,7 +122,7 @@ def test_at_the_first_outer_step_all_ratios_are_1(build_problem, estimator):
     expected = group.here.gradient(policy_gradient)
     for clip in (0.0, 0.2, float("inf")):
         assert relative(group_of(problem, clip=clip).gradient(), expected) < 1e-12
-    assert relative(meta_gradient(group), expected) < 1e-12
+    assert relative(group.gradient(), expected) < 1e-12
     assert relative(group.gradient(inner_kl_coef=10.0), expected) < 1e-10
     assert abs(float(group.at(problem.algorithm.meta).inner_kl())) < 1e-14
 

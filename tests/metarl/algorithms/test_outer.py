@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from plain_meta import outer_gradient, outer_loss, relative
+from plain_meta import FEW_ITERATIONS, assert_same_step, outer_gradient, outer_loss, relative
 
 from envs import InputError
 from metarl.algorithms.maml import MAMLConfig
@@ -59,6 +59,17 @@ def test_however_good_its_direction_a_full_step_ends_where_the_quadratic_model_o
     problem = build_problem(outer=TRPOConfig(0.03, cg_iterations, cg_damping=0.01))
     step, _, fisher = full_step(problem)
     assert float(step @ fisher @ step) / 2 == pytest.approx(0.03, rel=1e-6)
+
+
+def shuffled(trajectory):
+    """The same experience with tasks and episodes in another order: sums over them differ in their last bits."""
+    return trajectory[[2, 0, 1]][:, :, [3, 1, 0, 2]]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_step_depends_on_the_order_of_sums_by_rounding_alone(build_problem, seed):
+    one, other = (build_problem(seed=seed, num_inner_steps=2, outer=FEW_ITERATIONS) for _ in range(2))
+    assert_same_step(one, other, [shuffled(t) for t in other.trajectories])
 
 
 # --- Adam --------------------------------------------------------------------------------------------------------
