@@ -53,6 +53,8 @@ COLUMNS = {
     "of FLOP/s": ("share_of_flops", 2),
     "of bytes/s": ("share_of_bytes", 2),
     "bytes/lane": ("bytes_per_lane", 0),
+    "torch s": ("import_torch_seconds", 2),
+    "envs s": ("import_envs_seconds", 2),
     "peak MB": ("peak_memory_mb", 0),
     "threads": ("threads", 0),
 }
@@ -126,8 +128,8 @@ def measured(name: str, args: Benchmark, most: Work) -> dict[str, Any]:
     """The figures of a case, as shares of what the machine does at most, too."""
     with busy_processes(args.neighbours):
         figures = in_fresh_process(run_case, name, args.session, args.repeats)
-    if "work_seconds" in figures:
-        for key, limit in vars(most).items():
+    for key, limit in vars(most).items():
+        if f"work_{key}" in figures:
             figures[f"share_of_{key}"] = figures[f"work_{key}"] / figures["work_seconds"] / limit
     return figures
 
@@ -143,22 +145,25 @@ def table(title: str, results: list[dict[str, Any]]) -> Table:
     return out
 
 
+def check(args: Benchmark) -> None:
+    """Raise `InputError` for options that cannot be served, before anything is measured."""
+    for name in args.names or CASES:
+        check_case(name, args.session)
+    require(args.repeats >= 1, f"repeats must be at least 1, not {args.repeats}.")
+    most = 8 * (os.cpu_count() or 1)
+    fits = 0 <= args.neighbours <= most
+    require(fits, f"neighbours must be from 0 to {most} on this machine, not {args.neighbours}.")
+    cuda = envs.check_device(args.session.apply()).type == "cuda"
+    require(cuda or not args.session.graphs, "--graphs records CUDA graphs; leave it out on the CPU.")
+
+
 def main(arguments: list[str]) -> None:
     cases = "\n".join(f"  {row.name}: {row.what}" for row in TABLE)
     about = f"{__doc__}\nCases, and presets of train.py serve, too:\n{cases}"
     flat = (tyro.conf.OmitArgPrefixes,)
     args = tyro.cli(Benchmark, prog="benchmark.py", description=about, args=arguments, config=flat)
-    for name in args.names or CASES:
-        check_case(name, args.session)
-    require(args.repeats >= 1, f"repeats must be at least 1, not {args.repeats}.")
-    most_neighbours = 8 * (os.cpu_count() or 1)
-    require(
-        0 <= args.neighbours <= most_neighbours,
-        f"neighbours must be from 0 to {most_neighbours} on this machine, not {args.neighbours}.",
-    )
-    device = envs.check_device(args.session.apply())
-    require(not args.session.graphs or device.type == "cuda", "--graphs records CUDA graphs; leave it out on the CPU.")
-    most = in_fresh_process(machine_limits, args.session)
+    check(args)
+    device, most = args.session.apply(), in_fresh_process(machine_limits, args.session)
     results: list[dict[str, Any]] = []
     refused = None
     for name in args.names or CASES:
@@ -168,10 +173,8 @@ def main(arguments: list[str]) -> None:
         except InputError as error:
             refused = error  # told after what was measured before it
             break
-        if "import_envs_seconds" in (r := results[-1]):
-            print(f"import torch {r['import_torch_seconds']:.2f} s, import envs {r['import_envs_seconds']:.2f} s")
     if args.output:
-        report = {"torch": torch.__version__, "device": str(device), "neighbours": args.neighbours}
+        report = {"torch": torch.__version__, "device": device, "neighbours": args.neighbours}
         write_json(args.output, {**report, "limits_per_second": vars(most), "results": results})
     machine = f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {device}"
     beside = f", beside {args.neighbours} busy processes" if args.neighbours else ""

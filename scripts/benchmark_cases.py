@@ -10,6 +10,7 @@ from benchmark_measures import frozen_lake, imports, locomotion, maml, memory, m
 
 import envs
 from metarl.algorithms.outer import TRPOConfig
+from metarl.cli.session import has_engine
 from metarl.training.presets import METHODS
 
 
@@ -28,7 +29,7 @@ class Row:
 
 
 FAMILIES = tuple(envs.FAMILIES)
-ROBOTS = tuple(family for family in FAMILIES if hasattr(envs.make_config(family), "engine"))
+ROBOTS = tuple(family for family in FAMILIES if has_engine(envs.make_config(family)))
 OTHERS = tuple(family for family in FAMILIES if family not in ROBOTS)
 CHEETAH = ("half-cheetah-vel",)
 SHARED = ("maml-point", "reptile-point", "metanet-gridworld")

@@ -10,99 +10,77 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import torch
-from benchmark_limits import Work
 from benchmark_limits import count as count_work
 from torch import Generator, Tensor
 
 import envs
 import metarl.learning.rollout
-from envs.locomotion.robot import Robot
 from envs.structs import Struct
-from metarl.algorithms.maml import MAML, MAMLConfig
-from metarl.algorithms.recurrent_ppo import RecurrentPPO
+from metarl.algorithms.maml import MAMLConfig
 from metarl.backend.cuda_graphs import Graphs
 from metarl.cli import TrainSession
+from metarl.cli.session import has_engine
 from metarl.learning.linearize import AutogradLinearization, linearize
 from metarl.learning.rollout import Trajectory, policy_actor, rollout
-from metarl.policies.gru import GRUConfig
 from metarl.policies.mlp import MLPConfig, MLPPolicy
-from metarl.training.config import Algorithm, make_algorithm
+from metarl.training.config import TrainConfig, make_algorithm
 from metarl.training.presets import preset
 
-
-class PlainPolicy(MLPPolicy):
-    """The readable version: every derivative by automatic differentiation."""
-
-
-linearize.register(PlainPolicy, AutogradLinearization)
-
-
-def _make(family: str, session: TrainSession) -> tuple[envs.Env, Generator]:
-    device = session.apply()
-    config = envs.make_config(family)
-    if hasattr(config, "engine"):
-        config = session.choose_engine(config)
-    env = envs.family(family).build(config, device)
-    return env, Generator(device).manual_seed(0)
+T = TypeVar("T")
 
 
 def steps(session: TrainSession, repeats: int, family: str, lanes: int) -> dict[str, Any]:
     """Environment steps a second under random actions, a task for each lane, and bytes of task and state a lane."""
     env, generator = _make(family, session)
     task = env.sample_tasks(lanes, generator)
-    state, _ = env.reset(task, 1, generator)
-    size = sum(tensor.nbytes for struct in (task, state) for tensor in vars(struct).values())
-    count = max(10, min(1000, (20_000 if isinstance(env, Robot) else 2_000_000) // lanes))
+    start, _ = env.reset(task, 1, generator)
+    count = max(10, min(1000, (20_000 if has_engine(env.config) else 2_000_000) // lanes))
 
     def work() -> None:
-        moving = state
+        state = start
         for t in range(count):
             if t % env.horizon == 0:
-                moving, _ = env.reset(task, 1, generator)
-            action = env.random_actions(task, moving, None, generator)
-            moving = env.step(task, moving, action, generator).state
+                state, _ = env.reset(task, 1, generator)
+            state = env.step(task, state, env.random_actions(task, state, None, generator), generator).state
 
-    median = _median(work, repeats, warm=1)
-    work_done = {} if isinstance(env, Robot) else _work(count_work(work), median)
-    return {"env_steps_per_second": count * lanes / median, "bytes_per_lane": size / lanes, **work_done}
-
-
-def _work(work: Work, seconds: float) -> dict[str, float]:
-    """What benchmark.py holds against the machine's limits."""
-    return {"work_seconds": seconds, **{f"work_{key}": x for key, x in vars(work).items()}}
+    seconds = _median(repeats, 1, work)
+    return {
+        "env_steps_per_second": count * lanes / seconds,
+        "bytes_per_lane": _bytes((task, start)) / lanes,
+        "work_seconds": seconds,
+        **_work(env, work),
+    }
 
 
 def policy_steps(session: TrainSession, repeats: int, family: str, lanes: int) -> dict[str, Any]:
     """Environment steps a second with a policy of 64 x 64 tanh units in the loop, which differs from task to task."""
     env, generator = _make(family, session)
-    num_tasks = min(128, lanes // 8)
+    num_tasks, graphs = min(128, lanes // 8), Graphs(session.graphs)
     policy = MLPPolicy(env.observation_space, env.action_space, MLPConfig())
     task, params = env.sample_tasks(num_tasks, generator), policy.init(generator).expand(num_tasks, -1)
-    graphs = Graphs(session.graphs)
 
     def play(params: Tensor, task: Struct) -> Trajectory:
         return rollout(env, policy_actor(policy, params, generator), task, lanes // num_tasks, generator)
 
-    median = _median(lambda: graphs("play", play, params, task, generators=[generator]), repeats, warm=2)
-    return {
-        "sampling_steps_per_second": lanes * env.horizon / median,
-        **_work(count_work(lambda: play(params, task)), median),
-    }
+    seconds = _median(repeats, 2, lambda: graphs("play", play, params, task, generators=[generator]))
+    rate, work = lanes * env.horizon / seconds, _work(env, lambda: play(params, task))
+    return {"sampling_steps_per_second": rate, "work_seconds": seconds, **work}
 
 
 def frozen_lake(session: TrainSession, repeats: int, lanes: int) -> dict[str, Any]:
     """For comparison: Gymnasium's own FrozenLake in its own vector environment."""
     env = gymnasium.make_vec("FrozenLake-v1", num_envs=lanes, vectorization_mode="sync")
     env.reset(seed=0)
-    count = max(10, 20_000 // lanes)
-    actions = [env.action_space.sample() for _ in range(count)]
-    return {"env_steps_per_second": count * lanes / _median(lambda: [env.step(a) for a in actions], repeats, warm=0)}
+    actions = [env.action_space.sample() for _ in range(max(10, 20_000 // lanes))]
+    seconds = _median(repeats, 0, lambda: [env.step(action) for action in actions])
+    return {"env_steps_per_second": len(actions) * lanes / seconds}
 
 
 def maml(
@@ -114,52 +92,72 @@ def maml(
     inner_steps: int = 1,
     plain: bool = False,
     groups: bool = True,
-    **config: Any,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Seconds per meta-iteration of MAML-TRPO: by default on 2D navigation, H = 100, 64x64 tanh, 10 CG iterations."""
+    """Seconds per meta-iteration of MAML-TRPO: by default on 2D navigation, H = 100, 64x64 tanh, 10 CG iterations.
+
+    What `plain` and `groups` change lasts as long as this process.
+    """
     if not groups:
         metarl.learning.rollout.CHUNK_STEPS = sys.maxsize
-    env, generator = _make(family, session)
-    kind = PlainPolicy if plain else MLPPolicy
-    policy = kind(env.observation_space, env.action_space, MLPConfig())
-    algorithm = MAML(MAMLConfig(num_inner_steps=inner_steps, **config), env, policy, generator)
-    return _meta_iteration(session, env, algorithm, num_tasks, num_envs, generator, repeats)
+    if plain:
+        linearize.register(MLPPolicy, AutogradLinearization)
+    algorithm = MAMLConfig(num_inner_steps=inner_steps, **options)
+    config = TrainConfig(meta_batch_size=num_tasks, num_envs=num_envs, algorithm=algorithm)
+    return _meta_iteration(session, repeats, config, *_make(family, session))
 
 
 def method(session: TrainSession, repeats: int, preset_name: str) -> dict[str, Any]:
     """Seconds per meta-iteration of a preset."""
     config = preset(preset_name)
-    env, generator = _make(config.env, session)
+    return _meta_iteration(session, repeats, config, *_make(config.env, session))
+
+
+def memory(session: TrainSession, repeats: int, form: Any, pulls: int, count: int = 25_600) -> dict[str, Any]:
+    """Steps a second of acting and of training (PPO's passes together), and bytes of a lane's memory after a trial.
+
+    On Bernoulli bandits with 5 arms, in trials of one episode and `count` steps in a meta-iteration, with the networks
+    of the presets.
+    """
+    env, generator = _make("bernoulli-bandit", session, "k5-n10", horizon=pulls)
+    config = replace(preset("rl2-bandit" if form == "rl2" else "metanet-bandit"), meta_batch_size=count // pulls)
+    config = replace(config, num_envs=1)
+    if form != "rl2":
+        config = replace(config, policy=replace(config.policy, memory=form))
+    figures = _meta_iteration(session, repeats, config, env, generator)
+    del figures["total_seconds"]
     algorithm = make_algorithm(config, env, generator)
-    return _meta_iteration(session, env, algorithm, config.meta_batch_size, config.num_envs, generator, repeats)
+    inputs = algorithm.collect(env, env.sample_tasks(1, generator), 1, generator)[0].inputs[:, :, 0]
+    state: Any = None
+    with torch.no_grad():
+        for t in range(pulls):
+            assert algorithm.network is not None
+            _, state = algorithm.network.step(inputs[:, t], state)
+    trained = config.meta_batch_size * pulls / figures["optimization_seconds"]
+    return {**figures, "training_steps_per_second": trained, "bytes_per_lane": _bytes(state)}
 
 
 def _meta_iteration(
-    session: TrainSession,
-    env: envs.Env,
-    algorithm: Algorithm,
-    num_tasks: int,
-    num_envs: int,
-    generator: Generator,
-    repeats: int,
+    session: TrainSession, repeats: int, config: TrainConfig, env: envs.Env, generator: Generator
 ) -> dict[str, Any]:
-    trajectories: list[Trajectory] = []
+    algorithm, lanes = make_algorithm(config, env, generator), (config.num_envs, generator)
 
-    def collect() -> None:
-        trajectories[:] = algorithm.collect(env, task, num_envs, generator)
+    def whole() -> None:
+        algorithm.update(algorithm.collect(env, task, *lanes))
 
-    task = env.sample_tasks(num_tasks, generator)
-    whole = count_work(lambda: algorithm.update(algorithm.collect(env, task, num_envs, generator)))
+    task = env.sample_tasks(config.meta_batch_size, generator)
+    work = _work(env, whole)
     session.speed_up(algorithm, env)
     sampling, optimization = [], []
     for _ in range(repeats + 2):
-        task = env.sample_tasks(num_tasks, generator)
-        sampling.append(_timed(collect))
-        optimization.append(_timed(lambda: algorithm.update(trajectories)))
-    count = sum(t.reward.numel() for t in trajectories)
-    figures = _parts(sampling[2:], optimization[2:], count)
-    work = {} if isinstance(env, Robot) else _work(whole, figures["total_seconds"])
-    return {**figures, "sampling_steps_per_second": count / figures["sampling_seconds"], **work}
+        task = env.sample_tasks(config.meta_batch_size, generator)
+        seconds, trajectories = _timed(algorithm.collect, env, task, *lanes)
+        sampling.append(seconds)
+        optimization.append(_timed(algorithm.update, trajectories)[0])
+    steps = sum(t.reward.numel() for t in trajectories)
+    figures = _parts(sampling[2:], optimization[2:], steps)
+    rate, seconds = steps / figures["sampling_seconds"], figures["total_seconds"]
+    return {**figures, "sampling_steps_per_second": rate, "work_seconds": seconds, **work}
 
 
 def _parts(sampling: list[float], optimization: list[float], env_steps: float) -> dict[str, Any]:
@@ -193,75 +191,31 @@ def processes(session: TrainSession, repeats: int, preset_name: str, count: int,
     return {**figures, "threads": 1, "peak_memory_mb": peak_memory_mb(resource.RUSAGE_CHILDREN)}
 
 
-def memory(session: TrainSession, repeats: int, form: Any, pulls: int, count: int = 25_600) -> dict[str, Any]:
-    """Steps a second of acting and of training (PPO's passes together), and bytes of a lane's memory after a trial.
-
-    On Bernoulli bandits with 5 arms, in trials of one episode and `count` steps in a meta-iteration, with the networks
-    of the presets.
-    """
-    device, lanes = session.apply(), count // pulls
-    env = envs.make("bernoulli-bandit", "k5-n10", device=device, horizon=pulls)
-    generator = Generator(device).manual_seed(0)
-    config = preset("rl2-bandit" if form == "rl2" else "metanet-bandit")
-    policy = config.policy if isinstance(config.policy, GRUConfig) else replace(config.policy, memory=form)
-    config = replace(config, policy=policy, meta_batch_size=lanes)
-    algorithm = make_algorithm(config, env, generator)
-    assert isinstance(algorithm, RecurrentPPO)
-    result = _meta_iteration(session, env, algorithm, lanes, 1, generator, repeats)
-    state: Any = None
-    inputs = algorithm.collect(env, env.sample_tasks(1, generator), 1, generator)[0].inputs[:, :, 0]
-    with torch.no_grad():
-        for t in range(pulls):
-            _, state = algorithm.network.step(inputs[:, t], state)
-    return {
-        **{key: x for key, x in result.items() if key != "total_seconds"},
-        "training_steps_per_second": lanes * pulls / result["optimization_seconds"],
-        "bytes_per_lane": _bytes(state),
-    }
-
-
-def _bytes(x: Any) -> int:
-    if isinstance(x, torch.Tensor):
-        return x.nbytes
-    return sum(_bytes(part) for part in (vars(x).values() if isinstance(x, Struct) else x or ()))
-
-
 def locomotion(session: TrainSession, repeats: int, family: str, lanes: int = 800) -> dict[str, Any]:
     """Rollouts of 40 tasks with a fresh policy; on the CPU also as a share of a plain C loop over the same work."""
     env, generator = _make(family, session)
-    assert isinstance(env, Robot)
     policy = MLPPolicy(env.observation_space, env.action_space, MLPConfig())
-    params, task = policy.init(generator).expand(40, -1), env.sample_tasks(40, generator)
-    played: list[Trajectory] = []
-
-    def play() -> None:
-        played[:] = [rollout(env, act, task, lanes // 40, generator, keep_states=True)]
-
-    def plain_c() -> None:
-        assert played[0].states is not None
-        _plain_c_loop(env, played[0].states.map(lambda x: x[:, 0, 0]), played[0].action)
-
-    sampling, shares = [], []
+    act, task = policy_actor(policy, policy.init(generator).expand(40, -1), generator), env.sample_tasks(40, generator)
+    rollouts, shares = [], []
     for _ in range(repeats + 1):
-        act = policy_actor(policy, params, generator)
-        sampling.append(_timed(play))
+        seconds, played = _timed(lambda: rollout(env, act, task, lanes // 40, generator, keep_states=True))
+        rollouts.append(seconds)
         if env.device.type == "cpu":
-            shares.append(_timed(plain_c) / sampling[-1])
-    steps = 40 * (lanes // 40) * env.horizon
-    result = {"sampling_steps_per_second": steps / statistics.median(sampling[1:])}
-    return {**result, "share_of_plain_c": statistics.median(shares[1:])} if shares else result
+            shares.append(_timed(_plain_c_loop, env, played)[0] / seconds)
+    figures = {"sampling_steps_per_second": 40 * (lanes // 40) * env.horizon / statistics.median(rollouts[1:])}
+    return {**figures, "share_of_plain_c": statistics.median(shares[1:])} if shares else figures
 
 
-def _plain_c_loop(env: Robot, start: Any, action: torch.Tensor) -> None:
+def _plain_c_loop(env: Any, played: Trajectory) -> None:
     """`mj_step` over every lane of a rollout in one call of `mujoco.rollout`: no Python between the steps."""
     import mujoco
     from mujoco.rollout import Rollout
 
-    model, threads = env.physics.model, torch.get_num_threads()
-    zero, full = start.qpos.new_zeros(*start.qpos.shape[:2], 1), mujoco.mjtState.mjSTATE_FULLPHYSICS
-    initial = torch.cat([zero, start.qpos, start.qvel], -1).flatten(0, 1).double().numpy()
-    assert initial.shape[1] == mujoco.mj_stateSize(model, full)
-    control = action.clamp(-1, 1).transpose(1, 2).flatten(0, 1).double()  # [lanes, T, A]
+    model, threads, states = env.physics.model, torch.get_num_threads(), played.states
+    start = [getattr(states, name)[:, 0, 0].flatten(0, 1) for name in ("qpos", "qvel")]
+    initial = torch.cat([start[0].new_zeros(len(start[0]), 1), *start], -1).double().numpy()  # time, qpos, qvel
+    assert initial.shape[1] == mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    control = played.action.clamp(-1, 1).transpose(1, 2).flatten(0, 1).double()  # [lanes, T, A]
     controls = control.repeat_interleave(env.frame_skip, 1).numpy()
     with Rollout(nthread=threads) as pool:
         for lanes in range(0, len(initial), 100):
@@ -274,7 +228,7 @@ def imports(session: TrainSession, repeats: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"torch": [], "envs": []}
     for _ in range(repeats):
         for module, times in seconds.items():
-            times.append(_timed(lambda m=module: subprocess.run([sys.executable, "-c", f"import {m}"], check=True)))
+            times.append(_timed(subprocess.run, [sys.executable, "-c", f"import {module}"])[0])
     return {f"import_{module}_seconds": statistics.median(times) for module, times in seconds.items()}
 
 
@@ -284,14 +238,34 @@ def peak_memory_mb(who: int = resource.RUSAGE_SELF) -> float:
     return resource.getrusage(who).ru_maxrss * scale / 1e6
 
 
-def _median(work: Any, repeats: int, warm: int) -> float:
+def _make(family: str, session: TrainSession, name: str | None = None, **fields: Any) -> tuple[envs.Env, Generator]:
+    """An environment of a family, on the engine of the session where it has one."""
+    device, config = session.apply(), envs.make_config(family, name, **fields)
+    if has_engine(config):
+        config = session.choose_engine(config)
+    return envs.family(family).build(config, device), Generator(device).manual_seed(0)
+
+
+def _work(env: envs.Env, work: Callable[[], Any]) -> dict[str, float]:
+    """What benchmark.py holds against the machine's limits; a physics engine does not tell what it computes."""
+    return {} if has_engine(env.config) else {f"work_{key}": x for key, x in vars(count_work(work)).items()}
+
+
+def _bytes(x: Any) -> int:
+    if isinstance(x, Tensor):
+        return x.nbytes
+    return sum(_bytes(part) for part in (vars(x).values() if isinstance(x, Struct) else x or ()))
+
+
+def _median(repeats: int, warm: int, work: Callable[[], Any]) -> float:
     """Seconds of a call, after so many that do not count."""
-    return statistics.median([_timed(work) for _ in range(repeats + warm)][warm:])
+    return statistics.median([_timed(work)[0] for _ in range(repeats + warm)][warm:])
 
 
-def _timed(work: Any) -> float:
+def _timed(work: Callable[..., T], *arguments: Any) -> tuple[float, T]:
+    """Seconds of a call, and what it returned."""
     start = time.perf_counter()
-    work()
+    result = work(*arguments)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, result

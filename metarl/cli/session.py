@@ -72,8 +72,9 @@ class Session:
         """The environment's configuration with this engine. Raises `InputError` when the family has none."""
         if self.engine is None:
             return env_config
-        has_engine = "engine" in field_types(env_config)
-        require(has_engine, "Only locomotion families have a physics engine; leave --engine out for this one.")
+        require(
+            has_engine(env_config), "Only locomotion families have a physics engine; leave --engine out for this one."
+        )
         return dataclasses.replace(env_config, engine=self.engine)
 
     def open(self, run_dir: Path) -> Run:
@@ -118,6 +119,11 @@ class TrainSession(Session):
             if algorithm.network is not None:
                 check_compiler(env.device)
             algorithm.compile()
+
+
+def has_engine(env_config: Any) -> bool:
+    """Can the physics engine of the environments of this configuration be chosen?"""
+    return "engine" in field_types(env_config)
 
 
 def check_recordable(algorithm: Algorithm, env: Env) -> None:
