@@ -10,7 +10,7 @@ Importing this package registers the Gymnasium ids. It never imports `metarl`.
 from envs import threads  # noqa: F401  first: torch reads what it sets
 
 # isort: split
-from envs import bandit, gridworld, point, tabular
+from envs import bandit, gridworld, point, popgym, tabular
 from envs.checking import check_env
 from envs.core import SPLITS, Env, Reference, StepResult, Transition, task_generator
 from envs.errors import InputError
@@ -52,6 +52,9 @@ register("bernoulli-bandit", bandit.Bandit, bandit.BERNOULLI_PRESETS)
 register("gaussian-bandit", bandit.Bandit, bandit.GAUSSIAN_PRESETS)
 register("tabular-mdp", tabular.Tabular, tabular.PRESETS, gym_id="metarl/TabularMDP-v0")
 register("gridworld", gridworld.GridWorld, gridworld.PRESETS, gym_id="metarl/GridWorld-v0")
+register("repeat-previous", popgym.RepeatPrevious, popgym.REPEAT_PREVIOUS_PRESETS)
+register("count-recall", popgym.CountRecall, popgym.COUNT_RECALL_PRESETS)
+register("autoencode", popgym.Autoencode, popgym.AUTOENCODE_PRESETS)
 register("half-cheetah-vel", half_cheetah.HalfCheetahVel, half_cheetah.VEL_PRESETS)
 register("half-cheetah-dir", half_cheetah.HalfCheetahDir, half_cheetah.DIR_PRESETS)
 register("ant-vel", ant.AntVel, ant.VEL_PRESETS)
