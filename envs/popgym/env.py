@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Generator, Tensor
-from torch.nn.functional import one_hot
 
 from envs.core import Env, Reference, StepResult, TaskT
 from envs.errors import require
@@ -58,7 +57,8 @@ class CardGame(Env[TaskT, State]):
         kinds: str = "suits",
     ) -> None:
         self.config, self.device, self.horizon = config, device, horizon
-        self.sizes, self.kinds, self.reward_scale = sizes, kinds, 1 / num_answers
+        self.kinds, self.reward_scale = kinds, 1 / num_answers
+        self._values = [torch.arange(size, device=device) for size in sizes]
         self.num_cards, self.num_kinds = DECK * config.num_decks, KINDS[kinds]
         self.observation_space = spaces.Box(0.0, 1.0, (sum(sizes),), np.float32)
         self.action_space = spaces.Discrete(num_actions)
@@ -104,8 +104,9 @@ class CardGame(Env[TaskT, State]):
         return StepResult(State(time, action), self._observe(task, time), reward, time >= self.horizon)
 
     def _observe(self, task: TaskT, time: Tensor) -> Tensor:
-        numbers = self.shown(task, time).unbind(-1)
-        return torch.cat([one_hot(x, size) for x, size in zip(numbers, self.sizes, strict=True)], -1).float()
+        """obs [N, E, O]: one-hot by comparison, since torch's `one_hot` reads the largest number back."""
+        numbers = zip(self.shown(task, time).split(1, -1), self._values, strict=True)
+        return torch.cat([number == values for number, values in numbers], -1).float()
 
     def references(self) -> dict[str, Reference]:
         return {"random": Reference(self.random_actions), "perfect memory": Reference(self.remember)}

@@ -137,6 +137,19 @@ def bandits(env_preset: str, meta_batch_size: int) -> Suite:
     )
 
 
+def card_game(env: str, about: str) -> Suite:
+    """γ = 0, since an answer changes nothing but its own reward; one deck is one trial, as published."""
+    config = TrainConfig(env, "easy", eval_num_tasks=1000, policy=MLPConfig(hidden_sizes=(32, 32)))
+    return Suite(
+        about,
+        config,
+        {"inner_lr": 1.0, "gamma": 0.0, "entropy_coef": 0.02},
+        trial={"gamma": 0.0, "entropy_coef": 0.02},
+        trials=trials(200, 128, 1000),
+        ppo={"gamma": 0.0},
+    )
+
+
 def general(id: str) -> Suite:
     """Settings for a registered family of which nothing is known but its spaces and its horizon H.
 
@@ -230,6 +243,9 @@ SUITES = {
             "sb3-ppo-scratch": {"algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
         },
     ),
+    "repeat-previous": card_game("repeat-previous", "POPGym's RepeatPrevious, one deck a trial"),
+    "count-recall": card_game("count-recall", "POPGym's CountRecall, one deck a trial"),
+    "autoencode": card_game("autoencode", "POPGym's Autoencode, one deck a trial"),
     "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.05, 60),
     "half-cheetah-dir": locomotion("HalfCheetah with a hidden direction", "half-cheetah-dir", 10, 0.3, 0),
     "ant-vel": locomotion("Ant with a hidden goal velocity", "ant-vel", 20, 0.05, 60),

@@ -27,7 +27,7 @@ def test_the_list_shows_all_of_every_family(script):
     for id, family in envs.FAMILIES.items():
         env = envs.make(id)
         for preset, config in family.presets.items():
-            assert f"{preset} ({config.horizon})" in text
+            assert f"{preset} ({family.build(config, env.device).horizon})" in text
         shown = [
             id,
             family.gym_id,
