@@ -129,7 +129,7 @@ def start_of_trial(probe: Probe, played: Trajectory) -> tuple[Distribution, Tens
 def baseline(probe: Probe, played: Trajectory) -> Finding:
     """How well the value output predicts the trial's remaining rewards, on held-out tasks."""
     algorithm: Any = probe.run.algorithm
-    _, explained = algorithm.batch(played.map(lambda x: x.transpose(1, 2).flatten(0, 1)))
+    explained = float(algorithm.batch(played.map(lambda x: x.transpose(1, 2).flatten(0, 1)))[1])
     finding = partial(Finding, "baseline", numbers={"explained variance": explained})
     said = f"The value output explains {short(explained)} of the variance of its targets, the mean rewards to come"
     if explained > 0:

@@ -16,7 +16,7 @@ from metarl.training.loop import train, train_iteration
 from metarl.training.presets import preset
 from metarl.training.run import Run
 
-SMALL = {"meta_batch_size": 2, "num_envs": 2, "num_iterations": 4, "eval_num_envs": 2}
+SMALL = {"meta_batch_size": 2, "num_envs": 2, "num_iterations": 4, "eval_num_envs": 4}
 METHODS = {
     "maml-point": 4,
     "promp-bandit": 4,
