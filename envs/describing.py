@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
 
-from envs.contract import all_references
+from envs.contract import all_references, draw_tasks, task_dicts
+from envs.core import task_generator
+from envs.errors import require
 from envs.registry import family, make
-from envs.tasks import describe_parameters, meanings
+from envs.tasks import describe_parameters, describe_task, meanings, save_tasks
 
 Rows = list[tuple[str, ...]]
 
@@ -33,7 +37,7 @@ def parameter_rows(id: str) -> Rows:
         InputError: for an unknown id.
     """
     presets = family(id).presets
-    first = next(iter(presets.values()))
+    first = presets[family(id).default]
     said = meanings(type(first))
     rows: Rows = []
     for name, default in ((field.name, getattr(first, field.name)) for field in dataclasses.fields(first)):
@@ -41,3 +45,41 @@ def parameter_rows(id: str) -> Rows:
         changed = ", ".join(f"{preset} {value!r}" for preset, value in others.items() if value != default)
         rows.append((name, repr(default), said.get(name, "") + (f" · {changed}" if changed else "")))
     return rows
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Tasks to draw."""
+
+    sample: int = 0
+    """Draw so many tasks of the family and describe each in a line."""
+    split: str = "train"
+    """Where to draw them from: train, test or ood."""
+    seed: int = 0
+    """Seed of the draw."""
+    output: Path | None = None
+    """Save the drawn tasks to this .json file."""
+
+    def check(self) -> None:
+        """Raise `InputError` for a value that does not make sense."""
+        require(self.sample >= 0, f"sample must be at least 0, not {self.sample}.")
+        require(0 <= self.seed < 2**63, f"seed must lie in 0 .. 2^63 - 1, not {self.seed}.")
+        for name, value in vars(self).items():
+            idle = self.sample == 0 and value != getattr(Draw, name)
+            require(not idle, f"{name} has no use without sample, the number of tasks to draw.")
+
+
+def drawn_tasks(id: str, preset: str | None, draw: Draw) -> list[str]:
+    """A line for each task drawn, and one for the file they were saved to.
+
+    Raises:
+        InputError: for an unknown id, preset or split, or an output that does not suit.
+        OSError: when the file cannot be written.
+    """
+    draw.check()
+    env, preset = make(id, preset), preset or family(id).default
+    task = draw_tasks(env, draw.sample, task_generator(draw.seed, draw.split), draw.split)
+    lines = [describe_task(env, row) for row in task_dicts(env, task)]
+    if draw.output is not None:
+        lines.append(f"Wrote {save_tasks(draw.output, id, preset, env, task, draw.split, draw.seed)}")
+    return lines

@@ -23,7 +23,12 @@ class Family:
     id: str
     gym_id: str
     env_class: Callable[[Any, torch.device], Env]
-    presets: Mapping[str, Any]  # name -> frozen config dataclass; the first is the default
+    presets: Mapping[str, Any]  # name -> frozen config dataclass
+
+    @property
+    def default(self) -> str:
+        """The preset that is meant where none is named: the first."""
+        return next(iter(self.presets))
 
     def build(self, config: Any, device: torch.device | str) -> Env:
         """The environment of a configuration. Raises `InputError` when it is not described as `Env` says."""
@@ -80,7 +85,7 @@ def family(id: str) -> Family:
 def make_config(id: str, preset: str | None = None, **fields: Any) -> Any:
     """The config of a family's preset (default: its first) with `fields` replaced. Raises `InputError`."""
     presets = family(id).presets
-    preset = next(iter(presets)) if preset is None else preset
+    preset = family(id).default if preset is None else preset
     if preset not in presets:
         raise unknown(f"preset of {id!r}", preset, presets)
     config = presets[preset]

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
     family, config = envs.family(args.family), args.session.choose_engine(envs.make_config(args.family, args.preset))
     env = family.build(config, args.session.apply())
     tasks = f"{args.play.num_tasks:,} {args.play.split} tasks, {args.play.num_episodes} × {env.horizon} steps"
-    name = f"{args.family}/{args.preset or next(iter(family.presets))}"
+    name = f"{args.family}/{args.preset or family.default}"
     out = Table("reference", title=escape(f"{name}: {tasks}"), box=SIMPLE)
     for column in ("mean return", "standard error"):
         out.add_column(column, justify="right")

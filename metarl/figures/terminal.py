@@ -6,12 +6,14 @@ import copy
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from rich.box import ROUNDED
 from rich.console import Console
+from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Column, Table
-from rich.text import Text
+from rich.text import Text, TextType
 
 PROSE = 16
 """Columns of the terminal that a column of sentences (overflow="fold") gets at least, where there is room for them."""
@@ -36,15 +38,26 @@ def show(table: Table, most: int | None = None) -> None:
     if len(parts) == 1:
         console.print(parts[0], width=width)
         return
-    heads = (Text.from_markup(text, style="italic") if isinstance(text, str) else text for text in
-             (table.title, table.caption))  # fmt: skip
-    title, caption = heads
-    if title is not None:
-        console.print(title, width=width)
-    for part in parts:
+    title, caption = (_heading(text) for text in (table.title, table.caption))
+    for part in filter(None, (title, *parts, caption)):
         console.print(part, width=width)
-    if caption is not None:
-        console.print(caption, width=width)
+
+
+def words(title: str, rows: Iterable[Sequence[str]], *header: str) -> Table:
+    """A table of plain text: names, and columns of what is said about each.
+
+    Args:
+        title: with markup; everything else is taken as it is.
+        header: of the columns; without it there are two.
+    """
+    first, *others = header or ("", "")
+    table = Table(box=ROUNDED, title=title, title_justify="left", show_header=bool(header))
+    table.add_column(first, style="cyan")
+    for name in others:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
 
 
 def split(table: Table, console: Console, width: int) -> list[Table]:
@@ -79,6 +92,10 @@ def split(table: Table, console: Console, width: int) -> list[Table]:
         for part in parts:
             part.title = part.caption = None
     return parts
+
+
+def _heading(text: TextType | None) -> TextType | None:
+    return Text.from_markup(text, style="italic") if isinstance(text, str) else text
 
 
 def _width(column: Column, console: Console) -> int:

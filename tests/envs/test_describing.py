@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 import envs
-from envs.describing import family_rows, parameter_rows
+from envs.describing import Draw, drawn_tasks, family_rows, parameter_rows
 
 
 @pytest.mark.parametrize("id", ["point", "gridworld", "bernoulli-bandit"])
@@ -28,3 +28,18 @@ def test_parameters_are_told_with_where_presets_differ():
 def test_an_unknown_family_is_named():
     with pytest.raises(envs.InputError, match="Did you mean 'point'"):
         family_rows("piont")
+
+
+def test_drawn_tasks_are_told_and_saved(tmp_path):
+    path = tmp_path / "tasks.json"
+    lines = drawn_tasks("point", None, Draw(3, "test", 5, path))
+    env = envs.make("point")
+    rows = env.task_to_dicts(envs.load_tasks(path, env))
+    assert lines == [*(envs.describe_task(env, row) for row in rows), f"Wrote {path}"]
+    assert rows == env.task_to_dicts(env.sample_tasks(3, envs.task_generator(5, "test"), "test"))
+
+
+@pytest.mark.parametrize(("draw", "field"), [(Draw(-1), "sample"), (Draw(1, seed=-1), "seed"), (Draw(seed=1), "seed")])
+def test_a_draw_that_makes_no_sense_names_the_field(draw, field):
+    with pytest.raises(envs.InputError, match=field):
+        drawn_tasks("point", None, draw)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from printed_tables import check
 from rich.table import Table
 
-from metarl.figures.terminal import show
+from metarl.figures.terminal import show, words
 
 
 def one(**options) -> Table:
@@ -29,3 +29,9 @@ def test_a_width_that_the_user_sets_counts_and_a_script_may_use_less(monkeypatch
     monkeypatch.setenv("COLUMNS", "300")
     show(one(), most=90)
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 90
+
+
+def test_plain_text_is_taken_as_it_is(capsys):
+    show(words("[bold]title[/]", [("a", "[0, 1]"), ("b", "[bold]")], "name", "value"), most=90)
+    text = capsys.readouterr().out
+    assert all(said in text for said in ("title", "name", "value", "[0, 1]", "[bold]")) and text.count("[bold]") == 1
