@@ -142,3 +142,54 @@ def test_nothing_to_learn_leaves_the_parameters_alone(build_problem):
     metrics = problem.algorithm.update(flat)
     assert torch.equal(problem.algorithm.params, before)
     assert metrics["step"] == 0
+
+
+def moves(problem, adapters):
+    """How far each adapter moves the parameters [N, P] on the first trajectory."""
+    start = problem.algorithm.params.expand(3, -1)
+    return [adapt(start, None, problem.trajectories[0])[0] - start for adapt in adapters]
+
+
+def test_adapters_halve_the_rate_after_the_first_step_at_test_only(build_problem):
+    problem = build_problem()
+    train, test = (moves(problem, problem.algorithm.adapters(2, test=test)) for test in (False, True))
+    plain = -0.3 * group_of(problem).here.steps[0].gradient
+    for move, factor in zip((*train, *test), (1, 1, 1, 0.5), strict=True):
+        torch.testing.assert_close(move, factor * plain)
+
+
+def test_the_inner_step_takes_other_rates(build_problem):
+    problem = build_problem(learned_rates="tensor")
+    inner, count = problem.algorithm.inner, problem.policy.num_parameters
+    (once,) = moves(problem, problem.algorithm.adapters(1))
+    (twice,), (other,) = (moves(problem, [inner.step(*rates)]) for rates in ((2.0, None), (1.0, 0.06)))
+    torch.testing.assert_close(twice, 2 * once)
+    torch.testing.assert_close(other, 0.2 * once)
+    problem.algorithm.meta[count::2] *= -1
+    assert problem.algorithm.inner.inner_lr == pytest.approx(0.3)
+
+
+def test_a_meta_iteration_plays_as_many_rounds_as_the_configuration_says(build_problem):
+    problem = build_problem(num_inner_steps=2)
+    task = problem.env.sample_tasks(2, problem.generator)
+    problem.algorithm.meta = problem.algorithm.meta.float()
+    rounds = problem.algorithm.collect(problem.env, task, 1, problem.generator)
+    assert len(rounds) == problem.algorithm.config.rounds == 3
+
+
+@pytest.mark.parametrize("kind", ["none", "tensor"])
+def test_learned_rates_are_logged(build_problem, kind):
+    problem = build_problem(learned_rates=kind)
+    metrics = problem.algorithm.update(problem.trajectories)
+    rates = problem.algorithm.meta[problem.policy.num_parameters :]
+    assert metrics.get("mean_rate") == (pytest.approx(float(rates.mean())) if kind == "tensor" else None)
+
+
+def test_a_state_goes_on_with_its_value_network_and_fits_no_other_policy(build_problem):
+    one, other = (build_problem(baseline="value") for _ in range(2))
+    one.algorithm.update(one.trajectories)
+    other.algorithm.load_state_dict(one.algorithm.state_dict())
+    assert torch.equal(other.algorithm.value(one.trajectories[0]), one.algorithm.value(one.trajectories[0]))
+    state = one.algorithm.state_dict()
+    with pytest.raises(ValueError, match="parameters"):
+        other.algorithm.load_state_dict({**state, "params": state["params"][1:]})

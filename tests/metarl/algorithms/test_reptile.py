@@ -163,3 +163,45 @@ def test_nonsense_is_refused_in_one_line(name, sentence):
     with pytest.raises(InputError) as error:
         ReptileConfig(**{name: value})
     assert words in sentence(error)
+
+
+def test_after_the_last_meta_iteration_the_outer_step_stays_as_it_is():
+    problem = build(num_iterations=2, inner_lr=0.01, outer_lr=0.8, outer_lr_end=0.4)
+    used = [problem.algorithm.update(problem.trajectories)["outer_lr"] for _ in range(4)]
+    assert used == pytest.approx([0.8, 0.6, 0.4, 0.4])
+
+
+def test_the_inner_step_takes_other_rates():
+    problem = build()
+    start, inner = problem.algorithm.params.expand(3, -1), problem.algorithm.inner
+    once, twice, other = (
+        adapt(start, None, problem.trajectories[0])[0] - start
+        for adapt in (problem.algorithm.adapters(1)[0], inner.step(2.0, None), inner.step(1.0, 0.06))
+    )
+    torch.testing.assert_close(twice, 2 * once)
+    torch.testing.assert_close(other, 0.2 * once)
+
+
+def test_the_entropy_is_the_mean_of_the_policies_that_played():
+    problem = build(num_inner_steps=2)
+    policy, (first, second) = problem.policy, problem.trajectories
+    start = problem.algorithm.params.expand(3, -1)
+    moved, _ = problem.algorithm.adapters(1)[0](start, None, first)
+    played = [policy.bind(params)(t.inputs, None)[0] for params, t in ((start, first), (moved, second))]
+    entropies = [average(d.entropy(), t.mask) for d, t in zip(played, problem.trajectories, strict=True)]
+    metrics = problem.algorithm.update(problem.trajectories)
+    assert metrics["entropy"] == pytest.approx(float(torch.stack(entropies).mean()), rel=1e-6)
+
+
+def test_the_advice_after_divergence_is_half_the_outer_step():
+    assert ReptileConfig(outer_lr=0.8).smaller_steps == "--outer-lr 0.4"
+
+
+def test_a_state_goes_on_with_its_value_network_and_fits_no_other_policy():
+    one, other = (build(baseline="value") for _ in range(2))
+    one.algorithm.update(one.trajectories)
+    state = one.algorithm.state_dict()
+    other.algorithm.load_state_dict(state)
+    assert torch.equal(other.algorithm.value(one.trajectories[0]), one.algorithm.value(one.trajectories[0]))
+    with pytest.raises(ValueError, match="parameters"):
+        other.algorithm.load_state_dict({**state, "params": state["params"][1:]})

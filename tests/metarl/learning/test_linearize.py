@@ -46,3 +46,20 @@ def test_tasks_do_not_mix():
     for before, after in zip(*results, strict=True):
         assert torch.equal(before[[0, 2]], after[[0, 2]])
         assert not torch.allclose(before[1], after[1])
+
+
+@pytest.mark.parametrize("kind", [MLPLinearization, AutogradLinearization])
+def test_derivatives_carry_no_graph_and_can_be_asked_for_again(kind):
+    policy, params, inputs, _, (action, advantage, mask), generator = setup("gaussian")
+    vector = torch.randn(params.shape, generator=generator, dtype=torch.float64)
+
+    def objective(distribution):
+        return losses.policy_gradient(distribution, action, advantage, mask)
+
+    for given in (params, params.clone().requires_grad_()):
+        needed, here = given.requires_grad, kind(policy, given, inputs)
+        gradient, product = here.hessian(objective)
+        found = [here.gradient(objective), here.gradient(objective), gradient, product(vector), product(vector)]
+        assert not any(x.requires_grad for x in found)
+        assert torch.equal(found[0], found[1]) and torch.equal(found[3], found[4])
+        assert given.requires_grad == needed

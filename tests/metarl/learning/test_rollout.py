@@ -7,7 +7,16 @@ import torch
 from torch import Generator
 
 import envs
-from metarl.learning.rollout import collect, policy_actor, reference_rollout, rollout
+from metarl.learning.rollout import (
+    SMALL_LANES,
+    Trajectory,
+    collect,
+    policy_actor,
+    reference_rollout,
+    rollout,
+    small_tensors_on_one_thread,
+    task_slices,
+)
 from metarl.policies.mlp import MLPConfig, make_policy
 
 HORIZON = 8
@@ -115,3 +124,73 @@ def test_references_are_rolled_out_like_policies(env):
     task = env.task_from_dicts([{"goal": [0.2, 0.0]}])
     t = reference_rollout(env, env.references()["straight line"], task, 1, Generator())
     torch.testing.assert_close(t.obs[0, :3, 0, 0], torch.tensor([0.0, 0.1, 0.2]))
+
+
+def test_episodes_of_a_trial_are_its_parts_with_their_states(env):
+    trial = rollout(
+        env, constant_actor([1.0, 0.0]), env.sample_tasks(2, Generator()), 3, Generator(), 2, keep_states=True
+    )
+    episodes = trial.episodes(HORIZON)
+    assert len(episodes) == 2
+    for k, episode in enumerate(episodes):
+        assert torch.equal(episode.obs, trial.obs[:, k * HORIZON : (k + 1) * HORIZON])
+        assert torch.equal(episode.reward, trial.reward[:, k * HORIZON : (k + 1) * HORIZON])
+        position = next(iter(vars(episode.states).values()))
+        assert position.shape[:4] == (2, 1, HORIZON + 1, 3)
+        torch.testing.assert_close(position[:, 0, :-1], episode.obs)
+        torch.testing.assert_close(position[:, 0, -1, :, 0], episode.obs[:, -1, :, 0] + 0.1)
+
+
+def test_after_an_end_a_policy_sees_no_action():
+    env = envs.make("point", horizon=5)
+    t = rollout(env, constant_actor([1.0, 0.0]), env.task_from_dicts([{"goal": [0.3, 0.0]}]), 1, Generator())
+    assert t.mask[0, :, 0].tolist() == [1, 1, 1, 0, 0]
+    assert t.inputs.prev_action[0, :, 0, 0].tolist() == [0, 1, 1, 1, 0]
+
+
+def test_episodes_of_one_step_start_anew():
+    env = envs.make("point", horizon=1)
+    t = rollout(env, constant_actor([1.0, 0.0]), env.sample_tasks(1, Generator()), 1, Generator(), num_episodes=3)
+    assert torch.all(t.obs == 0) and t.first.all() and t.mask.all()
+
+
+def test_previous_actions_are_of_the_kind_of_the_action_space():
+    env, kinds = envs.make("gridworld"), set()
+
+    def act(inputs, state, memory):
+        kinds.add(inputs.prev_action.dtype)
+        return torch.zeros(1, 1, dtype=torch.int64), memory
+
+    rollout(env, act, env.sample_tasks(1, Generator()), 1, Generator())
+    assert kinds == {torch.int64}
+
+
+def test_adapters_are_given_parameters_without_a_graph(env):
+    policy = make_policy(env.observation_space, env.action_space, MLPConfig((4,)))
+    params, given = policy.init(Generator().manual_seed(0)).requires_grad_(), []
+    task = env.sample_tasks(2, Generator())
+    collect(env, policy, params, task, [lambda p, m, t: (given.append(p.requires_grad) or p, m)], 1, Generator())
+    assert given == [False]
+
+
+@pytest.mark.parametrize(("limit", "size"), [(1, 1), (2 * 4 * 3, 2), (3 * 4 * 3 - 1, 2), (1000, 5)])
+def test_groups_hold_every_task_once_and_no_more_steps_than_fit(monkeypatch, limit, size):
+    monkeypatch.setattr("metarl.learning.rollout.CHUNK_STEPS", limit)
+    zero = torch.zeros(5, 4, 3)
+    groups = [list(range(5))[tasks] for tasks in task_slices(Trajectory(zero, zero, zero, zero, zero.bool()))]
+    assert [task for group in groups for task in group] == list(range(5))
+    assert max(map(len, groups)) == size and all(groups)
+
+
+def test_few_lanes_are_computed_on_one_thread():
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for lanes in (SMALL_LANES, SMALL_LANES + 1):
+            with pytest.raises(ZeroDivisionError), small_tensors_on_one_thread(lanes):
+                seen.append(torch.get_num_threads())
+                _ = 1 / 0
+            seen.append(torch.get_num_threads())
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 2, 2, 2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Generator
@@ -111,3 +113,45 @@ def test_the_inner_loss_takes_its_advantages_from_it():
     kept = ours[trajectory.mask.bool()]
     assert torch.corrcoef(torch.stack([raw, kept]))[0, 1] > 0.5
     assert not torch.allclose(ours, linear)
+
+
+def test_targets_are_scaled_by_a_running_mean_and_deviation():
+    """Of all fits at first, and of about the last ten later."""
+    value, generator = network(lr=0.0), Generator().manual_seed(1)
+
+    def moments(trajectory):
+        target = discounted_sum(trajectory.reward, 0.9)[trajectory.mask.bool()]
+        return target.mean(), target.std()
+
+    data = [experience(seed) for seed in range(12)]
+    for count, trajectory in enumerate(data, 1):
+        value.fit([trajectory], 1, generator)
+        if count in (1, 4):
+            means, stds = zip(*map(moments, data[:count]), strict=True)
+            torch.testing.assert_close(value.shift, torch.stack(means).mean())
+            torch.testing.assert_close(value.scale, torch.stack(stds).mean())
+    before, other = value.shift.clone(), experience(20, 100.0)
+    value.fit([other], 1, generator)
+    torch.testing.assert_close(value.shift, torch.lerp(before, moments(other)[0], 0.1))
+
+
+def test_time_is_told_as_a_fraction_of_the_episode():
+    """Half-way through, an episode of any length looks the same."""
+    short, long = (
+        ValueNetwork(2, horizon, 0.9, 1e-2, Generator().manual_seed(0)) for horizon in (HORIZON, 2 * HORIZON)
+    )
+    one = experience()
+    slow = Trajectory.cat([one, one], 1).map(lambda x: x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2))
+    torch.testing.assert_close(long(slow)[:, ::2], short(one))
+
+
+def test_returns_without_variance_are_no_error():
+    value, flat = network(), experience(scale=0.0)
+    assert all(math.isfinite(value.fit([flat], 3, Generator().manual_seed(1))) for _ in range(2))
+
+
+def test_every_step_teaches_whatever_the_order_of_tasks():
+    one, other, trajectory = network(), network(), experience()
+    for value, t in ((one, trajectory), (other, trajectory[[3, 2, 1, 0]])):
+        value.fit([t], 3, Generator().manual_seed(1))
+    torch.testing.assert_close(one(trajectory), other(trajectory), rtol=1e-5, atol=1e-5)

@@ -82,3 +82,13 @@ def test_nonsense_is_refused_in_one_line(field, value, words, sentence):
     with pytest.raises(InputError) as error:
         GRUConfig(**{field: value})
     assert words in sentence(error)
+
+
+def test_a_fresh_network_turns_its_state_and_decides_next_to_nothing():
+    network = CONFIG.build(trials.plane(), 3)
+    blocks = network.gru.get_parameter("weight_hh_l0").detach()
+    torch.testing.assert_close(blocks.T @ blocks, torch.eye(9), atol=1e-5, rtol=0)
+    for layer in (network.out, network.value_out):
+        weight = layer.weight.detach()
+        torch.testing.assert_close(weight @ weight.T, 1e-4 * torch.eye(len(weight)), atol=1e-9, rtol=1e-4)
+        assert torch.all(layer.bias == 0)
