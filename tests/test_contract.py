@@ -25,9 +25,14 @@ from metarl.training.run import Run
 def small_run(monkeypatch, path, env_class, algorithm=None, policy=None) -> Run:
     monkeypatch.setitem(envs.FAMILIES, "line", envs.Family("line", "metarl/Line-v0", env_class, {"a": LineConfig()}))
     config = TrainConfig(
-        env="line", env_preset="a", num_iterations=1, meta_batch_size=4, num_envs=2, policy=policy or MLPConfig((4,)),
+        env="line",
+        env_preset="a",
+        num_iterations=1,
+        meta_batch_size=4,
+        num_envs=2,
+        policy=policy or MLPConfig((4,)),
         algorithm=algorithm or MAMLConfig(),
-    )  # fmt: skip
+    )
     return Run(path, "maml-point", config, LineConfig())
 
 

@@ -62,12 +62,17 @@ def policy_to_sb3(policy: MLPPolicy, params: Tensor, env: Any, **options: Any) -
     Raises:
         InputError: for an environment of other spaces.
     """
-    require(params.shape == (policy.num_parameters,), f"One set of {policy.num_parameters} parameters is needed here, "
-        f"not {tuple(params.shape)}.")  # fmt: skip
+    require(
+        params.shape == (policy.num_parameters,),
+        f"One set of {policy.num_parameters} parameters is needed here, not {tuple(params.shape)}.",
+    )
     head, size = Head(env.action_space), math.prod(env.observation_space.shape)
     fits = (size, head.num_outputs, head.num_free) == (policy.sizes[0], policy.head.num_outputs, policy.head.num_free)
-    require(fits, f"The policy reads {policy.sizes[0]} numbers and has {policy.head.num_outputs} outputs, which does "
-        f"not fit an environment with {size} numbers and the actions {line(env.action_space)}.")  # fmt: skip
+    require(
+        fits,
+        f"The policy reads {policy.sizes[0]} numbers and has {policy.head.num_outputs} outputs, which does "
+        f"not fit an environment with {size} numbers and the actions {line(env.action_space)}.",
+    )
     model = make_ppo(env, policy.config, **options)
     layers, free = policy.unflatten(params.detach().unsqueeze(0))
     with torch.no_grad():
@@ -109,8 +114,10 @@ def _check_kind(policy: Any) -> None:
     )
     check_architecture(policy.use_sde, _path(type(policy.pi_features_extractor)), _path(policy.activation_fn))
     networks = type(policy.mlp_extractor)
-    require(networks is MlpExtractor, f"Only SB3's own fully connected layers can be taken over, and these are "
-        f"{networks.__name__}.")  # fmt: skip
+    require(
+        networks is MlpExtractor,
+        f"Only SB3's own fully connected layers can be taken over, and these are {networks.__name__}.",
+    )
 
 
 def _path(of: type) -> str:

@@ -88,8 +88,10 @@ def load_sb3(path: str | Path) -> ModelPolicy:
         kind, options = data["policy_class"]["__module__"], data["policy_kwargs"] or {}
         if kind.startswith("stable_baselines3.") and kind != POLICIES:  # of DQN or SAC, say
             raise ValueError
-        require(kind == POLICIES, f"Only an MlpPolicy of PPO or A2C can be taken over, and {path} holds a policy of "
-            f"the module {kind}.")  # fmt: skip
+        require(
+            kind == POLICIES,
+            f"Only an MlpPolicy of PPO or A2C can be taken over, and {path} holds a policy of the module {kind}.",
+        )
         activation = _class_name(options.get("activation_fn", "torch.nn.modules.activation.Tanh"))
         check_architecture(data["use_sde"], _class_name(options.get("features_extractor_class", FLATTEN)), activation)
         check_raw(data["_last_original_obs"] is not None, "may have been")  # norm_obs is not told
@@ -106,18 +108,26 @@ def load_sb3(path: str | Path) -> ModelPolicy:
 
 def check_architecture(use_sde: bool, extractor: str, activation: str) -> None:
     """Raise `InputError` for what an `MLPPolicy` cannot do. The last two are class names with their modules."""
-    require(not use_sde, "A policy with state-dependent exploration (gSDE) has no counterpart here; train it "
-        "with use_sde=False.")  # fmt: skip
-    require(extractor == FLATTEN, "Only a policy that reads its observations as they are can be taken over, "
-        f"and this one has {extractor.split('.')[-1]}.")  # fmt: skip
+    require(
+        not use_sde,
+        "A policy with state-dependent exploration (gSDE) has no counterpart here; train it with use_sde=False.",
+    )
+    require(
+        extractor == FLATTEN,
+        "Only a policy that reads its observations as they are can be taken over, "
+        f"and this one has {extractor.split('.')[-1]}.",
+    )
     known = activation in ACTIVATIONS
     require(known, f"Only tanh and ReLU have counterparts here, not {activation.split('.')[-1]}.")
 
 
 def check_raw(normalized: bool, was: str = "was") -> None:
     """Raise `InputError` for a model whose observations went through VecNormalize."""
-    require(not normalized, f"The model {was} trained on observations that VecNormalize changed, and here they "
-        "come raw; train it without that wrapper.")  # fmt: skip
+    require(
+        not normalized,
+        f"The model {was} trained on observations that VecNormalize changed, and here they "
+        "come raw; train it without that wrapper.",
+    )
 
 
 def _class_name(text: str) -> str:
@@ -166,9 +176,10 @@ def check_spaces(learned: Any, env: Any, name: str) -> None:
     """
     there, here = learned.observation_space.shape, env.observation_space.shape
     require(
-        isinstance(env.observation_space, spaces.Box) and there == here, f"{name} reads observations of the shape "
-        f"{there}, and those of the environment are {line(env.observation_space)}; choose one with equal spaces.",
-    )  # fmt: skip
+        isinstance(env.observation_space, spaces.Box) and there == here,
+        f"{name} reads observations of the shape {there}, and those of the environment are "
+        f"{line(env.observation_space)}; choose one with equal spaces.",
+    )
     a, b = learned.action_space, env.action_space
     if isinstance(a, spaces.Box) and isinstance(b, spaces.Box):
         equal = a.shape == b.shape and np.allclose(a.low, b.low) and np.allclose(a.high, b.high)

@@ -82,8 +82,9 @@ class SB3PPOConfig(AlgorithmConfig):
 
 def check_sb3() -> None:
     """Raise `InputError` unless Stable-Baselines3 is installed."""
-    require(find_spec("stable_baselines3") is not None, "Stable-Baselines3 is missing here; install "
-        "metarl-toolkit[sb3].")  # fmt: skip
+    require(
+        find_spec("stable_baselines3") is not None, "Stable-Baselines3 is missing here; install metarl-toolkit[sb3]."
+    )
 
 
 @contextmanager
@@ -133,9 +134,16 @@ class Learner:
     """A PPO of SB3 in `num_envs` lanes on each of N tasks: a round of episodes, `train`, a round of episodes, ..."""
 
     def __init__(
-        self, config: SB3PPOConfig, policy: MLPConfig, env: Env, task: Struct, num_envs: int, seed: int,
-        finetune: bool = False, keep_states: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        config: SB3PPOConfig,
+        policy: MLPConfig,
+        env: Env,
+        task: Struct,
+        num_envs: int,
+        seed: int,
+        finetune: bool = False,
+        keep_states: bool = False,
+    ) -> None:
         from envs.adapters.sb3 import TaskVecEnv
         from metarl.algorithms.sb3_convert import make_ppo
 

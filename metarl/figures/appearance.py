@@ -48,10 +48,19 @@ LOOKS = {
 SPARE = (Look("", "#29705c", "*"), Look("", "#1f667a", "H"), Look("", "#6b6b00", "8"))
 """Of methods that are not among these."""
 ON_DARK = {
-    "#29298f": "#8fa3e0", "#7a2900": "#ffcc8f", "#ad333d": "#ff527a", "#7a47a3": "#d6adff", "#66335c": "#f5d0ee",
-    "#29705c": "#70d6c2", "#1f667a": "#85c4dc", "#6b6b00": "#dcd84a",
-    INK: "#e4e8ee", MUTED: "#9aa5b4", FAINT: "#323a46", "#ffffff": "#161a20",
-}  # fmt: skip
+    "#29298f": "#8fa3e0",
+    "#7a2900": "#ffcc8f",
+    "#ad333d": "#ff527a",
+    "#7a47a3": "#d6adff",
+    "#66335c": "#f5d0ee",
+    "#29705c": "#70d6c2",
+    "#1f667a": "#85c4dc",
+    "#6b6b00": "#dcd84a",
+    INK: "#e4e8ee",
+    MUTED: "#9aa5b4",
+    FAINT: "#323a46",
+    "#ffffff": "#161a20",
+}
 """Colours on a dark page that are no plain tints, since tints of the darkest would look alike."""
 
 

@@ -209,8 +209,12 @@ class MixedEnv(Point):
 
 
 MIXED = {
-    "arm": 3, "goal_velocity": -1.5, "place": [0, 4], "walls": [[1, 0, 1], [0, 0, 0]], "mean": [[0.5, 0.25, 1.0]] * 4,
-}  # fmt: skip
+    "arm": 3,
+    "goal_velocity": -1.5,
+    "place": [0, 4],
+    "walls": [[1, 0, 1], [0, 0, 0]],
+    "mean": [[0.5, 0.25, 1.0]] * 4,
+}
 
 
 def test_a_task_in_one_line(env):

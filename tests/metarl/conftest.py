@@ -49,9 +49,17 @@ def write_run(tmp_path):
     """
 
     def run(
-        preset="maml-point", seed=0, scores=((0.0, 1.0), (2.0, 3.0)), horizon=5, inner_lr=0.1, name=None, env="point",
-        num_episodes=None, references=None, **fields,
-    ):  # fmt: skip
+        preset="maml-point",
+        seed=0,
+        scores=((0.0, 1.0), (2.0, 3.0)),
+        horizon=5,
+        inner_lr=0.1,
+        name=None,
+        env="point",
+        num_episodes=None,
+        references=None,
+        **fields,
+    ):
         scores = np.array(scores)
         path = tmp_path / (name or f"{preset}-{seed}")
         path.mkdir()
@@ -65,9 +73,16 @@ def write_run(tmp_path):
         )  # learns 1 in each episode
         played = references or {"random": random}
         evaluation = {
-            "split": "test", "num_tasks": len(scores), "num_envs": 4, "seed": 0, "iteration": 3, "env_steps": 600,
-            "train_seconds": 2.0 + seed, **summarize(scores[..., None], played, stages), **fields,
-        }  # fmt: skip
+            "split": "test",
+            "num_tasks": len(scores),
+            "num_envs": 4,
+            "seed": 0,
+            "iteration": 3,
+            "env_steps": 600,
+            "train_seconds": 2.0 + seed,
+            **summarize(scores[..., None], played, stages),
+            **fields,
+        }
         (path / "evaluation-test.json").write_text(json.dumps(evaluation))
         return path
 

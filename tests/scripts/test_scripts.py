@@ -288,23 +288,30 @@ BAD_INPUT = {
     "no checkpoints": ([*NEW, "--checkpoint-every", 0], "checkpoint_every must be at least 1, not 0."),
     "negative learning rate": ([*NEW, "--inner-lr", -1], "inner_lr must be at least 0 and finite, not -1.0."),
     "learning rate nan": ([*NEW, "--inner-lr", "nan"], "inner_lr must be at least 0 and finite, not nan."),
-    "an option of other methods": (["train", "promp-point", "--run-dir", "new", "--max-kl", 0.1],
-        "The preset promp-point has no --max-kl; the methods that have it: maml, fomaml, meta-sgd."),
-    "an estimator for Reptile": (["train", "reptile-point", "--run-dir", "new", "--estimator=lvc"],
-        "The preset reptile-point has no --estimator; the methods that have it: maml, fomaml, maml-ppo, "),
-    "a loss that MAML does not have": ([*NEW, "--inner_loss", "ppo"],
-        "The preset maml-point has no --inner-loss; the methods that have it: reptile."),
+    "an option of other methods": (
+        ["train", "promp-point", "--run-dir", "new", "--max-kl", 0.1],
+        "The preset promp-point has no --max-kl; the methods that have it: maml, fomaml, meta-sgd.",
+    ),
+    "an estimator for Reptile": (
+        ["train", "reptile-point", "--run-dir", "new", "--estimator=lvc"],
+        "The preset reptile-point has no --estimator; the methods that have it: maml, fomaml, maml-ppo, ",
+    ),
+    "a loss that MAML does not have": (
+        [*NEW, "--inner_loss", "ppo"],
+        "The preset maml-point has no --inner-loss; the methods that have it: reptile.",
+    ),
     "an unknown estimator": ([*NEW, "--estimator", "dise"], "invalid choice 'dise'", "'lvc', 'dice'"),
-    "several steps of a policy gradient": (["train", "maml-vpg-point", "--run-dir", "new", "--num-outer-steps", 2],
-        "(objective 'vpg') holds for one step on its data; set num_outer_steps to 1."),
+    "several steps of a policy gradient": (
+        ["train", "maml-vpg-point", "--run-dir", "new", "--num-outer-steps", 2],
+        "(objective 'vpg') holds for one step on its data; set num_outer_steps to 1.",
+    ),
     "discount above one": ([*NEW, "--gamma", 1.5], "gamma must be at least 0 and at most 1, not 1.5."),
     "no units": ([*NEW, "--hidden-sizes", 0], "hidden_sizes must be at least 1 and at most"),
     "unknown activation": ([*NEW, "--activation", "gelu"], "invalid choice 'gelu'"),
     "negative seed": ([*NEW, "--seed", -1], "seed must be at least 0 and below"),
     "no steps": ([*NEW, "--env.horizon", 0], "horizon must be at least 1, not 0."),
     "unknown reward": ([*NEW, "--env.reward", "nonsense"], "invalid choice 'nonsense'", "'squared', 'distance'"),
-    "unknown environment": ([*NEW, "--env", "nonsense"], "Unknown environment 'nonsense'. Known:",
-        "bernoulli-bandit"),
+    "unknown environment": ([*NEW, "--env", "nonsense"], "Unknown environment 'nonsense'. Known:", "bernoulli-bandit"),
     "environment nearly right": ([*NEW, "--env=pont"], "Unknown environment 'pont'. Did you mean 'point'?"),
     "unknown env preset": ([*NEW, "--env-preset", "nonsense"], "Unknown preset of 'point' 'nonsense'. Known: finn2017"),
     "unknown device": ([*NEW, "--device", "tpu"], "invalid choice 'tpu'"),
@@ -312,20 +319,28 @@ BAD_INPUT = {
     "unknown module": ([*NEW, "--imports", "nonsense"], "--imports nonsense: there is no module 'nonsense' here"),
     "a file as module": ([*NEW, "--imports", "./my.py"], "--imports takes names of modules, such as my_family"),
     "run folder taken": (["train", "maml-point", "--run-dir", "trained"], "run with another configuration ("),
-    "same run": (["train", "maml-point", "--run-dir", "trained", *TINY, "--num-iterations", 3],
-        "already holds this run"),
+    "same run": (
+        ["train", "maml-point", "--run-dir", "trained", *TINY, "--num-iterations", 3],
+        "already holds this run",
+    ),
     "run folder is a file": (["train", "maml-point", "--run-dir", "file"], "The run folder file cannot be made"),
     "run folder below a file": (["train", "maml-point", "--run-dir", "file/x"], "file/x cannot be made"),
     "resume nothing": (["train", "--resume", "none"], "There is no run folder none."),
     "resume no run": (["train", "--resume", "empty"], "empty is not a run folder: it holds no config.json."),
     "resume with other fields": (["train", "--resume", "trained", "--seed", 1], "Unrecognized options: --seed"),
     "resume to less": (["train", "--resume", "trained", "--num-iterations", -1], "num_iterations must be at least 0"),
-    "resume a truncated checkpoint": (["train", "--resume", "cut"],
-        "cut/checkpoint.pt is truncated or not a checkpoint"),
-    "resume a run that lost its checkpoint": (["train", "--resume", "lost", "--num-iterations", 8],
-        "lost has lost its checkpoint.pt; its metrics.jsonl goes to iteration 3;"),
-    "resume a run that lacks a field": (["train", "--resume", "lacking"],
-        "lacking/config.json is damaged or of another version: TrainConfig lacks 'meta_batch_size';"),
+    "resume a truncated checkpoint": (
+        ["train", "--resume", "cut"],
+        "cut/checkpoint.pt is truncated or not a checkpoint",
+    ),
+    "resume a run that lost its checkpoint": (
+        ["train", "--resume", "lost", "--num-iterations", 8],
+        "lost has lost its checkpoint.pt; its metrics.jsonl goes to iteration 3;",
+    ),
+    "resume a run that lacks a field": (
+        ["train", "--resume", "lacking"],
+        "lacking/config.json is damaged or of another version: TrainConfig lacks 'meta_batch_size';",
+    ),
     "resume a deeply nested configuration": (["train", "--resume", "nested"], "nested/config.json is damaged: "),
     "evaluate a damaged checkpoint": (["evaluate", "flipped"], "flipped/checkpoint.pt is damaged: its content is not"),
     "evaluate what": (["evaluate"], "Required options", "run"),
@@ -334,19 +349,27 @@ BAD_INPUT = {
     "evaluate no run": (["evaluate", "empty"], "empty is not a run folder: it holds no config.json."),
     "evaluate a truncated checkpoint": (["evaluate", "cut"], "cut/checkpoint.pt is truncated or not a checkpoint"),
     "evaluate no tasks": (["evaluate", "trained", "--num-tasks", 0], "num_tasks must be at least 1, not 0."),
-    "evaluate a nonsense split": (["evaluate", "trained", "--split", "tset"],
-        "Unknown split 'tset'. Did you mean 'test'"),
+    "evaluate a nonsense split": (
+        ["evaluate", "trained", "--split", "tset"],
+        "Unknown split 'tset'. Did you mean 'test'",
+    ),
     "evaluate negative steps": (["evaluate", "trained", "--num-steps", -1], "num_steps must be at least 0, not -1."),
     "evaluate no episodes": (["evaluate", "trained", "--num-envs", 0], "num_envs must be at least 1, not 0."),
     "evaluate negative seed": (["evaluate", "trained", "--seed", -1], "seed must lie in 0 .. 2^63 - 1, not -1."),
     "evaluate to a picture": (["evaluate", "trained", "--output", "x.png"], "must end in .json, and 'x.png' does not."),
-    "evaluate a split of a file": (["evaluate", "trained", "--tasks", "t.json", "--split", "ood"],
-        "--tasks plays the tasks of a file, so leave --num-tasks and --split out."),
-    "evaluate onto the configuration": (["evaluate", "trained", "--output", "trained/config.json"],
-        "'trained/config.json' is there and holds something else, which would be lost; choose another --output."),
+    "evaluate a split of a file": (
+        ["evaluate", "trained", "--tasks", "t.json", "--split", "ood"],
+        "--tasks plays the tasks of a file, so leave --num-tasks and --split out.",
+    ),
+    "evaluate onto the configuration": (
+        ["evaluate", "trained", "--output", "trained/config.json"],
+        "'trained/config.json' is there and holds something else, which would be lost; choose another --output.",
+    ),
     "evaluate without a checkpoint": (["evaluate", "fresh"], "fresh holds no checkpoint.pt: it was stopped before its"),
-    "evaluate a damaged configuration": (["evaluate", "odd"], "odd/config.json is damaged or of another version: "
-        "Unknown field of TrainConfig 'x'"),
+    "evaluate a damaged configuration": (
+        ["evaluate", "odd"],
+        "odd/config.json is damaged or of another version: Unknown field of TrainConfig 'x'",
+    ),
     "evaluate to a folder": (["evaluate", "trained", "--output", "folder.json"], "'folder.json', which is a folder."),
     "record what": (["record"], "Required options", "run"),
     "record nothing": (["record", "none"], "There is no run folder none."),
@@ -354,14 +377,18 @@ BAD_INPUT = {
     "record no tasks": (["record", "trained", "--num-tasks", 0], "num_tasks must be at least 1, not 0."),
     "record negative steps": (["record", "trained", "--num-steps", -1], "num_steps must be at least 0, not -1."),
     "record negative seed": (["record", "trained", "--seed", -1], "seed must lie in 0 .. 2^63 - 1, not -1."),
-    "record a nonsense split": (["record", "trained", "--split", "nonsense"],
-        "Unknown split 'nonsense'. Known: ood, test"),
-    "record a split of a file": (["record", "trained", "--tasks", "t.json", "--split", "ood"],
-        "--tasks plays the tasks of a file, so leave --num-tasks and --split out."),
+    "record a nonsense split": (
+        ["record", "trained", "--split", "nonsense"],
+        "Unknown split 'nonsense'. Known: ood, test",
+    ),
+    "record a split of a file": (
+        ["record", "trained", "--tasks", "t.json", "--split", "ood"],
+        "--tasks plays the tasks of a file, so leave --num-tasks and --split out.",
+    ),
     "record no file of tasks": (["record", "trained", "--tasks", "t.json"], "The tasks cannot be read from 't.json'"),
     "record a frame as jpg": (["record", "trained", "--frame", "x.jpg"], "A frame's name must end in .png"),
     "record to avi": (["record", "trained", "--output", "x.avi"], "must end in .mp4 or .gif, and 'x.avi' does not."),
-}  # fmt: skip
+}
 
 
 def plain(message: str) -> str:
@@ -596,8 +623,10 @@ def test_a_family_of_ones_own_is_trained_resumed_evaluated_and_recorded(tmp_path
     out = run(Script, "train", "maml-point", "--run-dir", "mine", *own)
     assert "Next: python scripts/evaluate.py mine --imports my_family" in out
     assert json.loads((tmp_path / "mine/config.json").read_text())["env"]["config"] == {
-        "length": 0.8, "marks": [0.0, 0.5], "horizon": 8,
-    }  # fmt: skip
+        "length": 0.8,
+        "marks": [0.0, 0.5],
+        "horizon": 8,
+    }
     run(Copy, "train", "--resume", "mine", "--num-iterations", "3")
     assert len(lines(tmp_path / "mine")) == 3
     run(Copy, "evaluate", "mine", "--num-tasks", "4", "--num-steps", "1")

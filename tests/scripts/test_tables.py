@@ -30,15 +30,27 @@ def test_compare_and_evaluate(script, compared, width, tmp_path):
     text = script("compare", *compared, "--output", tmp_path / "c.md").out
     (tables, _) = text.split("IQM: interquartile")
     names = ["MAML, inner_lr 0.1", "MAML, inner_lr 0.02", "straight line"]
-    numbers = [f"{x:.2f}".replace("-", "−") for m in json.loads((tmp_path / "c.json").read_text())["methods"]
-               for key in ("iqm", "mean") for x in m[key]]  # fmt: skip
+    numbers = [
+        f"{x:.2f}".replace("-", "−")
+        for m in json.loads((tmp_path / "c.json").read_text())["methods"]
+        for key in ("iqm", "mean")
+        for x in m[key]
+    ]
     check(tables, width, ["method", *names], ["env steps", "train s", "0 steps", "3 steps", *numbers])
 
 
 def test_benchmark(script, width, monkeypatch):
-    figures = {"sampling_seconds": 0.123, "optimization_seconds": 1.456, "total_seconds": 1.579,
-               "env_steps_per_second": 1_234_567.0, "share_of_plain_c": 0.85, "peak_memory_mb": 1240.0,
-               "work_seconds": 1.0, "work_flops": 0.5, "work_bytes": 0.25}  # fmt: skip
+    figures = {
+        "sampling_seconds": 0.123,
+        "optimization_seconds": 1.456,
+        "total_seconds": 1.579,
+        "env_steps_per_second": 1_234_567.0,
+        "share_of_plain_c": 0.85,
+        "peak_memory_mb": 1240.0,
+        "work_seconds": 1.0,
+        "work_flops": 0.5,
+        "work_bytes": 0.25,
+    }
 
     def apply(function, arguments):
         limits = SimpleNamespace(flops=1.0, bytes=1.0)

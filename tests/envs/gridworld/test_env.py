@@ -25,9 +25,15 @@ class TestStep:
         action, ends = data.draw(st.sampled_from(list(MOVES))), data.draw(st.booleans())
         drawing = "/".join("".join("#" if wall else "." for wall in row) for row in walls)
         fields = {
-            "height": len(walls), "width": len(walls[0]), "start": start, "held_out_every": 0,
-            "terminate_at_goal": ends, "min_goal_distance": 1, "reward_goal": 2.0, "reward_step": -0.5,
-        }  # fmt: skip
+            "height": len(walls),
+            "width": len(walls[0]),
+            "start": start,
+            "held_out_every": 0,
+            "terminate_at_goal": ends,
+            "min_goal_distance": 1,
+            "reward_goal": 2.0,
+            "reward_step": -0.5,
+        }
         wanted = after(walls, place, action)
         drawn = grid(layout=drawing, **fields)
         hidden = grid(layout="random-walls", **fields)

@@ -109,8 +109,10 @@ def test_the_chart_shows_value_target_and_the_past(env):
     image = env.render(task(env, 1.0), steady, [slow], 480)
     chart = image[336:]
     middle = slice(150, 300)  # columns between the start and the end of the episode
-    height = {name: np.flatnonzero(near(chart[:, middle], colour, 8).any(1)).mean()
-              for name, colour in (("now", BLUE), ("goal", ORANGE), ("past", GREY))}  # fmt: skip
+    height = {
+        name: np.flatnonzero(near(chart[:, middle], colour, 8).any(1)).mean()
+        for name, colour in (("now", BLUE), ("goal", ORANGE), ("past", GREY))
+    }
     # An axis from 0: 2 m/s is twice as far from 0.5 as 1 m/s is, and up is up.
     assert height["now"] < height["goal"] < height["past"]
     assert (height["past"] - height["now"]) / (height["past"] - height["goal"]) == pytest.approx(3, abs=0.3)
@@ -121,8 +123,10 @@ def test_the_chart_shows_value_target_and_the_past(env):
 def test_the_numbers_say_goal_and_value(env):
     """The line of text changes with either, each at its own end."""
     moving = episode(env, *(0.1 * np.arange(9)))
-    top = [env.render(task(env, goal), e, size=300)[:30] for goal, e in
-           ((1.0, moving), (1.5, moving), (1.0, episode(env, *([0.8] * 9))))]  # fmt: skip
+    top = [
+        env.render(task(env, goal), e, size=300)[:30]
+        for goal, e in ((1.0, moving), (1.5, moving), (1.0, episode(env, *([0.8] * 9))))
+    ]
     assert near(top[0][:, :150], ORANGE).any() and near(top[0][:, 150:], BLUE).any()
     assert (top[0][:, :150] != top[1][:, :150]).any() and (top[0][:, 150:] == top[1][:, 150:]).all()
     assert (top[0][:, 150:] != top[2][:, 150:]).any()
@@ -152,12 +156,15 @@ def test_a_direction_is_an_arrow_and_a_word():
     assert middle[0] > 120 + 10 and middle[1] < 120 - 10
 
 
-@pytest.mark.parametrize(("marks", "planar", "words"), [
-    ([Mark((1.234, -0.04))], False, "(1.2, 0.0) m"),
-    ([Mark(angle=-math.pi / 2)], False, "270°"),
-    ([Mark(angle=math.pi)], True, "backward"),
-    ([], True, "−1.40 m/s"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("marks", "planar", "words"),
+    [
+        ([Mark((1.234, -0.04))], False, "(1.2, 0.0) m"),
+        ([Mark(angle=-math.pi / 2)], False, "270°"),
+        ([Mark(angle=math.pi)], True, "backward"),
+        ([], True, "−1.40 m/s"),
+    ],
+)
 def test_a_goal_in_words(marks, planar, words):
     from envs.locomotion.render import goal
 

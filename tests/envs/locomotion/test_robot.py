@@ -83,9 +83,15 @@ def test_observations_do_not_tell_the_goal(family):
 
 @pytest.mark.parametrize(
     ("family", "hidden", "size"),
-    [("half-cheetah-vel", 1, 17), ("ant-vel", 2, 27), ("ant-dir", 2, 27), ("ant-goal", 0, 29),
-     ("walker2d-params", 1, 17), ("hopper-params", 1, 11)],
-)  # fmt: skip
+    [
+        ("half-cheetah-vel", 1, 17),
+        ("ant-vel", 2, 27),
+        ("ant-dir", 2, 27),
+        ("ant-goal", 0, 29),
+        ("walker2d-params", 1, 17),
+        ("hopper-params", 1, 11),
+    ],
+)
 def test_observations_are_positions_but_the_hidden_ones_and_velocities(family, hidden, size):
     env = envs.make(family)
     task = env.sample_tasks(2, generator())
@@ -116,10 +122,13 @@ def test_episodes_start_near_the_models_initial_state(family, noise, gaussian):
         ("ant-goal", [(0.2,), (0.0,), (5.0,)], []),
         ("half-cheetah-vel", [(-1.0, 9.0, 999.0)], []),
         ("walker2d-params", [(0.81, 0.99), (1.99, -0.99, 999.0)], [(0.79,), (2.01,), (1.2, 1.01), (1.2, -1.01)]),
-        ("hopper-params", [(0.71, 0.19, 99.0), (9.0, -0.19, -99.0)],
-         [(0.69,), (1.2, 0.21), (1.2, -0.21), (1.2, 0.0, 101.0), (1.2, 0.0, -101.0)]),
+        (
+            "hopper-params",
+            [(0.71, 0.19, 99.0), (9.0, -0.19, -99.0)],
+            [(0.69,), (1.2, 0.21), (1.2, -0.21), (1.2, 0.0, 101.0), (1.2, 0.0, -101.0)],
+        ),
     ],
-)  # fmt: skip
+)
 def test_episodes_terminate_in_a_fall(family, stands, falls):
     env = envs.make(family)
     assert not any(fallen(env, *where) for where in stands)

@@ -174,9 +174,13 @@ class TestPSRL:
         """After many observations of one MDP, the plan is that of value iteration there."""
         env = make(num_states=3, num_actions=2, horizon=5)
         task = env.task_from_dicts(
-            [{"transition": [[[0, 1, 0], [1, 0, 0]], [[0, 0, 1], [1, 0, 0]], [[0, 0, 1], [1, 0, 0]]],
-              "reward_mean": [[0.0, 0.4], [0.0, 0.4], [3.0, 0.4]]}]
-        )  # fmt: skip
+            [
+                {
+                    "transition": [[[0, 1, 0], [1, 0, 0]], [[0, 0, 1], [1, 0, 0]], [[0, 0, 1], [1, 0, 0]]],
+                    "reward_mean": [[0.0, 0.4], [0.0, 0.4], [3.0, 0.4]],
+                }
+            ]
+        )
         counts, reward = (
             (10_000 * task.transition).expand(50, -1, -1, -1),
             (10_000 * task.reward_mean).expand(50, -1, -1),

@@ -75,8 +75,9 @@ def test_rates_hold_parameters_and_rates_in_one_vector(build_problem):
     meta[len(params) + 1] = 0.7
     start = policy.tensor_sizes[0]
     _, rate = Rates("tensor", 0.3, policy).split(meta)
-    assert torch.equal(rate == 0.7, (torch.arange(len(params)) >= start) & (
-        torch.arange(len(params)) < start + policy.tensor_sizes[1]))  # fmt: skip
+    assert torch.equal(
+        rate == 0.7, (torch.arange(len(params)) >= start) & (torch.arange(len(params)) < start + policy.tensor_sizes[1])
+    )
 
 
 def test_adapters_use_the_learned_rates(build_problem):

@@ -88,10 +88,14 @@ def plain_adam(problem, outer, meta):
 
 @pytest.mark.parametrize(
     "outer",
-    [AdamConfig("vpg", 0.01, 1), AdamConfig(num_outer_steps=1), AdamConfig(outer_lr=0.03, clip=0.1),
-     AdamConfig(outer_lr=0.03, num_outer_steps=3, inner_kl_coef=0.5)],
+    [
+        AdamConfig("vpg", 0.01, 1),
+        AdamConfig(num_outer_steps=1),
+        AdamConfig(outer_lr=0.03, clip=0.1),
+        AdamConfig(outer_lr=0.03, num_outer_steps=3, inner_kl_coef=0.5),
+    ],
     ids=["vpg", "one step", "ppo", "promp"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("kind", ["none", "parameter"])
 def test_an_update_equals_torch_adam_on_plain_gradients(build_problem, outer, kind):
     problem = build_problem(outer=outer, learned_rates=kind, **PROMP)

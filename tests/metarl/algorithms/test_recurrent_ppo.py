@@ -302,9 +302,12 @@ def test_refinement_needs_an_episode_to_learn_from(sentence):
 def make_trial_run(path, num_arms=3, policy=NET, **fields):
     algorithm = RecurrentPPOConfig(num_episodes=2, epochs=1)
     config = TrainConfig(
-        "bernoulli-bandit", "k5-n10", policy=policy, algorithm=algorithm,
+        "bernoulli-bandit",
+        "k5-n10",
+        policy=policy,
+        algorithm=algorithm,
         **{"num_iterations": 4, "meta_batch_size": 3, "num_envs": 2, "eval_num_envs": 2, **fields},
-    )  # fmt: skip
+    )
     run = Run(
         path, "metanet-bandit", config, envs.make_config("bernoulli-bandit", "k5-n10", num_arms=num_arms, horizon=5)
     )

@@ -331,8 +331,15 @@ def test_sums_means_and_moments_are_those_of_all_rows(together):
         (x * float(rank + 1)).sum().backward()
         distributed.all_sum_gradients([x, torch.ones(2)])
         assert distributed.from_main(b"main" if rank == 0 else b"") == b"main"
-        return [distributed.count(own), distributed.mean(own), distributed.var(own), distributed.std(own, 0), x.grad,
-                distributed.gather(rank, 5), *distributed.moments(padded, mask)]  # fmt: skip
+        return [
+            distributed.count(own),
+            distributed.mean(own),
+            distributed.var(own),
+            distributed.std(own, 0),
+            x.grad,
+            distributed.gather(rank, 5),
+            *distributed.moments(padded, mask),
+        ]
 
     biased = rows.var(0, correction=0)
     right = [7, rows.mean(0), rows.var(0), biased.sqrt(), torch.full((3,), 3.0), [[0.0, 5.0], [1.0, 5.0]]]
@@ -494,14 +501,18 @@ def test_all_start_from_what_the_main_process_holds(tmp_path, together):
 # --- Bad input -------------------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "tasks that cannot be shared": (["maml-point", "--run-dir", "new", "--meta-batch-size", 5],
-        "a multiple of the number of shards (by default that of processes), and 5 is none of 2."),
-    "shards that cannot be shared": (["maml-point", "--run-dir", "new", "--meta-batch-size", 6, "--shards", 3],
-        "The run new has 3 shards, which 2 processes cannot share equally; "),
+    "tasks that cannot be shared": (
+        ["maml-point", "--run-dir", "new", "--meta-batch-size", 5],
+        "a multiple of the number of shards (by default that of processes), and 5 is none of 2.",
+    ),
+    "shards that cannot be shared": (
+        ["maml-point", "--run-dir", "new", "--meta-batch-size", 6, "--shards", 3],
+        "The run new has 3 shards, which 2 processes cannot share equally; ",
+    ),
     "a run of one process": (["--resume", "alone"], "The run alone has 1 shards, which 2 processes cannot share"),
     "a method of one process": (["sb3-ppo-point", "--run-dir", "new"], "Stable-Baselines3 trains in one process; "),
     "a folder that is taken": (["maml-point", "--run-dir", "alone"], "alone already holds a run with another config"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)

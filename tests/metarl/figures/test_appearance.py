@@ -50,12 +50,15 @@ def test_colours_stand_out_from_the_page():
 
 def test_names():
     assert {method_of(name) for name in PRESETS} == METHODS.keys()
-    assert [method_of(name) for name in ("maml-ppo-point", "maml-slider", "sb3-ppo", "snail-point")] == [
-        "maml-ppo", "maml", "sb3-ppo", "snail-point"
-    ]  # fmt: skip
-    assert [label(name) for name in ("rl2-point", "metanet", "maml-point, inner_lr 0.1", "mamluk-point")] == [
-        "RL²", "MetaNet", "MAML, inner_lr 0.1", "mamluk-point"
-    ]  # fmt: skip
+    methods = {"maml-ppo-point": "maml-ppo", "maml-slider": "maml", "sb3-ppo": "sb3-ppo", "snail-point": "snail-point"}
+    assert {name: method_of(name) for name in methods} == methods
+    labels = {
+        "rl2-point": "RL²",
+        "metanet": "MetaNet",
+        "maml-point, inner_lr 0.1": "MAML, inner_lr 0.1",
+        "mamluk-point": "mamluk-point",
+    }
+    assert {name: label(name) for name in labels} == labels
 
 
 def test_variants_share_a_hue_and_are_told_apart():

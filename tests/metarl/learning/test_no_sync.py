@@ -17,9 +17,16 @@ from metarl.training.presets import preset
 
 @pytest.mark.parametrize(
     "work",
-    [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: float(x[0]), lambda x: bool((x > 0).all()),
-     lambda x: x.nonzero(), lambda x: x + torch.tensor([1.0, 2.0, 3.0]), lambda x: torch.linalg.solve(x.diag(), x)],
-)  # fmt: skip
+    [
+        lambda x: x.sum().item(),
+        lambda x: x[x > 0],
+        lambda x: float(x[0]),
+        lambda x: bool((x > 0).all()),
+        lambda x: x.nonzero(),
+        lambda x: x + torch.tensor([1.0, 2.0, 3.0]),
+        lambda x: torch.linalg.solve(x.diag(), x),
+    ],
+)
 def test_the_watch_sees_what_waits(work):
     with Waits() as waits:
         work(torch.tensor([1.0, -1.0, 2.0]))
@@ -28,9 +35,17 @@ def test_the_watch_sees_what_waits(work):
 
 @pytest.mark.parametrize(
     "name",
-    ["maml-point", "reptile-gridworld", "promp-bandit", "maml-tabular-mdp", "metanet-gridworld", "metanet-point",
-     "metanet-bandit", "rl2-tabular-mdp"],
-)  # fmt: skip
+    [
+        "maml-point",
+        "reptile-gridworld",
+        "promp-bandit",
+        "maml-tabular-mdp",
+        "metanet-gridworld",
+        "metanet-point",
+        "metanet-bandit",
+        "rl2-tabular-mdp",
+    ],
+)
 def test_collecting_reads_nothing_back(name):
     config = preset(name)
     env, generator = envs.make(config.env, config.env_preset, horizon=5), Generator().manual_seed(0)

@@ -124,9 +124,11 @@ def test_lanes_are_independent(memory):
     rows, acted = trials.play(trials.board(), network)
     lane = (torch.arange(len(rows)) == 2)[:, None]
     inputs = with_inputs(
-        rows, obs=torch.where(lane.unsqueeze(-1), rows.obs + 3, rows.obs),
-        prev_reward=torch.where(lane, -5.0, rows.inputs.prev_reward), mask=torch.where(lane, 1.0, rows.mask),
-    )  # fmt: skip
+        rows,
+        obs=torch.where(lane.unsqueeze(-1), rows.obs + 3, rows.obs),
+        prev_reward=torch.where(lane, -5.0, rows.inputs.prev_reward),
+        mask=torch.where(lane, 1.0, rows.mask),
+    )
     moved = trials.difference(network, rows.inputs, inputs).amax(1)
     assert moved[2] > 0.1
     assert (moved[[0, 1, 3, 4, 5]] < 1e-6).all()

@@ -82,10 +82,17 @@ def close(found, expected):
 
 @settings(max_examples=25)
 @given(
-    form=st.sampled_from(FORMS), uniform=st.booleans(), steps=st.integers(1, 9), lanes=st.integers(1, 2),
-    shape=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 2)), classes=st.integers(1, 3),
-    slots=st.integers(1, 2), capacity=st.integers(1, 5), chunk=st.integers(1, 10), seed=st.integers(0, 1000),
-)  # fmt: skip
+    form=st.sampled_from(FORMS),
+    uniform=st.booleans(),
+    steps=st.integers(1, 9),
+    lanes=st.integers(1, 2),
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 2)),
+    classes=st.integers(1, 3),
+    slots=st.integers(1, 2),
+    capacity=st.integers(1, 5),
+    chunk=st.integers(1, 10),
+    seed=st.integers(0, 1000),
+)
 @torch.no_grad()
 def test_a_memory_is_what_a_loop_over_its_entries_gives(
     form, uniform, steps, lanes, shape, classes, slots, capacity, chunk, seed
