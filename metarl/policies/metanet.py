@@ -1,21 +1,24 @@
 """A policy with a memory of fast weights (after Munkhdalai & Yu 2017, Meta Networks, adapted to trials of RL).
 
-Slow weights W map the inputs of a step to an action. After each step an entry is written: its key is the embedding of
-the observation, its value a code generated from the transition and its meta-information, the gradient of the
-actor-critic loss at the outputs of the slow weights alone. At later steps the codes are retrieved by attention with the
-embedding of the current observation, and a layer is augmented with the fast weights that a code c represents,
+Slow weights W map the inputs of a step to an action. After each step an entry is written: a key and a value, both
+computed from the whole transition and its meta-information, the gradient of the actor-critic loss at the outputs of
+the slow weights alone. The memory M of a layer associates keys with values, and the layer is augmented with it,
 
-    y = φ(W x) + φ(U diag(c) V x)
+    y = φ(W x) + U M q(x)
 
-where both are summed after the nonlinearity, as in eq. 10-12 of the paper. In the paper there are as many fast weights
-as slow ones; here they have the rank of the code, since one set is written at each step of a trial.
+where q is a projection of the layer's own input: U M q are the fast weights of the layer. In Meta Networks fast weights
+come from the loss gradient of a layer, an outer product of error and input; here the error and the input are what slow
+weights have learned to write as value and key, and the delta rule adds their outer product (Schlag et al. 2021).
 
-For discrete actions there is a second memory whose entries are read separately for each action: an action's own code
+For discrete actions there is another memory whose entries are read separately for each action: an action's own code
 gives the fast weights of a layer that scores that action, with slow weights that all actions share.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -28,7 +31,7 @@ from envs.core import Env
 from envs.errors import require
 from envs.fields import PositiveFloat
 from envs.structs import Struct
-from metarl.policies.memory import MEMORIES, Entries
+from metarl.policies.memory import MEMORIES, Entries, MemoryShape
 from metarl.policies.mlp import MOST_UNITS, NumUnits, StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 
@@ -40,12 +43,17 @@ MOST_STEPS = 4000
 class MetaNetConfig(MemoryConfig):
     """A memory policy."""
 
-    memory: Literal["full", "ring", "linear", "delta", "none"] = "linear"
-    """full: attention over all steps of the trial; ring: over the latest ring_size; linear, delta: a state of constant
-    size, as a sum or by the delta rule; none: no memory."""
-    weights: Literal["slow+fast", "fast", "readout"] = "slow+fast"
-    """slow+fast: layers augmented with retrieved fast weights; fast: these alone; readout: slow weights with what was
-    retrieved as an input."""
+    memory: Literal["delta", "gated-delta", "linear", "full", "ring", "none"] = "delta"
+    """delta: fast weights that learn by the delta rule; gated-delta: the same, and they forget; linear: linear
+    attention; all three of constant size. full: attention over all steps of the trial; ring: over the latest ring_size;
+    none: no memory."""
+    weights: Literal["fast", "readout"] = "fast"
+    """fast: what the memory gives is added to the output of a layer; readout: it is one of the layer's inputs."""
+    keys: Literal["transition", "observation"] = "transition"
+    """What keys are made from: the whole transition, or the observation alone; queries then come from a layer's input,
+    or from the observation."""
+    output_memory: bool = True
+    """Has the output layer a memory, too?"""
     attention: Literal["learned", "uniform"] = "learned"
     """uniform: every entry has the same weight, whatever its key."""
     meta_information: Literal["gradient", "transition"] = "gradient"
@@ -64,7 +72,7 @@ class MetaNetConfig(MemoryConfig):
     action_units: NumUnits = 32
     """Units of the layer that scores an action."""
     num_slots: NumUnits = 4
-    """Learned entries that are added to those of every trial; a ring's capacity is ring_size."""
+    """Learned entries that linear, full and ring add to those of every trial."""
     ring_size: NumUnits = 64
     """Entries that a ring holds."""
     init_std: PositiveFloat = 1.0
@@ -81,6 +89,7 @@ class Past(Struct):
     embedding: Tensor  # [..., D] of the observation
     policy: Tensor  # [..., A] outputs of the slow weights alone
     value: Tensor  # [...]
+    remaining: Tensor  # [...] steps of the trial from here on
     mask: Tensor  # [...] float
 
 
@@ -89,56 +98,77 @@ class TrialMemory(Struct):
     """Between two steps of a trial."""
 
     past: Past  # [B, ...] the step before
-    states: tuple[Any, ...]  # of the memories
+    states: dict[str, Any]  # of the memories
     t: Tensor  # [B] int64 steps so far
 
 
+class Embedding(nn.Module):
+    """h = A1 x1 + A2 x2 + ... + b, and B φ(h) added to it: two layers with a linear path around the nonlinearity."""
+
+    def __init__(self, num_inputs: Sequence[int], num_outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.ModuleList(nn.Linear(n, num_outputs, bias=k == 0) for k, n in enumerate(num_inputs))
+        self.residual = nn.Linear(num_outputs, num_outputs)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        h = sum(layer(x) for layer, x in zip(self.linear, inputs, strict=True))
+        return h + self.residual(functional.silu(h))
+
+
 class FastLayer(nn.Module):
-    """y = φ(W x) + φ(U diag(c) V x) for a retrieved code c; the variants are those of `MetaNetConfig.weights`.
+    """A layer φ(W x) augmented with what a memory gave for its input: y = φ(W x) + U c, or y = φ(W [x, c]).
 
     With codes of size 0 it is only the slow layer.
     """
 
-    def __init__(self, num_inputs: int, num_outputs: int, code_size: int, weights: str) -> None:
+    def __init__(self, num_inputs: int, num_outputs: int, code_size: int, weights: str, act: nn.Module) -> None:
         super().__init__()
-        weights = weights if code_size else "readout"
-        readout = code_size if weights == "readout" else 0
-        self.slow = nn.Linear(num_inputs + readout, num_outputs) if weights != "fast" else None
-        self.into = nn.Linear(num_inputs, code_size) if weights != "readout" else None  # V
-        self.out = nn.Linear(code_size, num_outputs) if weights != "readout" else None  # U
+        self.act, self.concatenates = act, weights == "readout"
+        self.slow = nn.Linear(num_inputs + (code_size if self.concatenates else 0), num_outputs)
+        fast = code_size and not self.concatenates
+        self.out = nn.Linear(code_size, num_outputs, bias=False) if fast else None  # U
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """x [..., D], code [..., R] -> [..., D']."""
-        if self.into is None or self.out is None:
-            assert self.slow is not None
-            return functional.silu(self.slow(torch.cat([x.expand(*code.shape[:-1], -1), code], -1)))
-        fast = functional.silu(self.out(code * self.into(x)))
-        return fast if self.slow is None else functional.silu(self.slow(x)) + fast
+        if self.concatenates:
+            x = torch.cat([x.expand(*code.shape[:-1], -1), code], -1)
+        y = self.act(self.slow(x))
+        return y if self.out is None else y + self.out(code)
 
 
 class Recall(nn.Module):
-    """A memory with what makes keys, queries and codes from embeddings and entries."""
+    """A memory with what makes keys, queries, values and gates.
 
-    def __init__(self, config: MetaNetConfig, num_heads: int, num_classes: int) -> None:
+    Args:
+        num_inputs: of the layer that reads it.
+        keys: see `MetaNetConfig.keys`.
+    """
+
+    def __init__(self, config: MetaNetConfig, num_heads: int, num_classes: int, num_inputs: int, keys: str) -> None:
         super().__init__()
         c, d = config, config.hidden_size
-        self.num_heads, self.num_classes, self.code_size = num_heads, num_classes, num_heads * c.code_size
-        self.memory = MEMORIES[c.memory](
+        self.keys, self.code_size = keys, num_heads * c.code_size
+        self.shape = MemoryShape(
             num_heads, c.key_size, c.code_size, num_classes, c.num_slots, c.ring_size, c.attention == "uniform"
         )
-        self.key, self.query = nn.Linear(d, num_heads * c.key_size), nn.Linear(d, num_heads * c.key_size)
+        self.memory = MEMORIES[c.memory](self.shape)
+        self.key = nn.Linear(d, num_heads * c.key_size)
+        self.query = nn.Linear(num_inputs if keys == "transition" else d, num_heads * c.key_size)
         self.code = nn.Linear(d, self.code_size)
+        self.gate = nn.Linear(d, num_heads * self.memory.gates) if self.memory.gates else None
 
     def entries(self, embedding: Tensor, hidden: Tensor, kind: Tensor, valid: Tensor) -> Entries:
         """Of steps [B, T]."""
-        kind = kind if self.num_classes > 1 else torch.zeros_like(kind)
-        return Entries(self._heads(self.key(embedding)), self._heads(self.code(hidden)), kind, valid)
+        kind = kind if self.shape.num_classes > 1 else torch.zeros_like(kind)
+        key = self.key(hidden if self.keys == "transition" else embedding)
+        gate = hidden[..., :0] if self.gate is None else self.gate(hidden)
+        return Entries(self._heads(key), self._heads(self.code(hidden)), self._heads(gate), kind, valid)
 
-    def queries(self, embedding: Tensor) -> Tensor:
-        return self._heads(self.query(embedding))
+    def queries(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return self._heads(self.query(x if self.keys == "transition" else embedding))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1))
+        return x.unflatten(-1, (self.shape.num_heads, x.shape[-1] // self.shape.num_heads))
 
 
 class MetaNet(TrialNetwork):
@@ -158,37 +188,62 @@ class MetaNet(TrialNetwork):
             f"A {c.memory} memory learns from all pairs of a trial's steps, so from at most {MOST_STEPS:,} steps, and "
             f"these trials have {self.num_steps:,}; choose the memory linear or delta.",
         )
-        action_heads = (1 if self.discrete else 0) if c.action_heads is None else c.action_heads
-        self.embed_obs = nn.Sequential(nn.Linear(self.obs_size, d), nn.SiLU(), nn.Linear(d, d), nn.SiLU())
-        self.embed_step = nn.Sequential(nn.Linear(self.num_step_features, d), nn.SiLU())
-        self.recalls = nn.ModuleList()
-        self.num_heads, self.code_size = (0, 0) if c.memory == "none" else (c.num_heads, c.num_heads * c.code_size)
-        self.layer = FastLayer(2 * d + self.num_heads, d, self.code_size, c.weights)
-        if c.memory != "none":
-            meta_size = actions + 2 + (actions + 1 if c.meta_information == "gradient" else 0)
-            self.entry_obs, self.entry_next = nn.Linear(d, d), nn.Linear(d, d, bias=False)
-            self.entry_meta = nn.Linear(meta_size, d, bias=False)
-            self.recalls.append(Recall(c, c.num_heads, 1))
+        self.num_positions = 2 * math.ceil(math.log2(self.num_steps))
+        self.embed_obs = Embedding([self.obs_size], d)
+        self.embed_step = nn.Sequential(nn.Linear(self.num_step_features + self.num_positions, d), nn.SiLU())
+        self.recalls = nn.ModuleDict()
+        self.num_heads = c.num_heads if self.remembers else 0
+        if self.remembers:
+            meta_size = (
+                actions + 2 + self.num_positions + (2 * (actions + 1) if c.meta_information == "gradient" else 0)
+            )
+            self.embed_entry = Embedding([d, d, meta_size], d)
+            self.recalls["layer"] = Recall(c, c.num_heads, 1, 2 * d, c.keys)
+            if c.output_memory:
+                self.recalls["output"] = Recall(c, c.num_heads, 1, d, c.keys)
+            action_heads = (1 if self.discrete else 0) if c.action_heads is None else c.action_heads
             if action_heads:
-                tied = Recall(c, action_heads, actions)
-                self.score = FastLayer(d, c.action_units, tied.code_size, c.weights)
+                self.recalls["actions"] = Recall(c, action_heads, actions, d, "observation")
+                self.score = FastLayer(d, c.action_units, self.code_size("actions"), c.weights, nn.SiLU())
                 self.score_evidence = nn.Linear(action_heads, c.action_units)
                 self.score_out = nn.Sequential(
                     nn.SiLU(), nn.Linear(c.action_units, c.action_units), nn.SiLU(), nn.Linear(c.action_units, 1)
                 )
-                self.recalls.append(tied)
+        self.layer = FastLayer(2 * d + self.num_heads, d, self.code_size("layer"), c.weights, nn.SiLU())
         self.hidden = nn.Sequential(nn.Linear(d, d), nn.SiLU())
-        self.policy_out, self.value_out = nn.Linear(d, actions), nn.Linear(d, 1)
-        for layer in (self.policy_out, self.value_out):
-            nn.init.orthogonal_(layer.weight, 0.01)
-            nn.init.zeros_(layer.bias)
+        self.policy_out = FastLayer(d, actions, self.code_size("output"), c.weights, nn.Identity())
+        self.value_out = FastLayer(d, 1, self.code_size("output"), c.weights, nn.Identity())
+        for out in (self.policy_out, self.value_out):
+            for layer in (out.slow, out.out):
+                if layer is not None:
+                    nn.init.orthogonal_(layer.weight, 0.01)
+            nn.init.zeros_(out.slow.bias)
+
+    def recall(self, name: str) -> Recall:
+        recall = self.recalls[name]
+        assert isinstance(recall, Recall)
+        return recall
+
+    def code_size(self, name: str) -> int:
+        return self.recall(name).code_size if name in self.recalls else 0
 
     def embed(self, inputs: StepInput, t: Tensor) -> tuple[Tensor, Past]:
         """The inputs of a step [..., 2 D], and the outputs of the slow weights alone."""
         embedding = self.embed_obs(self.normalized_obs(inputs))
-        x = torch.cat([embedding, self.embed_step(self.step_features(inputs, t))], -1)
-        y = self.torso(x, x.new_zeros(*x.shape[:-1], self.code_size), x.new_zeros(*x.shape[:-1], self.num_heads))
-        return x, Past(embedding, self.policy_out(y), self.value_out(y).squeeze(-1), inputs.mask)
+        features = torch.cat([self.step_features(inputs, t), self.position(t)], -1)
+        x = torch.cat([embedding, self.embed_step(features)], -1)
+        blank = [
+            x.new_zeros(*x.shape[:-1], n) for n in (self.code_size("layer"), self.num_heads, self.code_size("output"))
+        ]
+        y = self.torso(x, *blank[:2])
+        outputs = self.policy_out(y, blank[2]), self.value_out(y, blank[2]).squeeze(-1)
+        return x, Past(embedding, *outputs, (self.num_steps - t).to(x.dtype), inputs.mask)
+
+    def position(self, t: Tensor) -> Tensor:
+        """Sine and cosine of step numbers at periods of 2, 4, 8, ... steps: [...] -> [..., P] (Vaswani et al. 2017)."""
+        periods = 2.0 ** torch.arange(1, self.num_positions // 2 + 1, device=t.device)
+        angle = 2 * math.pi * t.unsqueeze(-1) / periods
+        return torch.cat([angle.sin(), angle.cos()], -1)
 
     def torso(self, x: Tensor, code: Tensor, evidence: Tensor) -> Tensor:
         """x [..., 2 D], retrieved code [..., R] and evidence [..., H] -> [..., D]."""
@@ -198,72 +253,80 @@ class MetaNet(TrialNetwork):
     def entry(self, past: Past, now: Past, inputs: StepInput) -> tuple[Tensor, Tensor]:
         """Hidden vector [..., D] of the entry about the step `past`, when the one after it is seen; and its class."""
         action, reward = self.one_hot(inputs.prev_action), self.normalizer.reward(inputs.prev_reward)
-        meta = [action, reward.unsqueeze(-1), inputs.first.float().unsqueeze(-1)]
+        time = self.position(self.num_steps - past.remaining)
+        meta = [action, reward.unsqueeze(-1), inputs.first.float().unsqueeze(-1), time]
         if self.config.meta_information == "gradient":
-            error = reward + now.mask * now.value - past.value  # the TD error of the mean reward, in its deviations
+            # A value is the mean reward of the steps that remain, so the return to come is that many times it.
+            error = reward + now.mask * now.remaining * now.value - past.remaining * past.value
             if self.discrete:
                 score = action - past.policy.softmax(-1)
             else:
                 score = (inputs.prev_action - past.policy) * torch.exp(-2 * self.free)
-            gradient = torch.cat([score * error.unsqueeze(-1), error.unsqueeze(-1)], -1)
-            meta.append(gradient.sign() * gradient.abs().log1p())
-        hidden = self.entry_obs(past.embedding) + self.entry_next(now.embedding) + self.entry_meta(torch.cat(meta, -1))
+            meta += preprocessed(torch.cat([score * error.unsqueeze(-1), error.unsqueeze(-1)], -1))
         kind = inputs.prev_action if self.discrete else torch.zeros_like(inputs.prev_reward, dtype=torch.int64)
-        return functional.silu(hidden), kind
+        return self.embed_entry(past.embedding, now.embedding, torch.cat(meta, -1)), kind
 
-    def decide(self, x: Tensor, recalled: list[tuple[Tensor, Tensor]]) -> Outputs:
-        """Outputs for x [..., 2 D] and what each memory gave: readout [..., C, H, V] and evidence [..., C, H]."""
-        if recalled:
-            readout, evidence = recalled[0]
-            y = self.torso(x, readout.flatten(-3), evidence.squeeze(-2))
-        else:
-            y = self.torso(x, x[..., :0], x[..., :0])
-        logits = self.policy_out(y)
-        if len(recalled) == 2:
-            readout, evidence = recalled[1]
+    def decide(self, x: Tensor, embedding: Tensor, retrieve: Callable[[str, Tensor], tuple[Tensor, Tensor]]) -> Outputs:
+        """Outputs for x [..., 2 D]; `retrieve` gives readout [..., C, H, V] and evidence [..., C, H] for a query."""
+
+        def read(name: str, y: Tensor) -> tuple[Tensor, Tensor]:
+            if name not in self.recalls:
+                return y[..., :0], y[..., :0]
+            readout, evidence = retrieve(name, self.recall(name).queries(y, embedding))
+            return (readout, evidence) if name == "actions" else (readout.flatten(-3), evidence.squeeze(-2))
+
+        y = self.torso(x, *read("layer", x))
+        code, _ = read("output", y)
+        logits = self.policy_out(y, code)
+        if "actions" in self.recalls:
+            readout, evidence = read("actions", y)
             scores = self.score(y.unsqueeze(-2), readout.flatten(-2)) + self.score_evidence(evidence)
             logits = logits + self.score_out(scores).squeeze(-1)
-        return Outputs(logits, self.value_out(y).squeeze(-1))
+        return Outputs(logits, self.value_out(y, code).squeeze(-1))
 
-    def entries(self, past: Past, inputs: StepInput) -> list[Entries]:
+    def entries(self, past: Past, inputs: StepInput) -> dict[str, Entries]:
         """What whole trials write into each memory. The entry of the last step is never read and left blank."""
         hidden, kind = self.entry(past[:, :-1], past[:, 1:], inputs[:, 1:])
         hidden, kind = functional.pad(hidden, (0, 0, 0, 1)), functional.pad(kind, (0, 1))
-        return [recall.entries(past.embedding, hidden, kind, past.mask) for recall in self._recalls()]
+        return {name: r.entries(past.embedding, hidden, kind, past.mask) for name, r in self._recalls()}
 
     def forward(self, inputs: StepInput) -> Outputs:
         x, past = self.embed(inputs, self.all_steps(inputs))
-        if not self.recalls:
-            return self.decide(x, [])
-        pairs = zip(self._recalls(), self.entries(past, inputs), strict=True)
-        return self.decide(x, [r.memory.sequence(r.queries(past.embedding), entries) for r, entries in pairs])
+        entries = self.entries(past, inputs) if self.recalls else {}
+        outputs = self.decide(x, past.embedding, lambda name, q: self.recall(name).memory.sequence(q, entries[name]))
+        return dataclasses.replace(outputs, slow=Outputs(past.policy, past.value))
 
     def step(self, inputs: StepInput, memory: TrialMemory | None) -> tuple[Outputs, TrialMemory]:
         t = torch.zeros_like(inputs.first, dtype=torch.int64) if memory is None else memory.t
         x, past = self.embed(inputs, t)
+        states: dict[str, Any] = {}
         if memory is None:
-            states = tuple(recall.memory.start(len(inputs)) for recall in self._recalls())
+            states = {name: recall.memory.start(len(inputs)) for name, recall in self._recalls()}
         elif self.recalls:
             hidden, kind = (column.unsqueeze(1) for column in self.entry(memory.past, past, inputs))
             embedding, valid = memory.past.embedding.unsqueeze(1), memory.past.mask.unsqueeze(1)
-            states = tuple(
-                recall.memory.write(state, recall.entries(embedding, hidden, kind, valid))
-                for recall, state in zip(self._recalls(), memory.states, strict=True)
-            )
-        else:
-            states = ()
-        pairs = zip(self._recalls(), states, strict=True)
-        recalled = [recall.memory.read(state, recall.queries(past.embedding)) for recall, state in pairs]
-        return self.decide(x, recalled), TrialMemory(past, states, t + 1)
+            for name, recall in self._recalls():
+                entry = recall.entries(embedding, hidden, kind, valid)
+                states[name] = recall.memory.write(memory.states[name], entry)
+        outputs = self.decide(x, past.embedding, lambda name, q: self.recall(name).memory.read(states[name], q))
+        return outputs, TrialMemory(past, states, t + 1)
+
+    def _recalls(self) -> list[tuple[str, Recall]]:
+        return [(name, self.recall(name)) for name in self.recalls]
 
     @torch.no_grad()
     def attention(self, inputs: StepInput) -> Tensor | None:
         """Attention [B, T, T] of each step to each earlier step, a mean over heads; None without memory."""
         if not self.recalls:
             return None
-        _, past = self.embed(inputs, self.all_steps(inputs))
-        recall, entries = self._recalls()[0], self.entries(past, inputs)[0]
-        return recall.memory.attention(recall.queries(past.embedding), entries).mean(1)
+        x, past = self.embed(inputs, self.all_steps(inputs))
+        recall, entries = self.recall("layer"), self.entries(past, inputs)["layer"]
+        return recall.memory.attention(recall.queries(x, past.embedding), entries).mean(1)
 
-    def _recalls(self) -> list[Recall]:
-        return [recall for recall in self.recalls if isinstance(recall, Recall)]
+
+def preprocessed(gradient: Tensor, p: float = 7.0) -> list[Tensor]:
+    """log|g| / p and the sign of g; -1 and e^p g where |g| < e^-p (Andrychowicz et al. 2016, appendix A)."""
+    size = gradient.abs()
+    small = size < math.exp(-p)
+    log = torch.where(small, -1.0, size.clamp_min(math.exp(-p)).log() / p)
+    return [log, torch.where(small, math.exp(p) * gradient, gradient.sign())]

@@ -1,39 +1,38 @@
-"""Linear attention: w = φ(query) · φ(key) with φ = softplus (Katharopoulos et al. 2020).
+"""Linear attention: w = φ(query) · φ(key) (Katharopoulos et al. 2020), with φ = softplus, to length 1.
 
 The sums over entries are a state of constant size. Whole trials are computed in chunks of steps.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from metarl.policies.memory.cell import Entries, Memory
+from metarl.policies.memory.average import AverageMemory
+from metarl.policies.memory.cell import Entries
+
+SHARPNESS = 4.0
+"""Of softplus: keys of standard deviation 1 then hardly overlap unless they point the same way."""
 
 CHUNK = 64
 """Steps that are computed at once."""
 
 
-class LinearMemory(Memory):
+class LinearMemory(AverageMemory):
     """State [B, C, H, K, V + 1]: the sum of φ(key) ⊗ (value, 1) over the entries of each class."""
 
     def features(self, x: Tensor) -> Tensor:
-        return functional.softplus(x) / math.sqrt(x.shape[-1])
+        x = functional.layer_norm(x, x.shape[-1:])
+        return functional.normalize(functional.softplus(SHARPNESS * x), dim=-1)
 
     def start(self, num_lanes: int) -> Tensor:
-        heads, key_size, value_size = self.shape
-        return self.slot_key.new_zeros(num_lanes, self.num_classes, heads, key_size, value_size + 1)
-
-    def written(self, state: Tensor, entries: Entries) -> Tensor:
-        """The values that entries add under their keys, [B, T, H, V]."""
-        return entries.value
+        s = self.shape
+        return self.slot_key.new_zeros(num_lanes, s.num_classes, s.num_heads, s.key_size, s.value_size + 1)
 
     def write_features(self, state: Tensor, entry: Entries) -> Tensor:
         key, valid = entry.key[:, 0], entry.valid[:, :1, None]  # [B, H, K], [B, 1, 1]
-        value = self.written(state, entry)[:, 0]  # [B, H, V]
+        value = entry.value[:, 0]  # [B, H, V]
         new = torch.cat([value * valid, valid.expand(*value.shape[:2], 1)], -1)
         outer = (key.unsqueeze(-1) * new.unsqueeze(-2)).unsqueeze(1)  # [B, 1, H, K, V + 1]
         return state.scatter_add(1, entry.kind[:, :1, None, None, None].expand_as(outer), outer)
@@ -45,11 +44,6 @@ class LinearMemory(Memory):
         state, chunks = self.start(len(query)), []
         for start in range(0, query.shape[1], CHUNK):
             q, chunk = query[:, start : start + CHUNK], entries[:, start : start + CHUNK]
-            chunk = self.chunk_written(state, chunk)
             chunks.append(self.attend(q, chunk) + torch.einsum("bthk,bchkv->btchv", q, state))
             state = state + torch.einsum("bthk,bthcv->bchkv", chunk.key, self.by_class(chunk))
         return torch.cat(chunks, 1)
-
-    def chunk_written(self, state: Tensor, chunk: Entries) -> Entries:
-        """A chunk with the values that it adds step by step, given the state before it."""
-        return chunk

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from metarl.policies.memory.cell import Entries, Memory
+from metarl.policies.memory.average import AverageMemory
+from metarl.policies.memory.cell import Entries, MemoryShape
 
 MOST_SHARP = 20.0
 """Bound on τ, which starts at 4: it keeps exp(τ cos) and its sums within float32."""
 
 
-class SoftmaxMemory(Memory):
+class SoftmaxMemory(AverageMemory):
     """Keeps every entry of the trial."""
 
     pairs = True
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.sharpness = None if self.uniform else nn.Parameter(torch.full((self.shape[0],), -1.4))
+    def __init__(self, shape: MemoryShape) -> None:
+        super().__init__(shape)
+        self.sharpness = None if shape.uniform else nn.Parameter(torch.full((shape.num_heads,), -1.4))
 
     def features(self, x: Tensor) -> Tensor:
         return functional.normalize(x, dim=-1)
@@ -33,10 +32,11 @@ class SoftmaxMemory(Memory):
         return (sharpness * product).exp()
 
     def start(self, num_lanes: int) -> Entries:
-        (heads, key_size, value_size), like = self.shape, self.slot_key
+        s, like = self.shape, self.slot_key
         return Entries(
-            like.new_zeros(num_lanes, 0, heads, key_size),
-            like.new_zeros(num_lanes, 0, heads, value_size),
+            like.new_zeros(num_lanes, 0, s.num_heads, s.key_size),
+            like.new_zeros(num_lanes, 0, s.num_heads, s.value_size),
+            like.new_zeros(num_lanes, 0, s.num_heads, self.gates),
             torch.zeros(num_lanes, 0, dtype=torch.int64, device=like.device),
             like.new_zeros(num_lanes, 0),
         )
@@ -56,7 +56,7 @@ class RingMemory(SoftmaxMemory):
     """Keeps only the latest `ring_size` entries, including those of padding."""
 
     def write_features(self, state: Entries, entry: Entries) -> Entries:
-        return super().write_features(state, entry)[:, -self.ring_size :]
+        return super().write_features(state, entry)[:, -self.shape.ring_size :]
 
     def readable(self, num_steps: int, device: torch.device) -> Tensor:
-        return super().readable(num_steps, device).triu(-self.ring_size)
+        return super().readable(num_steps, device).triu(-self.shape.ring_size)

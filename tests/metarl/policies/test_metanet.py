@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
 import trials
-from torch import Generator
+from torch import Generator, nn
 from torch.nn import functional
 
 from envs import InputError
 from metarl.algorithms.recurrent_ppo import actor
 from metarl.learning.rollout import rollout
-from metarl.policies.memory import linear as memory_module
-from metarl.policies.metanet import FastLayer, MetaNetConfig
+from metarl.policies.memory import delta, linear
+from metarl.policies.metanet import FastLayer, MetaNetConfig, preprocessed
 
-MEMORIES = ["full", "ring", "linear", "delta", "none"]
+MEMORIES = ["full", "ring", "linear", "delta", "gated-delta", "none"]
 SMALL = {"hidden_size": 12, "num_heads": 2, "key_size": 4, "code_size": 3, "action_units": 5, "num_slots": 2}
 ENVS = {"board": trials.board, "plane": trials.plane}
 
@@ -41,14 +42,16 @@ def with_inputs(rows, **changes):
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("where", ENVS)
 def test_acting_and_training_compute_the_same(where, memory, monkeypatch):
-    monkeypatch.setattr(memory_module, "CHUNK", 7)
+    monkeypatch.setattr(linear, "CHUNK", 7)
+    monkeypatch.setattr(delta, "CHUNK", 7)
     env, padded = ENVS[where](), False
-    choices = itertools.product(("gradient", "transition"), ("slow+fast", "fast", "readout"))
-    for k, (information, weights) in enumerate(choices):
+    choices = itertools.product(("gradient", "transition"), ("fast", "readout"), ("transition", "observation"))
+    for k, (information, weights, keys) in enumerate(choices):
         if memory == "none" and k > 0:
             break  # without a memory the choices change nothing
         attention = ("learned", "uniform")[k % 2]
-        fields = {"weights": weights, "attention": attention, "meta_information": information}
+        fields = {"weights": weights, "attention": attention, "meta_information": information, "keys": keys}
+        fields["output_memory"] = k % 4 < 2
         if where == "board":
             fields["action_heads"] = k % 3
         network = trials.make(env, config(memory, **fields))
@@ -62,20 +65,20 @@ def test_acting_and_training_compute_the_same(where, memory, monkeypatch):
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_acting_and_training_compute_the_same_in_trials_longer_than_a_chunk(memory):
     env = trials.arms(pulls=70)
-    assert env.horizon > memory_module.CHUNK
+    assert env.horizon > linear.CHUNK and env.horizon > delta.CHUNK
     network = trials.make(env, config(memory), 1)
     rows, acted = trials.play(env, network, 1)
     assert trials.same_outputs(network, rows, acted) < 1e-5
 
 
-@pytest.mark.parametrize("memory", ["full", "ring", "linear", "delta"])
+@pytest.mark.parametrize("memory", MEMORIES[:-1])
 def test_what_is_kept_between_steps_grows_with_a_full_memory_alone(memory):
     env = trials.board()
     network, sizes = trials.make(env, config(memory)), []
 
     def act(inputs, state, kept):
         found, kept = network.step(inputs.map(lambda x: x.flatten(0, 1)), kept)
-        tensors = [s if isinstance(s, torch.Tensor) else s.key for s in kept.states]
+        tensors = [s if isinstance(s, torch.Tensor) else next(iter(vars(s).values())) for s in kept.states.values()]
         sizes.append([x.numel() for x in tensors])
         return network.distribution(found).sample(generator).unflatten(0, inputs.obs.shape[:2]), kept
 
@@ -107,7 +110,7 @@ def test_only_later_steps_see_an_observation_an_action_or_a_reward(where, memory
         "prev_action": torch.where(at, inputs.prev_action + 1, inputs.prev_action) if action is None else action,
     }.items():
         moved = trials.difference(network, inputs, dataclasses.replace(inputs, **{name: changed}))
-        assert (moved[:, :k] == 0).all(), name
+        assert (moved[:, :k] < 1e-6).all(), name  # a triangular solver may round earlier rows otherwise
         assert (moved[:, k] > 1e-4).all(), name
         later = moved[:, k + 1 :]
         if memory == "none":
@@ -190,23 +193,41 @@ def test_the_memory_survives_the_ends_of_episodes(memory, remembers):
 # --- Parts -------------------------------------------------------------------------------------------------------
 
 
-def test_a_layer_sums_slow_and_fast_weights_after_the_nonlinearity():
+def test_fast_weights_are_added_after_the_nonlinearity_and_a_readout_is_an_input():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        both, fast, readout = (FastLayer(3, 4, 2, name) for name in ("slow+fast", "fast", "readout"))
+        fast, readout = (FastLayer(3, 4, 2, name, nn.SiLU()) for name in ("fast", "readout"))
         x, code = torch.randn(5, 3), torch.randn(5, 2)
-    for layer in (both, fast):
-        expected = []
-        for row, c in zip(x, code, strict=True):
-            weights = layer.out.weight @ torch.diag(c) @ layer.into.weight  # a full matrix of fast weights
-            bias = layer.out.weight @ torch.diag(c) @ layer.into.bias + layer.out.bias
-            y = functional.silu(weights @ row + bias)
-            if layer.slow is not None:
-                y = y + functional.silu(layer.slow.weight @ row + layer.slow.bias)
-            expected.append(y)
-        torch.testing.assert_close(layer(x, code), torch.stack(expected))
+    slow = functional.silu(x @ fast.slow.weight.T + fast.slow.bias)
+    torch.testing.assert_close(fast(x, code), slow + code @ fast.out.weight.T)
     torch.testing.assert_close(readout(x, code), functional.silu(readout.slow(torch.cat([x, code], -1))))
-    assert both.slow is not None and fast.slow is None and readout.into is None
+
+
+def test_a_layer_with_fast_weights_is_a_layer_with_other_weights():
+    """What is added is linear in the query: U M q(x), the product with a matrix that the trial has written."""
+    env = trials.plane()
+    network = trials.make(env, config("delta"))
+    recall, hidden = network.recall("layer"), torch.randn(1, 1, 12)
+    state = recall.memory.start(1)
+    entry = recall.entries(torch.randn(1, 1, 12), hidden, torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1))
+    for weights in (state, recall.memory.write(state, entry)):
+        query = torch.randn(1, 2, 4)
+        read, negative = (recall.memory.read(weights, x)[0] for x in (query, -query))
+        torch.testing.assert_close(read, -negative)
+
+
+def test_at_first_a_policy_is_an_ordinary_one_and_what_it_remembers_reaches_the_layer():
+    env = trials.board()
+    network = env_network = config("delta").make(env, 3, Generator().manual_seed(0))
+    rows, _ = trials.play(env, env_network)
+    outputs = network(rows.inputs)
+    assert network.distribution(outputs).entropy().mean() > 0.95 * math.log(env.action_space.n)
+    x, past = network.embed(rows.inputs, network.all_steps(rows.inputs))
+    entries, recall = network.entries(past, rows.inputs)["layer"], network.recall("layer")
+    code = recall.memory.sequence(recall.queries(x, past.embedding), entries)[0].flatten(-3)
+    evidence = x.new_zeros(*x.shape[:-1], 2)
+    own, other = (network.torso(x, c, evidence)[:, -1] for c in (code, code.roll(1, 0)))
+    assert (own - other).std() > 0.1 * own.std(), "another task's fast weights should move the layer"
 
 
 @pytest.mark.parametrize("where", ENVS)
@@ -215,25 +236,34 @@ def test_meta_information_is_the_gradient_of_the_actor_critic_loss(where):
     env = ENVS[where]()
     network, seen = trials.make(env, config(meta_information="gradient")), []
     rows, _ = trials.play(env, network)
-    network.entry_meta.register_forward_hook(lambda layer, args, result: seen.append(args[0]))
+    network.embed_entry.register_forward_hook(lambda layer, args, result: seen.append(args[2]))
     inputs = rows.inputs
     with torch.no_grad():
         network(inputs)
         _, past = network.embed(inputs, network.all_steps(inputs))
     policy = past.policy[:, :-1].clone().requires_grad_()
     value = past.value[:, :-1].clone().requires_grad_()
-    target = network.normalizer.reward(rows.reward[:, :-1]) + past.mask[:, 1:] * past.value[:, 1:]
+    left = network.num_steps - torch.arange(network.num_steps)  # a value is the mean reward of the steps left
+    target = network.normalizer.reward(rows.reward[:, :-1]) + past.mask[:, 1:] * left[1:] * past.value[:, 1:]
+    error = (target - left[:-1] * past.value[:, :-1]).detach()
     log_prob = network.head(policy, network.free.detach().unsqueeze(0)).log_prob(rows.action[:, :-1])
-    gain = (log_prob * (target - value).detach()).sum() - 0.5 * (target - value).square().sum()
+    gain = (log_prob * error).sum() + (error * value).sum()
     gradient = torch.cat(
         [x if x.dim() == 3 else x.unsqueeze(-1) for x in torch.autograd.grad(gain, (policy, value))], -1
     )
-    gradient, found = (x[rows.mask[:, :-1] > 0] for x in (gradient, seen[0][..., -gradient.shape[-1] :]))
-    torch.testing.assert_close(found, gradient.sign() * gradient.abs().log1p(), rtol=1e-4, atol=1e-5)
-    assert found.abs().mean() > 0.01
+    gradient, found = (x[rows.mask[:, :-1] > 0] for x in (gradient, seen[0][..., -2 * gradient.shape[-1] :]))
+    torch.testing.assert_close(found, torch.cat(preprocessed(gradient), -1), rtol=1e-4, atol=1e-5)
+    assert gradient.abs().mean() > 0.01
 
 
-@pytest.mark.parametrize("memory", ["full", "ring", "linear", "delta", "none"])
+def test_gradients_are_preprocessed_on_a_logarithmic_scale():
+    """Andrychowicz et al. 2016, appendix A, with p = 7."""
+    log, sign = preprocessed(torch.tensor([-1.0, math.exp(-3.5), 0.0, math.exp(-8.0), -100.0]))
+    torch.testing.assert_close(log, torch.tensor([0.0, -0.5, -1.0, -1.0, math.log(100) / 7]))
+    torch.testing.assert_close(sign, torch.tensor([-1.0, 1.0, 0.0, math.exp(-1.0), -1.0]))
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
 def test_every_parameter_learns(memory):
     env = trials.board()
     network = trials.make(env, config(memory))
@@ -245,9 +275,10 @@ def test_every_parameter_learns(memory):
 
 
 def test_a_memory_per_action_needs_discrete_actions():
-    assert len(trials.make(trials.board(), config()).recalls) == 2
-    assert len(trials.make(trials.plane(), config()).recalls) == 1
-    assert len(trials.make(trials.board(), config(action_heads=0)).recalls) == 1
+    assert set(trials.make(trials.board(), config()).recalls) == {"layer", "output", "actions"}
+    assert set(trials.make(trials.plane(), config()).recalls) == {"layer", "output"}
+    assert set(trials.make(trials.board(), config(action_heads=0)).recalls) == {"layer", "output"}
+    assert set(trials.make(trials.board(), config(output_memory=False)).recalls) == {"layer", "actions"}
     assert len(trials.make(trials.board(), config("none")).recalls) == 0
     with pytest.raises(InputError, match="action_heads"):
         trials.make(trials.plane(), config(action_heads=2))
@@ -269,9 +300,9 @@ def test_an_action_reads_its_own_entries():
     network = trials.make(env, config("full", action_heads=1), 1)
     rows, _ = trials.play(env, network, 1)
     with torch.no_grad():
-        _, past = network.embed(rows.inputs, network.all_steps(rows.inputs))
-        tied = network.entries(past, rows.inputs)[1]
-        _, evidence = network._recalls()[1].memory.sequence(network._recalls()[1].queries(past.embedding), tied)
+        x, past = network.embed(rows.inputs, network.all_steps(rows.inputs))
+        tied, recall = network.entries(past, rows.inputs)["actions"], network.recall("actions")
+        _, evidence = recall.memory.sequence(recall.queries(x, past.embedding), tied)
     assert torch.equal(tied.kind[:, :-1], rows.action[:, :-1])
     pulled = functional.one_hot(rows.action, 3).cumsum(1) - functional.one_hot(rows.action, 3)
     assert torch.equal(evidence[..., 0] > 1e-9, pulled > 0)
@@ -280,7 +311,7 @@ def test_an_action_reads_its_own_entries():
 def test_attention_tells_the_share_of_each_earlier_step():
     env = trials.board()
     rows = None
-    for memory in ("full", "ring", "linear", "delta"):
+    for memory in MEMORIES[:-1]:
         network = trials.make(env, config(memory))
         rows = trials.play(env, network)[0] if rows is None else rows
         share = network.attention(rows.inputs)
@@ -301,6 +332,7 @@ def test_attention_tells_the_share_of_each_earlier_step():
 NONSENSE = {
     "memory": ("ful", "Unknown memory 'ful'. Did you mean 'full'?"),
     "weights": ("slow", "Unknown weights 'slow'."),
+    "keys": ("transitions", "Did you mean 'transition'?"),
     "attention": ("unifrom", "Unknown attention 'unifrom'. Did you mean 'uniform'?"),
     "meta_information": ("gradients", "Did you mean 'gradient'?"),
     "hidden_size": (0, "hidden_size must be at least 1"),

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from memories import far_slots, make, trial
 
-from metarl.policies.memory import MEMORIES, Entries
+from metarl.policies.memory import MEMORIES, Entries, MemoryShape
 from metarl.policies.memory.softmax import MOST_SHARP
 
 
@@ -38,11 +38,13 @@ def test_a_ring_forgets_what_a_full_memory_keeps():
 @torch.no_grad()
 def test_the_sharpest_attention_stays_finite_in_float32():
     """Queries and slots that point to opposite sides, a thousand entries that all agree with the query."""
-    memory = MEMORIES["full"](1, 2, 1, 1, 1, 1000)
+    memory = MEMORIES["full"](MemoryShape(1, 2, 1, num_slots=1))
     memory.sharpness.fill_(1e6)
     memory.slot_key.copy_(torch.tensor([-1.0, 0.0]))
     query = torch.tensor([1.0, 0.0]).expand(1, 1000, 1, 2)
     ones = torch.ones(1, 1000)
-    readout, evidence = memory.sequence(query, Entries(query, torch.ones(1, 1000, 1, 1), ones.long(), ones))
+    readout, evidence = memory.sequence(
+        query, Entries(query, torch.ones(1, 1000, 1, 1), query[..., :0], ones.long(), ones)
+    )
     assert evidence.isfinite().all()
     torch.testing.assert_close(readout[0, 1:, 0, 0, 0], torch.ones(999))
