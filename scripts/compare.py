@@ -27,9 +27,6 @@ class Compare:
 
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders that evaluate.py has evaluated; the others are measured against the method of the first."""
-    step: int | None = None
-    """Adaptation steps (of a trial: episodes) before the stage that the table of all environments shows; by default
-    each method's last stage."""
     split: str = "test"
     """Which evaluation to compare: evaluation-SPLIT.json of each folder."""
     output: Path = Path("compare.md")
@@ -42,7 +39,7 @@ class Compare:
 
 def main(arguments: list[str]) -> None:
     args = tyro.cli(Compare, prog="compare.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
-    study = compare_runs(args.run_dirs, args.split, args.step)
+    study = compare_runs(args.run_dirs, args.split)
     page, text, picture, numbers = study.write(args.output, args.embed)
     for sheet in study.sheets:
         show(sheet.rich())

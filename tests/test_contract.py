@@ -148,19 +148,19 @@ def test_the_environment_is_named_that_brings_a_number_which_is_not_finite(
     with pytest.raises(NonFiniteError) as error, run.undone_on_error():
         train_iteration(run)
     said = sentence(error)
-    assert "Broken" in said and field in said and "finite" in said and "step size" not in said
+    assert "Broken" in said and field in said and "finite" in said and "learning rate" not in said
     if method != "sb3-ppo":
         step = 2 if field == "reward" else 3
         assert f"Broken.step() must return finite numbers, and its {field} at step {step} " in said
     assert torch.equal(run.algorithm.params, before)
 
 
-def test_a_step_size_is_named_where_the_policy_is_at_fault(monkeypatch, tmp_path, sentence):
+def test_a_learning_rate_is_named_where_the_policy_is_at_fault(monkeypatch, tmp_path, sentence):
     """Actions are not finite first, and what the environment makes of them is no fault of its."""
     run = small_run(monkeypatch, tmp_path, Line, MAMLConfig(inner_lr=1e38))
     with pytest.raises(NonFiniteError) as error:
         train_iteration(run)
-    assert "a smaller step size" in sentence(error) and "Line" not in sentence(error)
+    assert "a smaller learning rate" in sentence(error) and "Line" not in sentence(error)
 
 
 def test_evaluation_and_diagnosis_name_it_too(monkeypatch, tmp_path, script, sentence):

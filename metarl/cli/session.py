@@ -42,7 +42,7 @@ class Session:
         """Set the number of threads and how memory is kept; returns the device.
 
         Args:
-            recorded: threads that the run to go on with began on.
+            recorded: threads that the resumed run started with.
 
         Raises `InputError` for more threads than a machine can serve, and when there are more processes on this machine
         than CUDA devices that they should use.
@@ -104,7 +104,7 @@ class TrainSession(Session):
         if self.eval_every:
             return HeldOut(run, self.eval_every, tasks)
         idle = self.eval_every_tasks is not None
-        require(not idle, "--eval-every-tasks is of evaluations during training; give --eval-every K, too.")
+        require(not idle, "--eval-every-tasks needs --eval-every K.")
         return None
 
     def speed_up(self, algorithm: Algorithm, env: Env) -> None:
@@ -128,10 +128,10 @@ def has_engine(env_config: Any) -> bool:
 
 def check_recordable(algorithm: Algorithm, env: Env) -> None:
     """Raise `InputError` unless the algorithm's rollouts and updates can be recorded."""
-    require(algorithm.graphs is not None, "Stable-Baselines3 chooses how it computes; leave --graphs out.")
+    require(algorithm.graphs is not None, "Updates of Stable-Baselines3 cannot be captured; leave --graphs out.")
     require(
         env.recordable,
-        "The physics of a locomotion family is a recording of its own; leave --graphs out.",
+        "The physics of a locomotion family is captured as a CUDA graph already; leave --graphs out.",
     )
     require(distributed.world_size() == 1, "--graphs works in a single process; leave it out, or start one process.")
 

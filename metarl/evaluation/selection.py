@@ -1,4 +1,4 @@
-"""Selection: what evaluation and videos have a run play, the tasks and the stages of adaptation to them."""
+"""Selection: the tasks and the stages of adaptation that evaluation and videos play."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Selection(Checked):
     num_tasks: PositiveInt | None = None
     """Tasks to draw; None for the default."""
     split: str = "test"
-    """train, test (held-out tasks of the training law) or ood (outside its range)."""
+    """train, test (held-out tasks of the training distribution) or ood (outside its range)."""
     tasks: Path | None = None
     """A file of tasks that list_envs.py saved, instead of tasks drawn by split and seed."""
     num_steps: NonNegativeInt | None = None

@@ -119,9 +119,7 @@ class Comparison:
                 f"One seed only ({'; '.join(single)}): these intervals are over tasks and say nothing of other seeds."
             )
         if any(1 < count < 5 for count in counts):
-            notes.append(
-                "Over fewer than five seeds a bootstrap interval is narrower than it says: read it as a range."
-            )
+            notes.append("With fewer than five seeds a bootstrap interval is too narrow: read it as a rough range.")
         least = min(self.methods, key=lambda method: method.env_steps)
         most = max(self.methods, key=lambda method: method.env_steps)
         if most.env_steps > 1.1 * least.env_steps:
@@ -133,9 +131,9 @@ class Comparison:
         if len(episodes) > 1:
             said = ", ".join(f"{count} of {name}" for count, name in sorted(episodes.items()))
             notes.append(
-                f"A score on {self.env} is the mean over episodes on a task: {said}. With more of them chance weighs "
-                "less in the interquartile mean and in the probability of improvement; evaluate policies with a memory "
-                "with the same --num-envs, or compare means."
+                f"A score on {self.env} is the mean over episodes on a task: {said}. More episodes mean less noise in "
+                "the interquartile mean and in the probability of improvement; evaluate policies with a memory with "
+                "the same --num-envs, or compare means."
             )
         for run in (run for method in self.methods for run in method.runs):
             done, planned = run.evaluation["iteration"], run.train["num_iterations"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import envs
@@ -26,15 +26,13 @@ from metarl.study.runs import EvaluatedRun, read_run
 from metarl.study.sheets import Sheet, counted, markdown_text, overview_sheet, sheets
 from metarl.training.config import flat
 
-EMBED_LIMIT = 50
-"""Megabytes of video that a page may hold."""
 LEGEND = (
-    "IQM: interquartile mean over runs and tasks, 95 % bootstrap intervals (Agarwal et al. 2021): of a method with "
-    "several seeds over these, on the same tasks; of a single seed and of references over tasks. train s: median."
+    "IQM: interquartile mean over runs and tasks; 95 % bootstrap intervals (Agarwal et al. 2021), over seeds where a "
+    "method has several, otherwise over tasks. train s: median training time."
 )
 EXPERIENCE = (
-    "Methods adapt by gradient steps or in the episodes of a trial: compare them by the episodes of experience on a "
-    "task that a stage comes after. A gradient step learns from a batch of episodes, a memory from one after another."
+    "Some methods adapt by gradient steps, others in the episodes of a trial: compare stages by the number of episodes "
+    "on the task before them. A gradient step learns from a batch of episodes, a memory from one after another."
 )
 
 
@@ -44,20 +42,6 @@ class Video(NamedTuple):
     caption: str
     href: str  # relative to the report, percent-encoded
     source: str
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What a report says of one environment."""
-
-    env: str
-    tasks: str
-    charts: list[str]  # SVG
-    sheets: list[Sheet]
-    videos: list[Video]
-    record: str  # a command that makes a video
-    differences: Sheet
-    commands: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +74,13 @@ class Study:
             The four files.
 
         Raises:
-            InputError: for another suffix, where another file would be lost, and for too many videos in one page.
+            InputError: for another suffix, or where another file would be lost.
         """
         page, text, picture, numbers = files = [output.with_suffix(s) for s in (".html", ".md", ".png", ".json")]
         require(output in (page, text), f"The output's name must end in .md or .html, and {str(output)!r} does not.")
         check_output(numbers, ["comparisons", "methods"])
-        if embed:
-            check_embedding([run.path for c in self.comparisons for m in c.methods for run in m.runs])
-        parts = [self.part(comparison, output.parent, embed) for comparison in self.comparisons]
+        charts = zip(self.comparisons, panel_figures(self.comparisons), strict=True)
+        parts = [self.part(comparison, chart, output.parent, embed) for comparison, chart in charts]
         output.parent.mkdir(parents=True, exist_ok=True)
         plot_comparisons(self.comparisons, picture)
         results = [comparison.to_json() for comparison in self.comparisons]
@@ -109,15 +92,14 @@ class Study:
             write_atomically(file, partial(Path.write_text, data=written, encoding="utf-8"))
         return files
 
-    def part(self, comparison: Comparison, folder: Path, embed: bool = False) -> Part:
-        """All that a report in `folder` says of a comparison; `embed`: with its videos inside."""
-        chart = panel_figures(self.comparisons)[self.comparisons.index(comparison)]
+    def part(self, comparison: Comparison, chart: Any, folder: Path, embed: bool) -> dict[str, Any]:
+        """What a report in `folder` says of one environment, by the names that page.html uses."""
         charts = [svg(chart, "Return in the course of adaptation, for every method")]
         if learning := draw_learning(comparison.methods, study_looks(self.comparisons)):
             charts.append(svg(learning, "Return in the course of training, for every method"))
         runs = [(comparison.labels[method.short], run) for method in comparison.methods for run in method.runs]
         tasks = comparison.tasks
-        return Part(
+        return dict(
             env=comparison.env,
             tasks=f"{tasks['num_tasks']:,} {tasks['split']} tasks, drawn with seed {tasks['seed']}.",
             charts=charts,
@@ -132,56 +114,51 @@ class Study:
             commands=[line for _, run in runs for line in run.commands],
         )
 
-    def html(self, parts: Sequence[Part]) -> str:
+    def html(self, parts: Sequence[dict[str, Any]]) -> str:
         """One page that holds all but the videos that are not embedded. Every text is escaped."""
         names = list(dict.fromkeys(label for c in self.comparisons for label in c.labels.values()))
-        where = parts[0].env if len(parts) == 1 else counted(len(parts), "environment")
+        where = parts[0]["env"] if len(parts) == 1 else counted(len(parts), "environment")
         return render(
             title=f"{counted(len(names), 'method')} on {where}",
             lead=f"Compared on the same tasks: {', '.join(names)}.",
-            theme=theme(chart for part in parts for chart in part.charts),
+            theme=theme(chart for part in parts for chart in part["charts"]),
             overview=self.overview,
             parts=parts,
             notes=self.notes,
         )
 
-    def markdown(self, parts: Sequence[Part], picture: Path) -> str:
+    def markdown(self, parts: Sequence[dict[str, Any]], picture: Path) -> str:
         """The same as Markdown; the figure and the videos are linked."""
         first, *others = self.sheets
         blocks = [first.markdown(), f"![Adaptation curves]({quote(picture.name)})\n"]
         blocks += [sheet.markdown() for sheet in others]
         blocks.append("".join(f"- {markdown_text(note)}\n" for note in self.notes))
         for part in parts:
-            links = [f"- [{_link_text(video.caption)}]({video.href})\n" for video in part.videos]
-            none = f"No run folder here holds a video yet. This makes one:\n\n    {part.record}\n"
-            blocks.append(f"**{markdown_text(part.env)}: videos**\n\n" + ("".join(links) or none))
-            if part.differences.rows:
-                blocks.append(part.differences.markdown())
-            lines = [text for line in part.commands for text in line.splitlines()]
+            links = [f"- [{_link_text(video.caption)}]({video.href})\n" for video in part["videos"]]
+            none = f"No run folder here holds a video yet. This makes one:\n\n    {part['record']}\n"
+            blocks.append(f"**{markdown_text(part['env'])}: videos**\n\n" + ("".join(links) or none))
+            if part["differences"].rows:
+                blocks.append(part["differences"].markdown())
+            lines = [text for line in part["commands"] for text in line.splitlines()]
             blocks.append("**Commands that make these runs**\n\n" + "".join(f"    {line}\n" for line in lines))
         return "\n".join(blocks)
 
 
-def compare_runs(run_dirs: Sequence[Path], split: str = "test", step: int | None = None) -> Study:
+def compare_runs(run_dirs: Sequence[Path], split: str = "test") -> Study:
     """Compare evaluated runs; those that differ in the seed alone are one method.
 
     Args:
         run_dirs: folders of runs; on each environment the others are measured against the method of the first.
         split: which evaluation to compare, evaluation-SPLIT.json of each folder.
-        step: adaptation steps (of a trial: episodes) before the stage that the table of all environments shows; by
-            default each method's last stage.
 
     Raises:
-        InputError: for folders without that evaluation, runs that cannot be compared, and a `step` that is not there.
+        InputError: for folders without that evaluation, and runs that cannot be compared.
     """
     require(len(run_dirs) > 0, "Name at least one run folder.")
     runs = [read_run(Path(path), split) for path in run_dirs]
     names = dict.fromkeys(run.env for run in runs)
     comparisons = [Comparison(group([run for run in runs if run.env == name])) for name in names]
-    several = len(comparisons) > 1
-    require(several or step is None, "--step is for runs on several environments, and these are on one.")
-    require(step is None or step >= 0, f"--step must be at least 0, not {step}.")
-    return Study(comparisons, overview_sheet(comparisons, step) if several else None)
+    return Study(comparisons, overview_sheet(comparisons) if len(comparisons) > 1 else None)
 
 
 def differences(methods: Sequence[Method]) -> Sheet:
@@ -201,17 +178,6 @@ def record_command(run: EvaluatedRun) -> str:
     video = run.path / f"{run.path.resolve().name}.mp4"
     imports = [] if run.train["env"] in envs.FAMILIES else ["--imports", "MODULE"]
     return shlex.join(["python", "scripts/record.py", str(run.path), "--output", str(video), *imports])
-
-
-def check_embedding(runs: Sequence[Path]) -> None:
-    """Raise `InputError` where the videos in the run folders are too large for one page."""
-    files = [file for run in runs for file in run.glob("*.mp4")]
-    size = sum(file.stat().st_size for file in files) / 1e6
-    require(
-        size <= EMBED_LIMIT,
-        f"--embed would put {counted(len(files), 'video')} of {size:.0f} MB into one page, and {EMBED_LIMIT} MB are "
-        "the most; leave --embed out, which links them, or move some out of the run folders.",
-    )
 
 
 def _video(caption: str, file: Path, folder: Path, embed: bool) -> Video:

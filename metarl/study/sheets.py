@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from envs.errors import require
 from metarl.algorithms.base import Stages
 from metarl.evaluation.estimate import Estimate
 from metarl.figures.appearance import labels
@@ -59,47 +58,27 @@ def markdown_text(text: str) -> str:
     return html.escape(text, quote=False).replace("|", "\\|")
 
 
-def overview(
-    comparisons: Sequence[Comparison], step: int | None = None
-) -> dict[str, list[tuple[str | None, Estimate] | None]]:
-    """Every method on every environment, in one stage of adaptation.
-
-    Args:
-        step: the number of adaptation steps before it, which are gradient steps, or episodes of a trial; by default
-            each method's last stage. A method with one stage alone, such as a baseline that does not adapt, has that.
+def overview(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str | None, Estimate] | None]]:
+    """Every method, and every reference that all environments have, in its last stage of adaptation.
 
     Returns:
-        By short name, for each method and for each reference that all environments have, the name of the stage and the
-        estimate in it on each environment, or None where it was not run.
-
-    Raises:
-        InputError: when a method was not evaluated for that many steps.
+        By short name, for each environment the name of the stage and the estimate, or None where it was not run.
     """
     rows: dict[str, list[tuple[str | None, Estimate] | None]] = {}
     for k, comparison in enumerate(comparisons):
         for method in comparison.methods:
-            last = len(method.run.stages) - 1
-            at = last if step is None or last == 0 else step
-            require(
-                0 <= at <= last,
-                f"{method.name} was evaluated after 0 to {last} adaptation steps, so there is no figure after {at}; "
-                "choose --step in that range.",
-            )
             row = rows.setdefault(method.short, [None] * len(comparisons))
-            row[k] = method.run.stage_names[at], method.adaptation[at]
+            row[k] = method.run.stage_names[-1], method.adaptation[-1]
     for name in comparisons[0].references:
         if all(name in comparison.references for comparison in comparisons):
-            rows[name] = []
-            for reference in (comparison.references[name] for comparison in comparisons):
-                last = len(reference.adaptation.mean) - 1
-                at = last if step is None else min(step, last)
-                rows[name].append((f"episode {at + 1}" if reference.curve else None, reference.adaptation[at]))
+            found = [comparison.references[name] for comparison in comparisons]
+            rows[name] = [(f"episode {len(r.curve.mean)}" if r.curve else None, r.adaptation[-1]) for r in found]
     return rows
 
 
-def overview_sheet(comparisons: Sequence[Comparison], step: int | None) -> Sheet:
-    """Methods by environments: the IQM in one stage of adaptation."""
-    table = overview(comparisons, step)
+def overview_sheet(comparisons: Sequence[Comparison]) -> Sheet:
+    """Methods by environments: the IQM in the last stage of adaptation."""
+    table = overview(comparisons)
     stages = {entry[0] for row in table.values() for entry in row if entry is not None} - {None}
     named = labels([method.short for comparison in comparisons for method in comparison.methods])
 
@@ -107,10 +86,7 @@ def overview_sheet(comparisons: Sequence[Comparison], step: int | None) -> Sheet
         return "–" if entry is None else estimate_cell(entry[1], "iqm", entry[0] if len(stages) > 1 else None)
 
     rows = [[named.get(name, name), *map(shown, row)] for name, row in table.items()]
-    whens = {
-        False: f"after {'the last adaptation step' if step is None else counted(step, 'adaptation step')}",
-        True: "in the last episode of a trial" if step is None else f"in episode {step + 1} of a trial",
-    }
+    whens = {False: "after the last adaptation step", True: "in the last episode of a trial"}
     kinds = {method.run.stages.trial for comparison in comparisons for method in comparison.methods}
     title = f"IQM of the return {', or '.join(whens[trial] for trial in sorted(kinds))}"
     return Sheet(title, ["method", *(comparison.env for comparison in comparisons)], rows, len(rows) - len(named))

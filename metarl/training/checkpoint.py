@@ -58,7 +58,7 @@ def read(path: Path, like: dict[str, Any], device: torch.device) -> dict[str, An
     try:
         state = unpack(path.read_bytes(), device)
     except DamagedError as error:
-        raise InputError(f"{path} {error}; restore it from a copy, or train anew in another --run-dir.") from None
+        raise InputError(f"{path} {error}; restore a copy, or start a new run in another --run-dir.") from None
     try:
         if not isinstance(state, dict):
             raise TypeError(f"it holds a {type(state).__name__}")

@@ -39,7 +39,7 @@ class TrainConfig(Checked):
     seed: Seed = 0
     """Seed of parameters, tasks, actions and environments."""
     num_iterations: NonNegativeInt = 50
-    """Meta-iterations; with 0 the fresh policy is what is evaluated."""
+    """Meta-iterations; with 0 the untrained policy is evaluated."""
     meta_batch_size: PositiveInt = 20
     """Tasks in a meta-iteration (N)."""
     num_envs: PositiveInt = 20
@@ -54,8 +54,8 @@ class TrainConfig(Checked):
     """Parts of a meta-batch with random streams of their own. Processes share them, so their number must divide this;
     by default as many as torchrun starts when the run is made, or 1."""
     init_sb3: str | None = None
-    """A .zip that Stable-Baselines3 saved: a model whose policy is the start, of a method that adapts by gradients.
-    Its tensors and the text beside them are read; nothing is unpickled."""
+    """A model that Stable-Baselines3 saved as .zip: its policy is the initialization of a method that adapts by
+    gradient steps. Its tensors and the text beside them are read; nothing is unpickled."""
     policy: Policies = field(default_factory=MLPConfig)
     algorithm: Algorithms = field(default_factory=MAMLConfig)
 
@@ -73,7 +73,7 @@ class TrainConfig(Checked):
         )
         require(
             self.init_sb3 is None or self.algorithm.takes_a_policy,
-            "A model of Stable-Baselines3 can be the start of a method that adapts by gradient steps only; leave "
+            "Only a method that adapts by gradient steps can start from a model of Stable-Baselines3; leave "
             "--init-sb3 out, or choose maml or reptile.",
         )
 

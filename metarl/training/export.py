@@ -18,7 +18,7 @@ def to_sb3(run_dir: str | Path, env: Any, **options: Any) -> Any:
     Args:
         run_dir: folder of a run of the MAML family or Reptile, or of an sb3-ppo run, whose value network comes along.
             The value network of the others is fresh.
-        env: what PPO shall learn on, such as a `TaskVecEnv` or any Gymnasium or SB3 environment with observations of
+        env: what PPO will learn on, such as a `TaskVecEnv` or any Gymnasium or SB3 environment with observations of
             the same shape and the same actions. An informed run wants `TaskVecEnv(envs.informed(...), ...)`.
         **options: of `PPO`, such as `n_steps=100, learning_rate=1e-3`.
 

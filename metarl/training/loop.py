@@ -113,7 +113,9 @@ def train_iteration(run: Run) -> dict[str, float]:
     if distributed.world_size() > 1:
         sums, *counts = zip(*distributed.gather(parameter, *counters.values()), strict=True)
         if len(set(sums)) > 1:
-            raise ParallelError("The processes have come to different parameters, as on processors of several kinds.")
+            raise ParallelError(
+                "The processes ended with different parameters, as happens on different kinds of processors."
+            )
         counters = dict(zip(counters, map(sum, counts), strict=True))
     end = time.perf_counter()
     run.iteration += 1
@@ -135,7 +137,7 @@ def _not_finite(run: Run, values: dict[str, float], fault: str | None) -> NonFin
     bad = ", ".join(name for name, value in values.items() if not math.isfinite(value))
     return NonFiniteError(
         f"Iteration {run.iteration + 1} met numbers that are not finite ({bad}); {run.path} keeps the state after "
-        f"iteration {run.iteration}; {fault or 'a new run with a smaller step size may get further'}."
+        f"iteration {run.iteration}; {fault or 'a new run with a smaller learning rate may get further'}."
     )
 
 

@@ -27,18 +27,19 @@ from metarl.training.config import Algorithms, Policies, TrainConfig, from_dict
 
 @dataclass(frozen=True)
 class Suite:
-    """What a family asks of every method."""
+    """Settings of a family for every method."""
 
     about: str
     config: TrainConfig
     inner: dict[str, Any]  # fields of InnerConfig
     trpo: TRPOConfig = field(default_factory=TRPOConfig)  # of methods with that outer step
+    clipped_lr: float = 3e-3  # outer learning rate of methods with PPO's outer step
     maml: dict[str, Any] = field(default_factory=dict)  # fields of MAMLConfig
     trial: dict[str, Any] = field(default_factory=dict)  # fields of RecurrentPPOConfig
     trials: dict[str, Any] = field(default_factory=dict)  # fields of TrainConfig where a policy has a memory
     ppo: dict[str, Any] = field(default_factory=dict)  # fields of SB3PPOConfig
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What single methods have otherwise, by name and nested as in config.json."""
+    """What differs for single methods, by name and nested as in config.json."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ PPO_ROUNDS = {"inner_loss": "ppo", "inner_optimizer": "adam", "inner_lr": 3e-3, 
 
 
 def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pretrain: int) -> Suite:
-    """Initial actions of deviation 0.5: with 1, half of them are clipped, and the first inner steps find no signal."""
+    """Actions start with a std of 0.5: with 1, half of them are clipped and the first inner steps find no signal."""
     config = TrainConfig(
         env,
         next(iter(envs.family(env).presets)),
@@ -72,40 +73,31 @@ def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pret
         config,
         inner,
         TRPOConfig(max_kl=0.02),
-        {"pretrain_iterations": pretrain},
-        {"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95},
-        trials(200, 100, 40),
-        {"reward_scale": 0.1, "finetune_lr": 1e-3},
-        {"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"algorithm": PPO_ROUNDS}},
+        maml={"pretrain_iterations": pretrain},
+        trial={"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95},
+        trials=trials(200, 100, 40),
+        ppo={"reward_scale": 0.1, "finetune_lr": 1e-3},
+        methods={"reptile": {"algorithm": PPO_ROUNDS}},
     )
 
 
 def all_tasks(suite: Suite) -> dict[str, Any]:
-    """As many episodes as MAML collects, which has a second round of them but in the iterations without inner steps.
+    """As many episodes as MAML collects: two rounds, or one in iterations without inner steps.
 
-    Each task is fine-tuned alone, which takes its time: so there are few of them.
+    Few evaluation tasks, since each is fine-tuned on its own, which takes long.
     """
     rounds = 2 * suite.config.num_iterations - suite.maml.get("pretrain_iterations", 0)
     return {"num_iterations": rounds, "eval_num_tasks": 40}
 
 
-def outer_lr(value: float) -> dict[str, Any]:
-    return {"algorithm": {"outer": {"outer_lr": value}}}
-
-
 def trials(num_iterations: int, meta_batch_size: int, eval_num_tasks: int) -> dict[str, Any]:
     """One trial on each task."""
-    return {
-        "num_iterations": num_iterations,
-        "meta_batch_size": meta_batch_size,
-        "num_envs": 1,
-        "eval_num_tasks": eval_num_tasks,
-        "eval_num_envs": 1,
-    }
+    evaluation = {"eval_num_tasks": eval_num_tasks, "eval_num_envs": 1}
+    return {"num_iterations": num_iterations, "meta_batch_size": meta_batch_size, "num_envs": 1, **evaluation}
 
 
 def bandits(env_preset: str, meta_batch_size: int) -> Suite:
-    """γ = 0, since a pull changes nothing but its own reward: all later ones are noise in its advantage."""
+    """γ = 0: a pull affects only its own reward, so all later rewards are noise in its advantage."""
     config = TrainConfig(
         "bernoulli-bandit",
         env_preset,
@@ -121,12 +113,11 @@ def bandits(env_preset: str, meta_batch_size: int) -> Suite:
         f"Bernoulli bandits with {arms} arms and {pulls} pulls, one episode a step",
         config,
         {"inner_lr": 1.0, "gamma": 0.0},
+        clipped_lr=1e-2,
         trial={"gae_lambda": 0.9, "entropy_coef": 0.02},
         trials=trials(120, 1000, 10_000) if pulls == "10" else trials(220, 256, 10_000),
         ppo={"gamma": 0.0},
         methods={
-            "maml-ppo": outer_lr(1e-2),
-            "promp": outer_lr(1e-2),
             "metanet": {
                 "policy": {"hidden_size": 32, "num_heads": 2, "key_size": 2, "code_size": 8, "action_units": 16}
             },
@@ -144,6 +135,7 @@ def card_game(env: str, about: str) -> Suite:
         about,
         config,
         {"inner_lr": 1.0, "gamma": 0.0, "entropy_coef": 0.02},
+        clipped_lr=1e-3,
         trial={"gamma": 0.0, "entropy_coef": 0.02},
         trials=trials(200, 128, 1000),
         ppo={"gamma": 0.0},
@@ -154,8 +146,8 @@ def general(id: str) -> Suite:
     """Settings for a registered family of which nothing is known but its spaces and its horizon H.
 
     Discrete actions: inner steps of 1, since tasks then differ by logits of that size, and an entropy bonus. Box
-    actions: inner steps of 0.1, and a deviation of half the space at first, so that few actions are clipped. A trial
-    of a memory has 2 to 4 episodes, of about 200 steps in all. An evaluation plays about 4 million steps a stage.
+    actions: inner steps of 0.1, and an initial std of 0.5, so that few actions are clipped. A trial of a memory has 2
+    to 4 episodes, of about 200 steps in all. An evaluation plays about 4 million steps a stage.
     """
     made = envs.family(id)
     env = envs.make(id)
@@ -176,7 +168,7 @@ def general(id: str) -> Suite:
         trial={"num_episodes": min(4, max(2, 200 // env.horizon)), "gamma": 0.99, "gae_lambda": 0.9},
         trials=trials(100, 100, num_tasks),
         ppo=entropy,
-        methods={"maml-ppo": outer_lr(3e-3), "promp": outer_lr(3e-3), "reptile": {"num_iterations": 33}},
+        methods={"reptile": {"num_iterations": 33}},
     )
 
 
@@ -189,11 +181,7 @@ SUITES = {
         trial={"num_episodes": 3, "gae_lambda": 0.95, "gamma": 0.99},
         trials=trials(100, 100, 1000),
         ppo={"reward_scale": 0.1, "finetune_lr": 1e-2},
-        methods={
-            "maml-ppo": outer_lr(3e-3),
-            "promp": outer_lr(3e-3),
-            "reptile": {"num_iterations": 33, "algorithm": {"inner_lr": 1.0}},
-        },
+        methods={"reptile": {"num_iterations": 33, "algorithm": {"inner_lr": 1.0}}},
     ),
     "bandit": bandits("k5-n10", 400),
     "bandit-100": bandits("k5-n100", 100),
@@ -209,12 +197,11 @@ SUITES = {
             policy=MLPConfig(hidden_sizes=(32, 32)),
         ),
         {"inner_lr": 3.0, "gae_lambda": 0.4},
+        clipped_lr=1e-2,
         trial={"num_episodes": 10, "gamma": 0.99, "gae_lambda": 0.9},
         trials=trials(120, 200, 10_000),
         methods={
-            "maml-ppo": outer_lr(1e-2),
-            "maml-vpg": outer_lr(3e-3),
-            "promp": outer_lr(1e-2),
+            "maml-vpg": {"algorithm": {"outer": {"outer_lr": 3e-3}}},
             "reptile": {"num_iterations": 27},
         },
     ),
@@ -233,9 +220,7 @@ SUITES = {
         trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.02},
         trials=trials(180, 400, 10_000),
         methods={
-            "maml-ppo": outer_lr(3e-3),
-            "maml-vpg": outer_lr(3e-3),
-            "promp": outer_lr(3e-3),
+            "maml-vpg": {"algorithm": {"outer": {"outer_lr": 3e-3}}},
             "reptile": {"num_iterations": 20},
             "sb3-ppo": {"algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
             "sb3-ppo-scratch": {"algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
@@ -258,11 +243,7 @@ SUITES = {
         {"inner_lr": 0.1, "gae_lambda": 0.95},
         trial={"num_episodes": 4, "gamma": 0.95, "gae_lambda": 0.9},
         trials=trials(60, 240, 2000),
-        methods={
-            "maml-ppo": outer_lr(3e-3),
-            "promp": outer_lr(3e-3),
-            "reptile": {"num_iterations": 40},
-        },
+        methods={"reptile": {"num_iterations": 40}},
     ),
     "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.05, 60),
     "half-cheetah-dir": locomotion("HalfCheetah with a hidden direction", "half-cheetah-dir", 10, 0.3, 0),
@@ -278,17 +259,21 @@ METHODS = {
         "first-order MAML with a TRPO outer step",
         lambda s: MAMLConfig(estimator="first-order", outer=s.trpo, **s.inner, **s.maml),
     ),
-    "maml-ppo": MethodSpec("MAML with PPO's outer step", lambda s: MAMLConfig(outer=AdamConfig(), **s.inner, **s.maml)),
+    "maml-ppo": MethodSpec(
+        "MAML with PPO's outer step", lambda s: MAMLConfig(outer=AdamConfig(outer_lr=s.clipped_lr), **s.inner, **s.maml)
+    ),
     "maml-vpg": MethodSpec(
         "MAML with one Adam step on the policy gradient",
         lambda s: MAMLConfig(outer=AdamConfig("vpg", num_outer_steps=1, outer_lr=1e-2), **s.inner, **s.maml),
     ),
     "promp": MethodSpec(
         "ProMP: low-variance curvature, clipped outer steps, a penalty on the inner KL (Rothfuss et al. 2018)",
-        lambda s: MAMLConfig(estimator="lvc", outer=AdamConfig(inner_kl_coef=5e-4), **s.inner, **s.maml),
+        lambda s: MAMLConfig(
+            estimator="lvc", outer=AdamConfig(outer_lr=s.clipped_lr, inner_kl_coef=5e-4), **s.inner, **s.maml
+        ),
     ),
     "meta-sgd": MethodSpec(
-        "MAML with a learned inner step size for each parameter (Li et al. 2017)",
+        "MAML with a learned inner learning rate for each parameter (Li et al. 2017)",
         lambda s: MAMLConfig(learned_rates="parameter", outer=s.trpo, **s.inner, **s.maml),
     ),
     "reptile": MethodSpec("Reptile over policy gradient (Nichol et al. 2018)", lambda s: ReptileConfig(**s.inner)),

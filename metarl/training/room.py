@@ -1,4 +1,4 @@
-"""Is there room for what was asked? Before training, by a lower bound; and words for what Python and torch raise."""
+"""Does a run fit into memory? A lower bound, checked before training, and words for what Python and torch raise."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def too_large(error: BaseException) -> str | None:
 def check_room(config: TrainConfig, env: Env, algorithm: Algorithm) -> None:
     """Raise `InputError` when a meta-iteration needs more memory than the device has in all.
 
-    Counted are what trajectories hold of each step, at least: observation, action, reward and mask; and parameters with
+    This counts what trajectories hold of each step, at least: observation, action, reward and mask; and parameters with
     their gradients, one set for each task where tasks have their own.
     """
     options = config.algorithm

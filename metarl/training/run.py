@@ -162,7 +162,7 @@ class Run:
             )
             require(
                 config.init_sb3 is None,
-                f"{path} was stopped before it had taken {config.init_sb3} over; start anew in another --run-dir.",
+                f"{path} was stopped before it had taken over {config.init_sb3}; start a new run in another --run-dir.",
             )
         return run
 

@@ -1,4 +1,4 @@
-"""Start a run from a preset, or go on with one from its folder; `metarl.training.loop.train` trains it."""
+"""Start a run from a preset, or resume one from its folder; `metarl.training.loop.train` trains it."""
 
 from __future__ import annotations
 

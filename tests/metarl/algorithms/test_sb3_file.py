@@ -161,7 +161,7 @@ def test_a_run_that_lost_its_start_says_so(make_run, saved, sentence):
     run = make_run(init_sb3="model.zip")
     with pytest.raises(InputError) as error:
         Run.open(run.path)
-    assert "was stopped before it had taken model.zip over" in sentence(error)
+    assert "was stopped before it had taken over model.zip" in sentence(error)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_a_run_that_lost_its_start_says_so(make_run, saved, sentence):
             ["--hidden-sizes", 8, 6],
             "leave out the options of a policy, such as --hidden-sizes",
         ),
-        ("metanet-point", "ppo.zip", [], "the start of a method that adapts by gradient steps only; leave --init-sb3"),
-        ("sb3-ppo-point", "ppo.zip", [], "the start of a method that adapts by gradient steps only; leave --init-sb3"),
+        ("metanet-point", "ppo.zip", [], "Only a method that adapts by gradient steps can start from a model"),
+        ("sb3-ppo-point", "ppo.zip", [], "Only a method that adapts by gradient steps can start from a model"),
     ],
 )
 def test_a_model_that_cannot_be_the_start_is_refused(script, saved, tmp_path, sentence, preset, file, more, words):

@@ -480,7 +480,7 @@ def test_processes_that_come_apart_say_so(tmp_path, together, sentence):
         return str(error.value)
 
     for message in together(work):
-        assert "have come to different parameters" in sentence(message)
+        assert "ended with different parameters" in sentence(message)
         assert "in iteration 2; go on from the last checkpoint" in message
     assert Run.open(path).iteration == 1
 

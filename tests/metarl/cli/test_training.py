@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from envs.errors import InputError
-from metarl.cli.training import evaluate_command, option_names, resume_command, run_to_train
-from metarl.training.presets import preset
+from metarl.cli.training import evaluate_command, resume_command, run_to_train
 
 SESSION = ["--device", "cpu", "--num-threads", "1"]
 
@@ -28,12 +27,6 @@ def test_a_run_is_gone_on_with(trained):
 def test_without_a_preset_none_is_guessed():
     with pytest.raises(InputError, match="Name a preset first"):
         run_to_train(["--seed", "3"], "about")
-
-
-def test_an_option_of_other_methods_names_them():
-    with pytest.raises(InputError, match="rl2-point has no --inner-lr; the methods that have it: maml,"):
-        run_to_train(["rl2-point", "--inner-lr", "1"], "about")
-    assert "--inner-lr" in option_names(preset("maml-point")) - option_names(preset("rl2-point"))
 
 
 def test_commands_repeat_the_options_that_they_need(make_run):

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
 from comparisons import write_log
-
-from envs.errors import InputError
-from metarl.study.report import EMBED_LIMIT, check_embedding
 
 
 def test_the_page_holds_figure_tables_notes_and_differences(write_run, reports):
@@ -61,17 +57,6 @@ def test_embedded_videos_leave_no_reference_to_another_file(write_run, reports):
     for name in ("href", "src", "srcset", "poster", "data"):
         links = [attributes[name] for _, attributes in page.tags if name in attributes]
         assert all(link.startswith(("#", "data:")) for link in links)
-
-
-def test_more_video_than_a_page_should_hold_is_refused(write_run, sentence):
-    run = write_run()
-    with (run / "a.mp4").open("wb") as file:
-        file.truncate(EMBED_LIMIT * 10**6)
-    check_embedding([run])
-    (run / "b.mp4").write_bytes(b"x" * 600_000)
-    with pytest.raises(InputError) as error:
-        check_embedding([run])
-    assert "--embed" in sentence(error) and "2 videos of 51 MB" in sentence(error)
 
 
 def test_the_commands_are_those_that_made_the_runs(write_run, reports):

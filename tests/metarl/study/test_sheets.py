@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from comparisons import STEPS, TRIAL, comparison
 
-from envs.errors import InputError
 from metarl.study import compare_runs
 from metarl.study.sheets import overview, overview_sheet, sheets
 
@@ -49,23 +47,19 @@ def test_mixed_methods_have_first_and_last_and_every_cell_says_what_came_before(
         assert before["ppo-point"] == ["after 0 episodes", "–", "–"]
 
 
-def test_an_overview_of_mixed_units_takes_steps_or_episodes(write_run, sentence):
+def test_an_overview_of_mixed_units_takes_steps_or_episodes(write_run):
     runs = [write_run(scores=STEPS), write_run("metanet-point", scores=TRIAL, num_episodes=3)]
     runs += [write_run(f"{name}-gridworld", env="gridworld", scores=STEPS) for name in ("maml", "metanet")]
     runs += [write_run("ppo-gridworld", env="gridworld", scores=[[1.0], [2.0]])]
     results = compare_runs(runs).comparisons
-    last, second = overview(results), overview(results, 1)
+    last = overview(results)
     assert [last[name][0][0] for name in ("maml", "metanet", "random")] == ["2 steps", "episode 3", "episode 3"]
-    assert [second[name][0][0] for name in ("maml", "metanet", "random")] == ["1 step", "episode 2", "episode 2"]
-    assert (second["metanet"][0][1].iqm, second["random"][0][1].iqm) == (4.0, -3.0)
-    assert second["ppo-gridworld"][0] is None
-    assert (second["ppo-gridworld"][1][0], second["ppo-gridworld"][1][1].iqm) == ("0 steps", 1.5)
-    sheet = overview_sheet(results, 1)
-    assert sheet.title == "IQM of the return after 1 adaptation step, or in episode 2 of a trial"
-    assert [cell.split("\n")[-1] for cell in sheet.rows[1][1:]] == ["episode 2", "1 step"]
-    with pytest.raises(InputError) as error:
-        overview(results, 3)
-    assert "was evaluated after 0 to 2 adaptation steps" in sentence(error)
+    assert (last["metanet"][0][1].iqm, last["random"][0][1].iqm) == (7.0, -2.0)
+    assert last["ppo-gridworld"][0] is None
+    assert (last["ppo-gridworld"][1][0], last["ppo-gridworld"][1][1].iqm) == ("0 steps", 1.5)
+    sheet = overview_sheet(results)
+    assert sheet.title == "IQM of the return after the last adaptation step, or in the last episode of a trial"
+    assert [cell.split("\n")[-1] for cell in sheet.rows[1][1:]] == ["episode 3", "2 steps"]
 
 
 def test_a_long_trial_has_a_column_for_every_episode_in_the_terminal_and_in_the_files(write_run):
