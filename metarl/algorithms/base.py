@@ -137,8 +137,12 @@ class Algorithm(ABC):
         return Stages(3 if num_steps is None else num_steps)
 
     @abstractmethod
-    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
-        """A function that plays these stages, for evaluation and videos."""
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages, greedy: bool = False) -> Play:
+        """A function that plays these stages, for evaluation and videos.
+
+        If `greedy`, the most probable actions are taken: throughout a trial, otherwise in the last stage alone. Raises
+        `InputError` where that cannot be chosen.
+        """
 
     def attention(self, inputs: StepInput) -> Tensor | None:
         """Attention [N, T, T] of each step of trials [N, T, ...] to each earlier step; None without attention."""

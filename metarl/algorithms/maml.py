@@ -137,8 +137,9 @@ class MAML(Algorithm):
         name = ("collect", self.num_inner_steps, num_envs)
         return self.graphs(name, play, self.meta, task, generators=[generator])
 
-    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
-        return player(env, self.policy, self.params, self.adapters(stages.num_steps, test=True), num_envs, generator)
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages, greedy: bool = False) -> Play:
+        adapters = self.adapters(stages.num_steps, test=True)
+        return player(env, self.policy, self.params, adapters, num_envs, generator, greedy)
 
     def to_sb3(self, env: Any, **options: Any) -> Any:
         from metarl.algorithms.sb3_convert import policy_to_sb3

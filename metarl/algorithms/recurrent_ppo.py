@@ -151,16 +151,18 @@ class RecurrentPPO(Algorithm):
         )
         return Stages(refine_steps, self.config.num_episodes)
 
-    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages, greedy: bool = False) -> Play:
         """Trials, and their last episode again with parameters that took 1, 2, ... gradient steps.
 
         These steps minimize ordinary policy-gradient losses on the earlier episodes, with the memory read as usual.
         Everything before the last episode is the same, with the same random numbers.
         """
+        require(not (greedy and stages.num_steps), "Refinement learns from sampled actions; leave one of both out.")
 
         def play(task: Struct, keep_states: bool) -> list[Trajectory]:
             if stages.num_steps == 0:
-                return [self._trial(env, actor(self.network, generator), task, num_envs, generator, keep_states)]
+                act = actor(self.network, generator, greedy=greedy)
+                return [self._trial(env, act, task, num_envs, generator, keep_states)]
             alone = [
                 self._refined_trial(env, task[n : n + 1], num_envs, generator, stages.num_steps, keep_states)
                 for n in range(len(task))
@@ -315,15 +317,25 @@ class RecurrentPPO(Algorithm):
         self.updates = int(state["updates"])
 
 
-def actor(network: TrialNetwork, generator: Generator, later: TrialNetwork | None = None, since: int = 0) -> Actor:
-    """Acts by sampling, with a memory kept throughout the trial; from step `since` on with the network `later`."""
+def actor(
+    network: TrialNetwork,
+    generator: Generator,
+    later: TrialNetwork | None = None,
+    since: int = 0,
+    greedy: bool = False,
+) -> Actor:
+    """Acts with a memory kept throughout the trial; from step `since` on with the network `later`.
+
+    Actions are sampled or, if `greedy`, the most probable ones.
+    """
 
     def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
         t, memory = (0, None) if memory is None else memory
         network.check_length(t + 1)
         now = network if later is None or t < since else later
         outputs, memory = now.step(inputs.map(lambda x: x.flatten(0, 1)), memory)
-        action = now.distribution(outputs).sample(generator)
+        distribution = now.distribution(outputs)
+        action = distribution.mode() if greedy else distribution.sample(generator)
         return action.unflatten(0, inputs.obs.shape[:2]), (t + 1, memory)
 
     return act

@@ -198,9 +198,9 @@ class Reptile(Algorithm):
 
         return self.graphs(("collect", num_envs), play, self.start, task, generators=[generator])
 
-    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages, greedy: bool = False) -> Play:
         adapters = self.adapters(stages.num_steps, test=True)
-        return player(env, self.policy, self.eval_params, adapters, num_envs, generator)
+        return player(env, self.policy, self.eval_params, adapters, num_envs, generator, greedy)
 
     def to_sb3(self, env: Any, **options: Any) -> Any:
         from metarl.algorithms.sb3_convert import policy_to_sb3

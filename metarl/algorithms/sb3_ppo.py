@@ -291,8 +291,9 @@ class SB3PPO(Algorithm):
         self.parameters, self.learning = self.learning.model.get_parameters(), None
         return metrics
 
-    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages) -> Play:
+    def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages, greedy: bool = False) -> Play:
         """Episodes before and after each round of fine-tuning, with a separate copy for each task."""
+        require(not greedy, "Stable-Baselines3 collects episodes of sampled actions; leave --greedy out.")
 
         def play(task: Struct, keep_states: bool) -> list[Trajectory]:
             with global_streams(generator):

@@ -124,34 +124,40 @@ def fingerprint(task: Struct) -> str:
     return digest.hexdigest()[:16]
 
 
-def summarize(rewards: np.ndarray, references: dict[str, np.ndarray], stages: Stages | None = None) -> dict[str, Any]:
+def summarize(
+    rewards: np.ndarray,
+    references: dict[str, np.ndarray],
+    stages: Stages | None = None,
+    greedy: np.ndarray | None = None,
+) -> dict[str, Any]:
     """Statistics over tasks, JSON-able.
 
     Args:
         rewards: [N, K, T] as `adaptation_rewards` returns them.
         references: name -> [N, num_episodes, T].
         stages: what the K stages are; by default gradient steps.
+        greedy: [N, num_episodes, T] under the most probable actions.
 
     Returns:
         `stages` (the fields of `Stages`), `adaptation` (an `Estimate` of the return in each stage), `per_task` (returns
         [N][K]) and `references` (for each an `Estimate` of the return of an episode). Of trials also: `trial`, and in
         each reference, with an `Estimate` of the sum over their episodes and, as `curve`, one of the return of each
         episode or, where a trial is one episode, of the reward of each step; its intervals are by standard errors.
+        With `greedy` also that, like a reference.
     """
     rewards = rewards.astype(np.float64)
     stages = stages or Stages(rewards.shape[1] - 1)
     x = rewards.sum(2)
-    played = {name: r.astype(np.float64) for name, r in references.items()}
     out: dict[str, Any] = {
         "stages": asdict(stages),
         "adaptation": estimate(x[None]).to_json(),
         "per_task": x.tolist(),
-        "references": {name: estimate(r.sum((1, 2))[None] / r.shape[1]).to_json() for name, r in played.items()},
+        "references": {name: _of_policy(r, stages) for name, r in references.items()},
     }
     if stages.trial:
         out["trial"] = _trial(rewards[:, : stages.num_episodes])
-        for name, r in played.items():
-            out["references"][name]["trial"] = _trial(r)
+    if greedy is not None:
+        out["greedy"] = _of_policy(greedy, stages)
     return out
 
 
@@ -175,6 +181,13 @@ def summarize_scores(played: Played, references: Mapping[str, Played]) -> dict[s
 def stages_of(evaluation: Mapping[str, Any]) -> Stages:
     """The stages of an evaluation that `summarize` made."""
     return Stages(**evaluation["stages"])
+
+
+def _of_policy(rewards: np.ndarray, stages: Stages) -> dict[str, Any]:
+    """Of a policy that played [N, num_episodes, T]."""
+    rewards = rewards.astype(np.float64)
+    episode = estimate(rewards.sum((1, 2))[None] / rewards.shape[1]).to_json()
+    return {**episode, "trial": _trial(rewards)} if stages.trial else episode
 
 
 def _trial(rewards: np.ndarray) -> dict[str, Any]:

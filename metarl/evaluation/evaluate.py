@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Generator
+from torch import Generator, Tensor
 
 from envs.errors import require
 from envs.fields import PositiveInt
+from envs.structs import Struct
+from metarl.algorithms.base import Stages
 from metarl.backend.errors import NonFiniteError
 from metarl.backend.files import check_output
 from metarl.evaluation.curve import fingerprint, play_references, play_stages, summarize, summarize_scores
@@ -29,6 +31,8 @@ class EvaluationConfig(Selection):
     """Episodes per task and step; by default the run's eval_num_envs."""
     references: bool = True
     """Play the reference policies on the same tasks, too; some plan at length."""
+    greedy: bool = False
+    """Play the most probable actions, too: throughout a trial, or in the last stage of other methods."""
 
 
 def evaluate_run(
@@ -62,6 +66,7 @@ def evaluate_run(
     if diverged:
         raise NonFiniteError(f"On {diverged} of {len(task)} tasks adaptation met a return that is not finite.")
     others = play_references(run.env, task, num_envs, generator, stages.episodes) if config.references else {}
+    greedy = _play_greedily(run, task, num_envs, config.seed, stages).numpy() if config.greedy else None
     return {
         "preset": run.preset,
         "env": f"{run.config.env}/{run.config.env_preset}",
@@ -75,9 +80,21 @@ def evaluate_run(
         "iteration": run.iteration,
         "env_steps": run.env_steps,
         "train_seconds": run.seconds,
-        **summarize(played.rewards.numpy(), {name: other.rewards.numpy() for name, other in others.items()}, stages),
+        **summarize(
+            played.rewards.numpy(), {name: other.rewards.numpy() for name, other in others.items()}, stages, greedy
+        ),
         "scores": summarize_scores(played, others),
     }
+
+
+def _play_greedily(run: Run, task: Struct, num_envs: int, seed: int, stages: Stages) -> Tensor:
+    """Rewards of the trial, not refined, or of the last stage, by the most probable actions [N, num_episodes, T]."""
+    if stages.trial:
+        stages = replace(stages, num_steps=0)
+    generator, group = Generator(run.device).manual_seed(seed), run.algorithm.tasks_at_a_time
+    play = run.algorithm.play(run.env, num_envs, generator, stages, greedy=True)
+    played = play_stages(run.env, play, task, num_envs * stages.episodes, group=group)
+    return played.rewards[:, -stages.episodes :]
 
 
 def check_evaluation_output(output: Path, config: EvaluationConfig) -> None:

@@ -22,7 +22,9 @@ def interval(bounds: tuple[float, float]) -> str:
 
 
 def evaluation_table(result: Mapping[str, Any]) -> Table:
-    """A row for each stage of adaptation and for each reference of an evaluation that `evaluate_run` made."""
+    """A row for each stage of adaptation and for each reference of an evaluation that `evaluate_run` made, and one for
+    the most probable actions where these were played.
+    """
     stages = stages_of(result)
     tasks = f"{result['num_tasks']} {result['split']} tasks"
     heading = f"{title(result['preset'], result['env'])}: return on {tasks}, iteration {result['iteration']}"
@@ -35,14 +37,19 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     columns = (a["mean"], a["mean_ci95"], a["iqm"], a["iqm_ci95"], a["std"])
     for name, mean, mean_ci95, iqm, iqm_ci95, std in zip(stages.names, *columns, strict=True):
         out.add_row(name, number(mean), interval(mean_ci95), number(iqm), interval(iqm_ci95), number(std))
+    greedy = result.get("greedy")
+    if greedy and stages.episodes == 1:
+        out.add_row(f"{stages.names[-1]}, greedy", *_estimated(greedy))
     out.add_section()
     for name, reference in result["references"].items():
         out.add_row(escape(name), number(reference["mean"]), interval(reference["mean_ci95"]), style="dim")
     if stages.episodes > 1:
         out.add_section()
-        out.add_row("whole trial", *_of_trial(result["trial"]))
+        out.add_row("whole trial", *_estimated(result["trial"]))
+        if greedy:
+            out.add_row("whole trial, greedy", *_estimated(greedy["trial"]))
         for name, reference in result["references"].items():
-            out.add_row(escape(f"{name}, whole trial"), *_of_trial(reference["trial"]), style="dim")
+            out.add_row(escape(f"{name}, whole trial"), *_estimated(reference["trial"]), style="dim")
     return out
 
 
@@ -63,5 +70,5 @@ def scores_table(result: Mapping[str, Any]) -> Table:
     return out
 
 
-def _of_trial(trial: Mapping[str, Any]) -> tuple[str, ...]:
-    return number(trial["mean"]), interval(trial["mean_ci95"]), number(trial["iqm"]), interval(trial["iqm_ci95"])
+def _estimated(x: Mapping[str, Any]) -> tuple[str, ...]:
+    return number(x["mean"]), interval(x["mean_ci95"]), number(x["iqm"]), interval(x["iqm_ci95"])

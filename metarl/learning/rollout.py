@@ -82,13 +82,13 @@ def _taken(action: Tensor, alive: Tensor) -> Tensor:
     return torch.where(alive.view(*alive.shape, *[1] * (action.dim() - alive.dim())), action, 0)
 
 
-def policy_actor(policy: Policy, params: Tensor, generator: Generator) -> Actor:
-    """Acts by sampling from the policy with `params` [N, P]."""
+def policy_actor(policy: Policy, params: Tensor, generator: Generator, greedy: bool = False) -> Actor:
+    """Acts by sampling from the policy with `params` [N, P]; or by its most probable actions, if `greedy`."""
     network = policy.bind(params)
 
     def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
         distribution, memory = network(inputs, memory)
-        return distribution.sample(generator), memory
+        return distribution.mode() if greedy else distribution.sample(generator), memory
 
     return act
 
@@ -211,23 +211,34 @@ def collect(
     num_envs: int,
     generator: Generator,
     keep_states: bool = False,
+    greedy: bool = False,
 ) -> list[Trajectory]:
     """Roll out, adapt, roll out again, starting from `params` [P] or [N, P]; one adaptation step for each adapter.
+
+    If `greedy`, the last rollout takes the most probable actions; adaptation learns from sampled ones.
 
     Returns len(adapters) + 1 trajectories; entry k was collected after k adaptation steps.
     """
     params, memory = params.detach().expand(len(task), -1), None
     trajectories: list[Trajectory] = []
-    for adapt in (None, *adapters):
+    for k, adapt in enumerate((None, *adapters)):
         if adapt is not None:
             params, memory = adapt(params, memory, trajectories[-1])
-        act = policy_actor(policy, params, generator)
+        act = policy_actor(policy, params, generator, greedy and k == len(adapters))
         trajectories.append(rollout(env, act, task, num_envs, generator, keep_states=keep_states))
     return trajectories
 
 
 def player(
-    env: Env, policy: Policy, params: Tensor, adapters: Sequence[Adapter], num_envs: int, generator: Generator
+    env: Env,
+    policy: Policy,
+    params: Tensor,
+    adapters: Sequence[Adapter],
+    num_envs: int,
+    generator: Generator,
+    greedy: bool = False,
 ) -> Play:
     """`collect` as a function of the tasks alone: before adaptation and after each adapter."""
-    return lambda task, keep_states: collect(env, policy, params, task, adapters, num_envs, generator, keep_states)
+    return lambda task, keep_states: collect(
+        env, policy, params, task, adapters, num_envs, generator, keep_states, greedy
+    )

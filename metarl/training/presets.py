@@ -217,7 +217,7 @@ SUITES = {
             policy=MLPConfig(hidden_sizes=(32, 32)),
         ),
         {"inner_lr": 3.0, "gae_lambda": 0.9, "entropy_coef": 0.1},
-        trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.02},
+        trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.1},
         trials=trials(180, 400, 10_000),
         methods={
             "maml-vpg": {"algorithm": {"outer": {"outer_lr": 3e-3}}},

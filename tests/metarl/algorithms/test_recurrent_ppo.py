@@ -289,6 +289,16 @@ def test_states_of_a_trial_are_kept_for_each_stage():
         assert all((episode.states.cell[:, 0, 0] == 0).all() for episode in played)
 
 
+def test_the_most_probable_actions_leave_nothing_to_chance():
+    p = collected(num_episodes=2)
+    play = p.algorithm.play(p.env, 3, p.algorithm.generator, p.algorithm.stages(), greedy=True)
+    trial = play(p.env.sample_tasks(4, p.algorithm.generator), False)[0]
+    assert torch.equal(trial.action, trial.action[:, :, :1].expand_as(trial.action))
+    with pytest.raises(InputError, match="sampled"):
+        refined_stages = p.algorithm.stages(refine_steps=1)
+        p.algorithm.play(p.env, 1, p.algorithm.generator, refined_stages, greedy=True)
+
+
 def test_refinement_needs_an_episode_to_learn_from(sentence):
     env = trials.board()
     with pytest.raises(InputError) as error:

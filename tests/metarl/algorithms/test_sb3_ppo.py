@@ -42,6 +42,12 @@ def play(p, num_steps, keep_states=False, seed=5, task=None, num_envs=4):
     )
 
 
+def test_most_probable_actions_are_refused():
+    p = build()
+    with pytest.raises(InputError, match="--greedy"):
+        p.algorithm.play(p.env, 4, p.generator, Stages(0), greedy=True)
+
+
 def vectors(algorithm):
     """Everything that training changes."""
     return bits(algorithm.state_dict())

@@ -17,6 +17,11 @@ def test_there_is_a_row_for_each_stage_and_reference(stages):
     table = evaluation_table({**told, **summarize(rewards, references, stages)})
     trials = ["whole trial", "random, whole trial"] if stages.num_episodes > 1 else []
     assert list(table.columns[0].cells) == [*stages.names, "random", *trials]
+    greedy = evaluation_table({**told, **summarize(rewards, references, stages, np.full((4, stages.episodes, 5), 2.0))})
+    name = "whole trial" if stages.num_episodes > 1 else stages.names[-1]
+    row = list(greedy.columns[0].cells).index(f"{name}, greedy")
+    assert list(greedy.columns[1].cells)[row] == f"{10 * stages.episodes:.2f}"
+    assert len(greedy.rows) == len(table.rows) + 1
     assert next(iter(table.columns[1].cells)) == "5.00"
     assert "4 test tasks" in str(table.title) and stages.unit in str(table.caption)
 
