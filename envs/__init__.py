@@ -10,7 +10,7 @@ Importing this package registers the Gymnasium ids. It never imports `metarl`.
 from envs import threads  # noqa: F401  first: torch reads what it sets
 
 # isort: split
-from envs import bandit, control_map, gridworld, point, popgym, tabular
+from envs import bandit, control_map, glyphs, gridworld, point, popgym, tabular
 from envs.checking import check_env
 from envs.core import SPLITS, Env, Reference, StepResult, Transition, task_generator
 from envs.errors import InputError
@@ -56,6 +56,7 @@ register("gridworld", gridworld.GridWorld, gridworld.PRESETS, gym_id="metarl/Gri
 register("repeat-previous", popgym.RepeatPrevious, popgym.REPEAT_PREVIOUS_PRESETS)
 register("count-recall", popgym.CountRecall, popgym.COUNT_RECALL_PRESETS)
 register("autoencode", popgym.Autoencode, popgym.AUTOENCODE_PRESETS)
+register("glyphs", glyphs.Glyphs, glyphs.PRESETS)
 register("half-cheetah-vel", half_cheetah.HalfCheetahVel, half_cheetah.VEL_PRESETS)
 register("half-cheetah-dir", half_cheetah.HalfCheetahDir, half_cheetah.DIR_PRESETS)
 register("ant-vel", ant.AntVel, ant.VEL_PRESETS)

@@ -99,6 +99,7 @@ def test_importing_and_using_envs_loads_no_heavy_library():
 import sys, gymnasium, envs
 gymnasium.make("metarl/Point-v0").reset(seed=0)
 gymnasium.make_vec("metarl/Point-v0", num_envs=2).reset(seed=0)
+envs.make("glyphs").references()
 heavy = ["metarl", "stable_baselines3", "mujoco", "mujoco_warp", "warp", "moviepy", "tensorboard", "matplotlib"]
 print([name for name in heavy if name in sys.modules])
 """

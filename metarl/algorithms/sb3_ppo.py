@@ -9,30 +9,25 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Generator, Tensor
 
 import envs
-from envs.contract import check_step, family_name
-from envs.core import Env, StepResult
+from envs.contract import family_name
+from envs.core import Env
 from envs.errors import require
 from envs.fields import Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
-from envs.proxy import Proxy
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
+from metarl.algorithms.sb3_learner import Learner, draw_seed, global_streams
 from metarl.backend.errors import NonFiniteError
-from metarl.learning.rollout import Play, Trajectory, small_tensors_on_one_thread
+from metarl.learning.rollout import Play, Trajectory
 from metarl.policies.mlp import MLPConfig
-
-LEAST_MINIBATCH = 64
 
 
 @dataclass(frozen=True)
@@ -71,6 +66,21 @@ class SB3PPOConfig(AlgorithmConfig):
     def make(self, setup: Setup) -> SB3PPO:
         return SB3PPO(self, setup.env, setup.mlp_config(SB3PPO.name), setup.generator)
 
+    def ppo(self, finetune: bool) -> dict[str, Any]:
+        """The options of a `Learner`."""
+        return {
+            "minibatches": self.minibatches,
+            "reward_scale": self.reward_scale,
+            "learning_rate": self.finetune_lr if finetune else self.lr,
+            "n_epochs": self.finetune_epochs if finetune else self.epochs,
+            "clip_range": self.clip,
+            "gamma": self.gamma,
+            "gae_lambda": self.gae_lambda,
+            "vf_coef": self.value_coef,
+            "ent_coef": self.entropy_coef,
+            "max_grad_norm": self.max_grad_norm,
+        }
+
     @property
     def rounds(self) -> int:
         return 1
@@ -85,153 +95,6 @@ def check_sb3() -> None:
     require(
         find_spec("stable_baselines3") is not None, "Stable-Baselines3 is missing here; install metarl-toolkit[sb3]."
     )
-
-
-@contextmanager
-def global_streams(generator: Generator) -> Iterator[None]:
-    """Within this context torch's and numpy's global random streams, from which SB3 draws, come from `generator`.
-
-    Afterwards they are restored.
-    """
-    seed, device = draw_seed(generator), generator.device
-    before = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(before)  # noqa: NPY002
-
-
-def draw_seed(generator: Generator) -> int:
-    return int(torch.randint(2**32, (), generator=generator, device=generator.device))
-
-
-class Recorder(Proxy):
-    """Scales rewards, and records the original ones and the states of the current round, which SB3 does not keep."""
-
-    def __init__(self, env: Env, reward_scale: float, keep_states: bool) -> None:
-        super().__init__(env)
-        self.reward_scale, self.keep_states = reward_scale, keep_states
-        self.rewards: list[Tensor] = []  # [L, 1] of each step; L lanes
-        self.states: list[Any] = []  # [L, 1, ...] before the first step and after each
-
-    def step(self, task: Struct, state: Any, action: Tensor, generator: Generator) -> StepResult:
-        result = self.env.step(task, state, action, generator)
-        if not self.rewards:
-            check_step(self.env, result, state, *action.shape[:2])
-        if self.keep_states:
-            self.states += [result.state] if self.rewards else [state, result.state]
-        self.rewards.append(result.reward)
-        return StepResult(result.state, result.obs, result.reward * self.reward_scale, result.terminated)
-
-
-class Learner:
-    """A PPO of SB3 in `num_envs` lanes on each of N tasks: a round of episodes, `train`, a round of episodes, ..."""
-
-    def __init__(
-        self,
-        config: SB3PPOConfig,
-        policy: MLPConfig,
-        env: Env,
-        task: Struct,
-        num_envs: int,
-        seed: int,
-        finetune: bool = False,
-        keep_states: bool = False,
-    ) -> None:
-        from envs.adapters.sb3 import TaskVecEnv
-        from metarl.algorithms.sb3_convert import make_ppo
-
-        self.shape = len(task), num_envs
-        lanes = len(task) * num_envs
-        self.recorder = Recorder(env, config.reward_scale, keep_states)
-        vec_env = TaskVecEnv(self.recorder, lanes, seed=seed)
-        self.lanes = vec_env.lanes
-        self.lanes.assign(task.map(lambda x: x.repeat_interleave(num_envs, 0)))
-        steps = lanes * env.horizon
-        require(steps > 1, "PPO needs at least two steps to learn from.")
-        with warnings.catch_warnings(action="ignore"):  # of a smaller last minibatch, and of running on a GPU
-            self.model = make_ppo(
-                vec_env,
-                policy,
-                device=env.device,
-                learning_rate=config.finetune_lr if finetune else config.lr,
-                n_steps=env.horizon,
-                batch_size=min(steps, max(LEAST_MINIBATCH, -(-steps // config.minibatches))),
-                n_epochs=config.finetune_epochs if finetune else config.epochs,
-                clip_range=config.clip,
-                gamma=config.gamma,
-                gae_lambda=config.gae_lambda,
-                vf_coef=config.value_coef,
-                ent_coef=config.entropy_coef,
-                max_grad_norm=config.max_grad_norm,
-            )
-
-    def collect(self) -> Trajectory:
-        """An episode of each lane.
-
-        A lane whose episode terminates early continues with another one until the horizon. PPO learns from it, too; in
-        the trajectory it is padding.
-        """
-        from metarl.algorithms.sb3_convert import collect_round
-
-        self.recorder.rewards, self.recorder.states = [], []
-        with small_tensors_on_one_thread(math.prod(self.shape)):
-            try:
-                collect_round(self.model)
-            except ValueError:  # of torch's distributions, or of the adapter that is given their actions
-                if bool(self.lanes.obs.isfinite().all()):
-                    raise
-                where = f"{family_name(self.recorder)}.reset() and step()"
-                raise NonFiniteError(f"{where} must return finite numbers as obs, and they did not.") from None
-        buffer, device = self.model.rollout_buffer, self.recorder.device
-
-        def sorted_by_task(x: Any) -> Tensor:
-            """[T, L, ...] -> [N, T, E, ...]"""
-            return torch.as_tensor(x, device=device).unflatten(1, self.shape).transpose(0, 1)
-
-        action = sorted_by_task(buffer.actions)
-        if isinstance(self.recorder.action_space, spaces.Discrete):
-            action = action.squeeze(-1)
-        started = sorted_by_task(buffer.episode_starts).cumsum(1)  # episodes so far, the running one included
-        mask = (started == 1).float()
-        reward = torch.where(mask > 0, sorted_by_task(torch.stack(self.recorder.rewards).squeeze(-1)), 0.0)
-        first = torch.zeros_like(mask, dtype=torch.bool)
-        first[:, 0] = True
-        states = None
-        if self.recorder.states:  # [L, 1, ...] each
-            lanes = Struct.stack([state.map(lambda x: x.squeeze(1)) for state in self.recorder.states], 1)
-            states = lanes.map(lambda x: x.unflatten(0, self.shape).transpose(1, 2).unsqueeze(1))
-        return Trajectory(sorted_by_task(buffer.observations), action, reward, mask, first, states)
-
-    def train(self) -> dict[str, float]:
-        """PPO's update on the latest round. Returns metrics, NaN among them when it leaves no policy to act by."""
-        try:
-            self.model.train()
-        except ValueError as error:
-            if not str(error).startswith("Expected parameter"):  # of a distribution: torch's word for NaN and infinity
-                raise
-            return {"value_loss": math.nan}
-        if not self.sound:
-            return {"value_loss": math.nan}
-        logged = {key.removeprefix("train/"): float(x) for key, x in self.model.logger.name_to_value.items()}
-        metrics = {"value_loss": logged["value_loss"], "entropy": -logged["entropy_loss"], "kl": logged["approx_kl"]}
-        explained = logged["explained_variance"]  # NaN where all returns are equal
-        return metrics if math.isnan(explained) else {**metrics, "value_explained": explained}
-
-    @property
-    def sound(self) -> bool:
-        """Are all parameters and standard deviations of actions finite, and the latter positive?"""
-        policy = self.model.policy
-        tensors: list[Tensor] = list(policy.parameters())
-        if isinstance(policy.action_space, spaces.Box):
-            tensors += [policy.log_std.exp(), policy.log_std.exp().log()]
-        return all(bool(x.isfinite().all()) for x in tensors)
 
 
 class SB3PPO(Algorithm):
@@ -267,20 +130,26 @@ class SB3PPO(Algorithm):
         """The environment as the policy sees it."""
         return envs.informed(env) if self.config.informed else env
 
-    def learner(self, env: Env, task: Struct, num_envs: int, generator: Generator, **options: bool) -> Learner:
-        """A PPO with fresh parameters on these tasks. Call it within `global_streams`."""
+    def learner(
+        self,
+        env: Env,
+        task: Struct,
+        num_envs: int,
+        generator: Generator,
+        finetune: bool = False,
+        keep_states: bool = False,
+    ) -> Learner:
+        """A PPO on these tasks, with a copy of the parameters. Call it within `global_streams`."""
+        options = self.config.ppo(finetune)
         seed = draw_seed(generator)
-        return Learner(self.config, self.policy_config, self.seen(env), task, num_envs, seed, **options)
-
-    def start(self, learner: Learner) -> None:
-        """Give a learner a copy of the parameters, because Adam would write into the tensors it is given."""
-        learner.model.set_parameters(copy.deepcopy(self.parameters))  # type: ignore[arg-type]
+        made = Learner(self.policy_config, self.seen(env), task, num_envs, seed, keep_states=keep_states, **options)
+        made.model.set_parameters(copy.deepcopy(self.parameters))  # type: ignore[arg-type]  # Adam writes into its tensors
+        return made
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """One round of episodes on all tasks, which `update` learns from."""
         with global_streams(generator):
             self.learning = self.learner(env, task, num_envs, generator)
-            self.start(self.learning)
             return [self.learning.collect()]
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
@@ -309,7 +178,6 @@ class SB3PPO(Algorithm):
         self, env: Env, task: Struct, num_envs: int, generator: Generator, num_steps: int, keep_states: bool
     ) -> list[Trajectory]:
         learner = self.learner(env, task, num_envs, generator, finetune=True, keep_states=keep_states)
-        self.start(learner)
         stages = [learner.collect()]
         for _ in range(num_steps):
             if math.isnan(learner.train()["value_loss"]):

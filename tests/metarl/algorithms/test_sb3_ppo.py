@@ -16,7 +16,8 @@ import envs
 from envs import InputError
 from metarl.algorithms.base import Stages
 from metarl.algorithms.maml import MAMLConfig
-from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig, global_streams
+from metarl.algorithms.sb3_learner import global_streams
+from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig
 from metarl.backend.errors import NonFiniteError
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import to_dict
@@ -116,7 +117,6 @@ def test_their_evaluation_of_the_same_policy_gives_the_same_returns(family, tole
     generator = Generator().manual_seed(3)
     with global_streams(generator):
         learner = p.algorithm.learner(p.env, p.task[:1], 20, generator, finetune=True)
-        p.algorithm.start(learner)
         returns, lengths = evaluate_policy(
             learner.model, learner.model.env, 20, deterministic=False, return_episode_rewards=True, warn=False
         )
@@ -274,14 +274,6 @@ def test_nonsense_is_refused_in_one_line(field, value, words, sentence):
     with pytest.raises(InputError) as error:
         SB3PPOConfig(**{field: value})
     assert words in sentence(error)
-
-
-def test_one_step_is_too_little_to_learn_from(sentence):
-    p = build(env_fields={}, seed=0)
-    env = envs.make("point", horizon=1)
-    with pytest.raises(InputError) as error:
-        p.algorithm.collect(env, p.task[:1], 1, p.generator)
-    assert "at least two steps" in sentence(error)
 
 
 @pytest.mark.slow

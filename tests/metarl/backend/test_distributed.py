@@ -503,7 +503,7 @@ def test_all_start_from_what_the_main_process_holds(tmp_path, together):
 REFUSED = {
     "tasks that cannot be shared": (
         ["maml-point", "--run-dir", "new", "--meta-batch-size", 5],
-        "a multiple of the number of shards (by default that of processes), and 5 is none of 2.",
+        "a multiple of the number of shards (by default that of processes), and 5 is not one of 2.",
     ),
     "shards that cannot be shared": (
         ["maml-point", "--run-dir", "new", "--meta-batch-size", 6, "--shards", 3],
