@@ -229,6 +229,24 @@ SUITES = {
     "repeat-previous": card_game("repeat-previous", "POPGym's RepeatPrevious, one deck a trial"),
     "count-recall": card_game("count-recall", "POPGym's CountRecall, one deck a trial"),
     "autoencode": card_game("autoencode", "POPGym's Autoencode, one deck a trial"),
+    "contextual-bandit": Suite(
+        "20 contexts with the best of 5 arms each, 100 pulls, one episode a step",
+        TrainConfig(
+            "contextual-bandit",
+            "c20",
+            num_iterations=60,
+            meta_batch_size=200,
+            num_envs=1,
+            eval_num_tasks=2000,
+            eval_num_envs=1,
+            policy=MLPConfig(hidden_sizes=(32, 32)),
+        ),
+        {"inner_lr": 3.0, "gamma": 0.0},
+        trial={"num_episodes": 1, "gamma": 0.0, "gae_lambda": 0.9, "entropy_coef": 0.02},
+        trials=trials(100, 240, 2000),
+        ppo={"gamma": 0.0},
+        methods={"metanet": {"policy": {"memory": "full"}}, "reptile": {"num_iterations": 40}},
+    ),
     "control-map": Suite(
         "reaching under a hidden map from action to motion",
         TrainConfig(

@@ -165,7 +165,9 @@ def env_steps(config):
     return config.num_iterations * config.meta_batch_size * config.num_envs * rounds
 
 
-@pytest.mark.parametrize("family", ["point", "bandit", "bandit-100", "tabular-mdp", "gridworld"])
+@pytest.mark.parametrize(
+    "family", ["point", "bandit", "bandit-100", "tabular-mdp", "gridworld", "control-map", "contextual-bandit"]
+)
 def test_methods_of_a_family_see_as_many_steps(family):
     names = [name for name, method in METHODS.items() if method.policy is None and name != "sb3-ppo-scratch"]
     steps = [env_steps(preset(f"{name}-{family}")) for name in names]
