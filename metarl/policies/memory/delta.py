@@ -55,21 +55,23 @@ class DeltaMemory(Memory):
 
     def read(self, state: FastWeights, query: Tensor) -> tuple[Tensor, Tensor]:
         query = self.unit(query)
-        count = torch.einsum("bhk,bchkj,bhj->bch", query, state.counts, query)
+        pairs = (query.unsqueeze(-1) * query.unsqueeze(-2)).flatten(2)
+        count = torch.einsum("bhp,bchp->bch", pairs, state.counts.flatten(3))
         return torch.einsum("bhk,bchkv->bchv", query, state.weights), count.clamp_min(0).log1p()
 
     def write(self, state: FastWeights, entry: Entries) -> FastWeights:
-        key, value, valid = self.unit(entry.key[:, 0]), entry.value[:, 0], entry.valid[:, :1]
+        key, value, valid = self.unit(entry.key[:, 0]), entry.value[:, 0], entry.valid[:, :1, None, None]
         keep, gate = self.gated(entry)
-        keep, gate = keep[:, 0].exp(), gate[:, 0]  # [B, H]
-        own = (entry.kind == torch.arange(self.shape.num_classes, device=key.device)).to(key.dtype)  # [B, C]
-        weights, counts = (keep[:, None, :, None, None] * x for x in (state.weights, state.counts))
-        count = torch.einsum("bc,bhk,bchkj,bhj->bh", own, key, counts, key)
-        known = torch.einsum("bc,bhk,bchkv->bhv", own, key, weights)
-        change = (gate * self.shrink(count)).unsqueeze(-1) * (value - known)
+        if self.gates > 1:
+            state = state.map(lambda x: x * keep.exp()[:, :, :, None, None])
+        own = torch.arange(len(key), device=key.device), entry.kind[:, 0]
+        weights, counts = state.weights[own], state.counts[own]  # [B, H, K, V], [B, H, K, K]
+        pairs = key.unsqueeze(-1) * key.unsqueeze(-2)
+        strength = gate[:, 0] * self.shrink((pairs * counts).sum((-2, -1)))
+        change = strength.unsqueeze(-1) * (value - torch.einsum("bhk,bhkv->bhv", key, weights))
         return FastWeights(
-            weights + torch.einsum("bc,bhk,bhv->bchkv", own, key, change),
-            counts + torch.einsum("bc,bhk,bhj->bchkj", own * valid, key, key),
+            state.weights.index_put(own, weights + key.unsqueeze(-1) * change.unsqueeze(-2)),
+            state.counts.index_put(own, counts + valid * pairs),
         )
 
     def sequence(self, query: Tensor, entries: Entries) -> tuple[Tensor, Tensor]:
@@ -144,33 +146,36 @@ class Chunk:
         self.valid, self.key = entries.valid, key.transpose(1, 2)  # [B, T], [B, H, T, K]
         self.total = keep.transpose(1, 2).cumsum(-1)  # [B, H, T] log Γ(t, 0)
         self.before = self.total - keep.transpose(1, 2)
-        gram, kept = self.key @ self.key.transpose(2, 3), self.decay(self.total)
+        gram = self.key @ self.key.transpose(2, 3)
+        kept = gram * self.decay(self.total)
         if memory.shape.num_classes > 1:
             kept = kept * (self.own @ self.own.transpose(1, 2)).unsqueeze(1)
-        count = (kept * gram.square() * self.valid[:, None, None]).sum(-1)
+        count = (kept * gram).sum(-1)
+        known = torch.einsum("btc,bhtk,bchkv->bhtv", self.own, self.key, state.weights)
         if not first:
             count = count + self.total.exp() * torch.einsum(
                 "bhtk,bchkj,bhtj,btc->bht", self.key, state.counts, self.key, self.own
             )
         strength = (gate.transpose(1, 2) * memory.shrink(count)).unsqueeze(-1)
-        known = torch.einsum("btc,bhtk,bchkv->bhtv", self.own, self.key, state.weights)
         target = strength * (entries.value.transpose(1, 2) - known * self.total.exp().unsqueeze(-1))
-        change = torch.linalg.solve_triangular(strength * kept * gram, target, upper=False, unitriangular=True)
+        change = torch.linalg.solve_triangular(strength * kept, target, upper=False, unitriangular=True)
         self.change = change.unsqueeze(3) * self.own[:, None, :, :, None]  # [B, H, T, C, V]
 
     def decay(self, until: Tensor) -> Tensor:
-        """Γ of each pair of steps, 0 unless the second is earlier: [B, H, T, T], or [T, T] if nothing is forgotten."""
+        """Γ of each pair of steps, 0 unless the second is earlier and valid: [B, H, T, T], or [B, 1, T, T] of ones."""
         steps = until.shape[-1]
         earlier = torch.ones(steps, steps, dtype=torch.bool, device=until.device).tril(-1)
+        valid = self.valid[:, None, None]
         if not self.forgets:
-            return earlier.to(until.dtype)
-        return (until.unsqueeze(-1) - self.total.unsqueeze(-2)).where(earlier, -torch.inf).exp()
+            return earlier * valid
+        return valid * (until.unsqueeze(-1) - self.total.unsqueeze(-2)).where(earlier, -torch.inf).exp()
 
     def read(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """Readout [B, T, C, H, V] and count n [B, T, C, H] of queries of length 1 [B, T, H, K]."""
-        seen, kept = query.transpose(1, 2) @ self.key.transpose(2, 3), self.decay(self.before)
-        readout = ((kept * seen) @ self.change.flatten(3)).unflatten(3, self.change.shape[3:])
-        count = ((kept * seen.square() * self.valid[:, None, None]) @ self.own.unsqueeze(1)).permute(0, 2, 3, 1)
+        seen = query.transpose(1, 2) @ self.key.transpose(2, 3)
+        kept = seen * self.decay(self.before)
+        readout = (kept @ self.change.flatten(3)).unflatten(3, self.change.shape[3:])
+        count = ((kept * seen) @ self.own.unsqueeze(1)).permute(0, 2, 3, 1)
         left = self.before.exp()
         readout = readout.permute(0, 2, 3, 1, 4) + torch.einsum(
             "bht,bthk,bchkv->btchv", left, query, self.state.weights

@@ -1,0 +1,187 @@
+"""What each part of MetaNet's memory is worth, and how much a memory holds: the tables of docs/memory.md.
+
+`python experiments/memory.py TABLE --seeds 5` trains and evaluates every row that is not there yet, one
+after the other, and prints the table: the mean return of a trial on held-out tasks by the final policy, and its 95 %
+interval over seeds (Student's t). Several calls with other rows, columns or seeds share the work.
+"""
+
+from __future__ import annotations
+
+import metarl.backend.starting
+
+# isort: split
+import json
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.table import Table
+from scipy import stats
+
+import envs
+import metarl
+from envs.errors import InputError
+from metarl.backend.files import write_json
+from metarl.cli import Session, run_main
+from metarl.evaluation.evaluate import EvaluationConfig
+from metarl.figures.terminal import show
+from metarl.training.presets import preset
+
+METANET: dict[str, dict[str, Any]] = {
+    "fast weights, delta rule": {},
+    "gated delta rule": {"memory": "gated-delta"},
+    "linear attention": {"memory": "linear"},
+    "attention over all steps": {"memory": "full"},
+    "attention over the latest 64": {"memory": "ring"},
+    "readout of attention": {"memory": "full", "weights": "readout", "output_memory": False},
+    "readout of the delta rule": {"weights": "readout"},
+    "keys from observations": {"keys": "observation"},
+    "no memory at the output": {"output_memory": False},
+    "no loss gradient": {"meta_information": "transition"},
+    "uniform attention": {"memory": "full", "attention": "uniform"},
+    "no memory by action": {"action_heads": 0},
+    "no memory": {"memory": "none"},
+}
+"""Label of a row -> what it changes in MetaNet's configuration."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Columns of a table: environments, with the size of a training."""
+
+    family: str
+    columns: dict[str, dict[str, Any]]
+    """Label -> options of the environment's configuration, or {"preset": its preset}."""
+    num_iterations: int
+    without: tuple[str, ...] = ()
+    """Rows that mean nothing here."""
+    policy: dict[str, Any] = field(default_factory=dict)
+    """Options of MetaNet in all rows."""
+
+
+TABLES = {
+    "control-map": Experiment("control-map", {"map": {}}, 60, ("no memory by action",)),
+    "changing-map": Experiment("control-map", {"changing": {"preset": "changing"}}, 60, ("no memory by action",)),
+    "contextual-bandit": Experiment(
+        "contextual-bandit", {f"C = {n}": {"num_contexts": n} for n in (5, 20, 50, 100, 200)}, 60
+    ),
+    "tabular-mdp": Experiment("tabular-mdp", {"rl2": {}}, 120),
+    "tabular-large": Experiment("tabular-mdp", {"large": {"preset": "large"}}, 60),
+    "gridworld": Experiment("gridworld", {"5 x 5": {}}, 120),
+    "random-walls-9": Experiment("gridworld", {"9 x 9": {"preset": "random-walls-9"}}, 120),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train, evaluate and print one table."""
+
+    table: Annotated[str, tyro.conf.Positional]
+    """One of the tables above."""
+    rows: tuple[str, ...] = ()
+    """Rows to make; none means all."""
+    columns: tuple[str, ...] = ()
+    """Columns to make; none means all."""
+    seeds: int = 5
+    """Runs of each row and column: the seeds 0, 1, 2, ..."""
+    folder: Path = Path("runs/memory")
+    """Where run folders are kept."""
+    num_tasks: int = 2000
+    """Held-out tasks of an evaluation."""
+    num_iterations: int | None = None
+    """Meta-iterations, if not those of the table."""
+    output: Path | None = None
+    """A JSON file for the figures."""
+    session: Session = field(default_factory=Session)
+
+
+def known(kind: str, asked: tuple[str, ...], all_of_them: list[str]) -> list[str]:
+    """What is asked for, or everything. Raises `InputError` for what there is not."""
+    for name in asked:
+        if name not in all_of_them:
+            raise InputError(f"There is no {kind} {name!r}; choose among {', '.join(all_of_them)}.")
+    return list(asked) or all_of_them
+
+
+def result(args: Options, experiment: Experiment, row: str, column: str, seed: int) -> dict[str, Any]:
+    """The figures of one run, which is trained and evaluated unless its folder holds them."""
+    iterations = args.num_iterations or experiment.num_iterations
+    name = "-".join(word.replace(" ", "") for word in (args.table, row, column, f"i{iterations}", f"s{seed}"))
+    path, kept = args.folder / name, args.folder / name / "row.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    method = "rl2" if row.startswith("RL²") else "metanet"
+    options = dict(experiment.columns[column])
+    config = replace(preset(f"{method}-{experiment.family}"), seed=seed, num_iterations=iterations)
+    config = replace(config, env_preset=options.pop("preset", config.env_preset))
+    if method == "metanet":
+        changes = METANET[row]
+        config = replace(
+            config, policy=replace(config.policy, **({} if row == "no memory" else experiment.policy), **changes)
+        )
+    env_config = replace(envs.make_config(config.env, config.env_preset), **options)
+    if (path / "config.json").exists():
+        run = metarl.resume_run(path)
+    else:
+        run = metarl.new_run(f"{method}-{experiment.family}", path, config, env_config)
+    if metarl.train(run, quiet=True) is not None:
+        raise KeyboardInterrupt
+    evaluation = metarl.evaluate(run, EvaluationConfig(num_tasks=args.num_tasks, num_envs=1))
+    network = run.algorithm.network
+    figures = {
+        "row": row,
+        "column": column,
+        "seed": seed,
+        "iterations": iterations,
+        "trial": evaluation["trial"]["mean"],
+        "adaptation": evaluation["adaptation"]["mean"],
+        "scores": evaluation.get("scores"),
+        "references": {k: v["mean"] for k, v in evaluation["references"].items()},
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "train_seconds": evaluation["train_seconds"],
+        "env_steps": evaluation["env_steps"],
+    }
+    write_json(kept, figures)
+    return figures
+
+
+def interval(values: list[float]) -> tuple[float, float, float]:
+    """Mean, and the ends of its 95 % interval (Student's t)."""
+    x = torch.tensor(values, dtype=torch.float64)
+    if len(x) < 2:
+        return float(x.mean()), math.nan, math.nan
+    half = float(stats.t.ppf(0.975, len(x) - 1) * x.std() / len(x) ** 0.5)
+    return float(x.mean()), float(x.mean()) - half, float(x.mean()) + half
+
+
+def main(arguments: list[str]) -> None:
+    about = f"{__doc__}\nTables: {', '.join(TABLES)}.\nRows: {', '.join([*METANET, 'RL²'])}."
+    args = tyro.cli(Options, prog="memory.py", description=about, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+    (name,) = known("table", (args.table,), list(TABLES))
+    experiment = TABLES[name]
+    rows = known("row", args.rows, [row for row in [*METANET, "RL²"] if row not in experiment.without])
+    columns = known("column", args.columns, list(experiment.columns))
+    args.session.apply()
+    found = []
+    table = Table(title=f"{name}: return of a trial, {args.seeds} seeds")
+    for title in ("", "parameters", *columns):
+        table.add_column(title, justify="left" if not title else "right", no_wrap=True)
+    for row in rows:
+        cells = []
+        for column in columns:
+            runs = [result(args, experiment, row, column, seed) for seed in range(args.seeds)]
+            found += runs
+            mean, low, high = interval([run["trial"] for run in runs])
+            cells.append(f"{mean:.2f} [{low:.2f}, {high:.2f}]")
+            print(f"{row} | {column} | {cells[-1]}", flush=True)
+        table.add_row(row, f"{runs[0]['parameters']:,}", *cells)
+    show(table)
+    if args.output:
+        write_json(args.output, found)
+
+
+if __name__ == "__main__":
+    run_main(main)
