@@ -24,11 +24,15 @@ from scipy import stats
 import envs
 import metarl
 from envs.errors import InputError
+from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.backend.files import write_json
 from metarl.cli import Session, run_main
 from metarl.evaluation.evaluate import EvaluationConfig
 from metarl.figures.terminal import show
 from metarl.training.presets import preset
+
+MOST_STEPS = 24_000
+"""Steps of a meta-iteration, so that long trials are fewer."""
 
 METANET: dict[str, dict[str, Any]] = {
     "fast weights, delta rule": {},
@@ -60,13 +64,17 @@ class Experiment:
     """Rows that mean nothing here."""
     policy: dict[str, Any] = field(default_factory=dict)
     """Options of MetaNet in all rows."""
+    num_episodes: int | None = None
+    """Episodes of a trial, if not those of the preset."""
 
 
 TABLES = {
     "control-map": Experiment("control-map", {"map": {}}, 60, ("no memory by action",)),
-    "changing-map": Experiment("control-map", {"changing": {"preset": "changing"}}, 60, ("no memory by action",)),
+    "changing-map": Experiment(
+        "control-map", {"changing": {"preset": "changing"}}, 60, ("no memory by action",), num_episodes=1
+    ),
     "contextual-bandit": Experiment(
-        "contextual-bandit", {f"C = {n}": {"num_contexts": n} for n in (5, 20, 50, 100, 200)}, 60
+        "contextual-bandit", {f"C = {n}": {"preset": f"c{n}"} for n in (5, 20, 50, 100, 200)}, 60
     ),
     "tabular-mdp": Experiment("tabular-mdp", {"rl2": {}}, 120),
     "tabular-large": Experiment("tabular-mdp", {"large": {"preset": "large"}}, 60),
@@ -123,6 +131,14 @@ def result(args: Options, experiment: Experiment, row: str, column: str, seed: i
             config, policy=replace(config.policy, **({} if row == "no memory" else experiment.policy), **changes)
         )
     env_config = replace(envs.make_config(config.env, config.env_preset), **options)
+    algorithm = config.algorithm
+    assert isinstance(algorithm, RecurrentPPOConfig)
+    if experiment.num_episodes:
+        algorithm = replace(algorithm, num_episodes=experiment.num_episodes)
+    steps = env_config.horizon * algorithm.num_episodes
+    config = replace(
+        config, algorithm=algorithm, meta_batch_size=min(config.meta_batch_size, max(24, MOST_STEPS // steps))
+    )
     if (path / "config.json").exists():
         run = metarl.resume_run(path)
     else:

@@ -54,6 +54,8 @@ class MetaNetConfig(MemoryConfig):
     or from the observation."""
     output_memory: bool = True
     """Has the output layer a memory, too?"""
+    positions: bool = False
+    """Do layers and entries see sines and cosines of the step's number, so that keys can say when?"""
     attention: Literal["learned", "uniform"] = "learned"
     """uniform: every entry has the same weight, whatever its key."""
     meta_information: Literal["gradient", "transition"] = "gradient"
@@ -188,7 +190,7 @@ class MetaNet(TrialNetwork):
             f"A {c.memory} memory learns from all pairs of a trial's steps, so from at most {MOST_STEPS:,} steps, and "
             f"these trials have {self.num_steps:,}; choose the memory linear or delta.",
         )
-        self.num_positions = 2 * math.ceil(math.log2(self.num_steps))
+        self.num_positions = 2 * math.ceil(math.log2(self.num_steps)) if c.positions else 0
         self.embed_obs = Embedding([self.obs_size], d)
         self.embed_step = nn.Sequential(nn.Linear(self.num_step_features + self.num_positions, d), nn.SiLU())
         self.recalls = nn.ModuleDict()

@@ -139,6 +139,7 @@ def card_game(env: str, about: str) -> Suite:
         trial={"gamma": 0.0, "entropy_coef": 0.02},
         trials=trials(200, 128, 1000),
         ppo={"gamma": 0.0},
+        methods={"metanet": {"policy": {"positions": True}}},
     )
 
 
@@ -245,7 +246,7 @@ SUITES = {
         trial={"num_episodes": 1, "gamma": 0.0, "gae_lambda": 0.9, "entropy_coef": 0.02},
         trials=trials(100, 240, 2000),
         ppo={"gamma": 0.0},
-        methods={"metanet": {"policy": {"memory": "full"}}, "reptile": {"num_iterations": 40}},
+        methods={"metanet": {"policy": {"key_size": 32}}, "reptile": {"num_iterations": 40}},
     ),
     "control-map": Suite(
         "reaching under a hidden map from action to motion",
@@ -261,7 +262,7 @@ SUITES = {
         {"inner_lr": 0.1, "gae_lambda": 0.95},
         trial={"num_episodes": 4, "gamma": 0.95, "gae_lambda": 0.9},
         trials=trials(60, 240, 2000),
-        methods={"reptile": {"num_iterations": 40}},
+        methods={"metanet": {"algorithm": {"aux_coef": 0.0}}, "reptile": {"num_iterations": 40}},
     ),
     "glyphs": Suite(
         "5-way one-shot label prediction on letters, an episode a step",
@@ -279,7 +280,7 @@ SUITES = {
         trials=trials(200, 200, 1000),
         ppo={"gamma": 0.0},
         methods={
-            "metanet": {"policy": {"memory": "full", "hidden_size": 128, "key_size": 32}},
+            "metanet": {"policy": {"hidden_size": 128, "key_size": 32}},
             "reptile": {"num_iterations": 20},
         },
     ),
