@@ -331,7 +331,7 @@ BAD_INPUT = {
     "resume to less": (["train", "--resume", "trained", "--num-iterations", -1], "num_iterations must be at least 0"),
     "resume a truncated checkpoint": (
         ["train", "--resume", "cut"],
-        "cut/checkpoint.pt is truncated or not a checkpoint",
+        "cut/checkpoint.pt is damaged, truncated or not a checkpoint",
     ),
     "resume a run that lost its checkpoint": (
         ["train", "--resume", "lost", "--num-iterations", 8],
@@ -347,7 +347,10 @@ BAD_INPUT = {
     "evaluate nothing": (["evaluate", "none"], "There is no run folder none."),
     "evaluate a file": (["evaluate", "file"], "There is no run folder file."),
     "evaluate no run": (["evaluate", "empty"], "empty is not a run folder: it holds no config.json."),
-    "evaluate a truncated checkpoint": (["evaluate", "cut"], "cut/checkpoint.pt is truncated or not a checkpoint"),
+    "evaluate a truncated checkpoint": (
+        ["evaluate", "cut"],
+        "cut/checkpoint.pt is damaged, truncated or not a checkpoint",
+    ),
     "evaluate no tasks": (["evaluate", "trained", "--num-tasks", 0], "num_tasks must be at least 1, not 0."),
     "evaluate a nonsense split": (
         ["evaluate", "trained", "--split", "tset"],

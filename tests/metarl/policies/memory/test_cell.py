@@ -15,7 +15,7 @@ from metarl.policies.memory import MEMORIES, GatedDeltaMemory, RingMemory, delta
 from metarl.policies.memory.softmax import MOST_SHARP
 
 FORMS = list(MEMORIES)
-DELTA = {"delta", "gated-delta"}
+DELTA = ("delta", "gated-delta")
 
 
 def acted(memory, query, entries):
