@@ -40,12 +40,13 @@ LOOKS = {
     "meta-sgd": Look("Meta-SGD", "#7a2900", "P"),
     "reptile": Look("Reptile", "#5c9970", "h"),
     "metanet": Look("MetaNet", "#ad333d", "X"),
+    "meta-networks": Look("Meta Networks", "#764e77", "8"),
     "rl2": Look("RL²", "#7a47a3", "p"),
     "sb3-ppo": Look("PPO, all tasks", "#f53dad", "<"),
     "sb3-ppo-informed": Look("PPO, told the task", "#66335c", "d"),
     "sb3-ppo-scratch": Look("PPO from scratch", "#b88f00", ">"),
 }
-SPARE = (Look("", "#29705c", "*"), Look("", "#1f667a", "H"), Look("", "#6b6b00", "8"))
+SPARE = (Look("", "#29705c", "*"), Look("", "#1f667a", "H"))
 """Of methods that are not among these."""
 ON_DARK = {
     "#29298f": "#8fa3e0",
@@ -55,7 +56,6 @@ ON_DARK = {
     "#66335c": "#f5d0ee",
     "#29705c": "#70d6c2",
     "#1f667a": "#85c4dc",
-    "#6b6b00": "#dcd84a",
     INK: "#e4e8ee",
     MUTED: "#9aa5b4",
     FAINT: "#323a46",

@@ -21,6 +21,8 @@ class GRUConfig(MemoryConfig):
 
     hidden_size: NumUnits = 128
     """Units of the recurrent state."""
+    see_state: bool = False
+    """Has the policy a layer after the GRU that also sees the step itself (RNN+S, Beck et al. 2023)?"""
     init_std: PositiveFloat = 1.0
     """Initial standard deviation of continuous actions."""
 
@@ -43,6 +45,7 @@ class GRUNetwork(TrialNetwork):
         self.embed = nn.Sequential(nn.Linear(self.obs_size + self.num_step_features, size), nn.SiLU())
         self.gru = nn.GRU(size, size, batch_first=True)
         nn.init.orthogonal_(self.gru.get_parameter("weight_hh_l0"))
+        self.join = nn.Sequential(nn.Linear(2 * size, size), nn.SiLU()) if config.see_state else None
         self.out = nn.Linear(size, self.action_size)
         self.value_out = nn.Linear(size, 1)
         for layer in (self.out, self.value_out):
@@ -52,11 +55,15 @@ class GRUNetwork(TrialNetwork):
     def see(self, inputs: StepInput, t: Tensor) -> Tensor:
         return self.embed(torch.cat([self.normalized_obs(inputs), self.step_features(inputs, t)], -1))
 
-    def decide(self, hidden: Tensor) -> Outputs:
+    def decide(self, x: Tensor, hidden: Tensor) -> Outputs:
+        """Of the embedding of a step and the recurrent state after it, both [..., H]."""
+        if self.join is not None:
+            hidden = self.join(torch.cat([hidden, x], -1))
         return Outputs(self.out(hidden), self.value_out(hidden).squeeze(-1))
 
     def forward(self, inputs: StepInput) -> Outputs:
-        return self.decide(self.gru(self.see(inputs, self.all_steps(inputs)))[0])
+        x = self.see(inputs, self.all_steps(inputs))
+        return self.decide(x, self.gru(x)[0])
 
     def step(self, inputs: StepInput, memory: GRUMemory | None) -> tuple[Outputs, Any]:
         if memory is None:
@@ -64,4 +71,4 @@ class GRUNetwork(TrialNetwork):
             memory = GRUMemory(hidden, torch.zeros_like(inputs.first, dtype=torch.int64))
         x = self.see(inputs, memory.t)
         hidden = self.gru(x.unsqueeze(1), memory.hidden.unsqueeze(0))[1].squeeze(0)
-        return self.decide(hidden), GRUMemory(hidden, memory.t + 1)
+        return self.decide(x, hidden), GRUMemory(hidden, memory.t + 1)

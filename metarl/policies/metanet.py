@@ -33,7 +33,7 @@ from envs.fields import PositiveFloat
 from envs.structs import Struct
 from metarl.policies.memory import MEMORIES, Entries, MemoryShape
 from metarl.policies.mlp import MOST_UNITS, NumUnits, StepInput
-from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
+from metarl.policies.recurrent import MemoryConfig, Outputs, SlowOutputs, TrialNetwork
 
 MOST_STEPS = 4000
 """Longest trial for which attention over all pairs of steps is computed: 64 MB per trial and head in float32."""
@@ -85,14 +85,10 @@ class MetaNetConfig(MemoryConfig):
 
 
 @dataclass(frozen=True, eq=False)
-class Past(Struct):
+class Past(SlowOutputs):
     """What an entry needs of the step that it is about."""
 
     embedding: Tensor  # [..., D] of the observation
-    policy: Tensor  # [..., A] outputs of the slow weights alone
-    value: Tensor  # [...]
-    remaining: Tensor  # [...] steps of the trial from here on
-    mask: Tensor  # [...] float
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +235,7 @@ class MetaNet(TrialNetwork):
         ]
         y = self.torso(x, *blank[:2])
         outputs = self.policy_out(y, blank[2]), self.value_out(y, blank[2]).squeeze(-1)
-        return x, Past(embedding, *outputs, (self.num_steps - t).to(x.dtype), inputs.mask)
+        return x, Past(*outputs, (self.num_steps - t).to(x.dtype), inputs.mask, embedding)
 
     def position(self, t: Tensor) -> Tensor:
         """Sine and cosine of step numbers at periods of 2, 4, 8, ... steps: [...] -> [..., P] (Vaswani et al. 2017)."""
@@ -258,13 +254,7 @@ class MetaNet(TrialNetwork):
         time = self.position(self.num_steps - past.remaining)
         meta = [action, reward.unsqueeze(-1), inputs.first.float().unsqueeze(-1), time]
         if self.config.meta_information == "gradient":
-            # A value is the mean reward of the steps that remain, so the return to come is that many times it.
-            error = reward + now.mask * now.remaining * now.value - past.remaining * past.value
-            if self.discrete:
-                score = action - past.policy.softmax(-1)
-            else:
-                score = (inputs.prev_action - past.policy) * torch.exp(-2 * self.free)
-            meta += preprocessed(torch.cat([score * error.unsqueeze(-1), error.unsqueeze(-1)], -1))
+            meta += preprocessed(self.output_gradient(past, now, inputs))
         kind = inputs.prev_action if self.discrete else torch.zeros_like(inputs.prev_reward, dtype=torch.int64)
         return self.embed_entry(past.embedding, now.embedding, torch.cat(meta, -1)), kind
 

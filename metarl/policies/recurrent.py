@@ -29,6 +29,16 @@ class Outputs(Struct):
     slow: Outputs | None = None  # those of slow weights alone, where they are to be trained, too
 
 
+@dataclass(frozen=True, eq=False)
+class SlowOutputs(Struct):
+    """What slow weights alone give for a step, and what the gradient of the loss at it needs besides."""
+
+    policy: Tensor  # [..., A] inputs of the action distribution
+    value: Tensor  # [...] as in `Outputs`
+    remaining: Tensor  # [...] steps of the trial from here on
+    mask: Tensor  # [...] float
+
+
 class MemoryConfig(Checked, ABC):
     """The options of a policy with a memory, and how to make it from them."""
 
@@ -97,6 +107,20 @@ class TrialNetwork(nn.Module):
         if self.discrete:
             return (action.unsqueeze(-1) == torch.arange(self.action_size, device=action.device)).float()
         return action.clamp(*self.bounds.to(action))
+
+    def output_gradient(self, past: SlowOutputs, now: SlowOutputs, inputs: StepInput) -> Tensor:
+        """Gradient [..., A + 1] of log π(a) δ + δ v at the policy and value of the step `past`, with its TD error δ.
+
+        `inputs` are those of the step after it, `now`: they hold its action and reward.
+        """
+        reward = self.normalizer.reward(inputs.prev_reward)
+        # A value is the mean reward of the steps that remain, so the return to come is that many times it.
+        error = reward + now.mask * now.remaining * now.value - past.remaining * past.value
+        if self.discrete:
+            score = self.one_hot(inputs.prev_action) - past.policy.softmax(-1)
+        else:
+            score = (inputs.prev_action - past.policy) * torch.exp(-2 * self.free)
+        return torch.cat([score * error.unsqueeze(-1), error.unsqueeze(-1)], -1)
 
     def check_length(self, num_steps: int) -> None:
         """Raise `InputError` for a trial longer than those that the network was made for."""

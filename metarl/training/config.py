@@ -20,11 +20,12 @@ from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
 from metarl.policies.gru import GRUConfig
+from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig, MLPPolicy
 
 Algorithms = MAMLConfig | ReptileConfig | RecurrentPPOConfig | SB3PPOConfig
-Policies = MLPConfig | GRUConfig | MetaNetConfig
+Policies = MLPConfig | GRUConfig | MetaNetConfig | MetaNetworksConfig
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 
 

@@ -20,6 +20,7 @@ from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
 from metarl.policies.gru import GRUConfig
+from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import Algorithms, Policies, TrainConfig, from_dict
@@ -320,6 +321,11 @@ METHODS = {
         "a memory of fast weights, trained by PPO on trials (after Munkhdalai & Yu 2017)",
         lambda s: RecurrentPPOConfig(**s.trial),
         MetaNetConfig(),
+    ),
+    "meta-networks": MethodSpec(
+        "Meta Networks as published, trained by PPO on trials (Munkhdalai & Yu 2017)",
+        lambda s: RecurrentPPOConfig(**s.trial),
+        MetaNetworksConfig(),
     ),
     "rl2": MethodSpec(
         "RL², a GRU trained by PPO on trials (Duan et al. 2016)", lambda s: RecurrentPPOConfig(**s.trial), GRUConfig()

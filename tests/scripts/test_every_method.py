@@ -9,7 +9,7 @@ import pytest
 
 from metarl.training.presets import METHODS
 
-REMEMBER = {"metanet", "rl2"}
+REMEMBER = {"metanet", "meta-networks", "rl2"}
 SIZES = ["--meta-batch-size", 2, "--num-envs", 2, "--env.horizon", 4]
 
 

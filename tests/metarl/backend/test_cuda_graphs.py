@@ -45,6 +45,8 @@ CASES = {
     "reptile-gridworld": {},
     "metanet-gridworld": {"policy": NET, "algorithm": TRIALS},
     "metanet-bandit": {"shards": 2, "policy": NET, "algorithm": {"epochs": 2}},
+    "meta-networks-point": {"policy": {"hidden_size": 8, "key_size": 2}, "algorithm": TRIALS},
+    "meta-networks-bandit": {"shards": 2, "policy": {"hidden_size": 8, "key_size": 2}, "algorithm": {"epochs": 2}},
     "rl2-point": {"policy": {"hidden_size": 8}, "algorithm": TRIALS},
 }
 

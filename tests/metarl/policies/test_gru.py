@@ -15,13 +15,15 @@ from metarl.learning.rollout import rollout
 from metarl.policies.gru import GRUConfig
 
 CONFIG = GRUConfig(hidden_size=9)
+SEEING = GRUConfig(hidden_size=9, see_state=True)
 ENVS = {"board": trials.board, "plane": trials.plane, "arms": trials.arms}
 
 
+@pytest.mark.parametrize("config", [CONFIG, SEEING])
 @pytest.mark.parametrize("where", ENVS)
-def test_acting_and_training_compute_the_same(where):
+def test_acting_and_training_compute_the_same(where, config):
     env = ENVS[where]()
-    network = trials.make(env, CONFIG)
+    network = trials.make(env, config)
     rows, acted = trials.play(env, network)
     assert trials.same_outputs(network, rows, acted) < 1e-5
     assert acted.action.std() > 0.05
@@ -52,6 +54,23 @@ def test_only_later_steps_see_a_step_and_lanes_are_independent():
         moved = trials.difference(network, rows.inputs, dataclasses.replace(rows.inputs, **{name: changed}))
         assert (moved[2, :k] == 0).all() and (moved[2, k:] > 1e-7).all(), name
         assert (moved[[0, 1, 3, 4, 5]] == 0).all(), name
+
+
+def test_the_policy_sees_the_step_beside_its_state_where_it_is_told_to():
+    """With a state that never changes, what it does still depends on the observation of the step, and on no other."""
+    env, k = trials.plane(), 8
+    for config, sees in ((CONFIG, False), (SEEING, True)):
+        network = trials.make(env, config)
+        rows, _ = trials.play(env, network)
+        rows = dataclasses.replace(rows, mask=torch.ones_like(rows.mask))
+        with torch.no_grad():
+            for parameter in network.gru.parameters():
+                parameter.zero_()
+        obs = rows.obs.clone()
+        obs[:, k] += 1
+        moved = trials.difference(network, rows.inputs, dataclasses.replace(rows.inputs, obs=obs))
+        assert (moved[:, k] > 1e-4).all() == sees and (moved[:, k] > 0).any() == sees
+        assert (moved[:, :k] == 0).all() and (moved[:, k + 1 :] == 0).all()
 
 
 def test_what_is_seen_after_an_end_does_not_matter():

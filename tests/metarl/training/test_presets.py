@@ -18,6 +18,7 @@ from metarl.algorithms.reptile import Reptile, ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig
 from metarl.evaluation.curve import adaptation_rewards
 from metarl.policies.gru import GRUNetwork
+from metarl.policies.meta_networks import MetaNetworks
 from metarl.policies.metanet import MetaNet
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import from_dict, to_dict
@@ -119,12 +120,13 @@ def test_a_name_is_a_method_and_a_family(name, pair):
 def test_methods_are_what_their_names_say(tmp_path):
     made = {name: small(f"{name}-point", tmp_path).algorithm for name in METHODS}
     kinds = {name: type(algorithm) for name, algorithm in made.items()}
-    trials = {"metanet": RecurrentPPO, "rl2": RecurrentPPO}
+    networks = {"metanet": MetaNet, "meta-networks": MetaNetworks, "rl2": GRUNetwork}
+    trials = dict.fromkeys(networks, RecurrentPPO)
     baselines = dict.fromkeys(("sb3-ppo", "sb3-ppo-informed", "sb3-ppo-scratch"), SB3PPO)
     assert kinds == {**dict.fromkeys(METHODS, MAML), "reptile": Reptile, **trials, **baselines}
     assert [name for name in baselines if made[name].config.informed] == ["sb3-ppo-informed"]
     assert [name for name in METHODS if preset(f"{name}-point").num_iterations == 0] == ["sb3-ppo-scratch"]
-    assert isinstance(made["metanet"].network, MetaNet) and isinstance(made["rl2"].network, GRUNetwork)
+    assert {name: type(made[name].network) for name in networks} == networks
     steps = {name: type(a.optimizer) for name, a in made.items() if isinstance(a, MAML)}
     assert {name for name, step in steps.items() if step is TRPO} == {"maml", "fomaml", "meta-sgd"}
     assert {name for name, step in steps.items() if step is Adam} == {"maml-ppo", "maml-vpg", "promp"}
