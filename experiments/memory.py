@@ -50,6 +50,12 @@ METANET: dict[str, dict[str, Any]] = {
     "no memory": {"memory": "none"},
 }
 """Label of a row -> what it changes in MetaNet's configuration."""
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Meta Networks as published": ("meta-networks", {}),
+    "RL²": ("rl2", {}),
+    "RL², whose head sees the state": ("rl2", {"see_state": True}),
+}
+"""Label of a row -> another method, and what it changes in its policy's configuration."""
 
 
 @dataclass(frozen=True)
@@ -121,15 +127,12 @@ def result(args: Options, experiment: Experiment, row: str, column: str, seed: i
     path, kept = args.folder / name, args.folder / name / "row.json"
     if kept.exists():
         return json.loads(kept.read_text())
-    method = "rl2" if row.startswith("RL²") else "metanet"
+    own = {} if row == "no memory" else experiment.policy
+    method, changes = OTHERS[row] if row in OTHERS else ("metanet", {**own, **METANET[row]})
     options = dict(experiment.columns[column])
     config = replace(preset(f"{method}-{experiment.family}"), seed=seed, num_iterations=iterations)
     config = replace(config, env_preset=options.pop("preset", config.env_preset))
-    if method == "metanet":
-        changes = METANET[row]
-        config = replace(
-            config, policy=replace(config.policy, **({} if row == "no memory" else experiment.policy), **changes)
-        )
+    config = replace(config, policy=replace(config.policy, **changes))
     env_config = replace(envs.make_config(config.env, config.env_preset), **options)
     algorithm = config.algorithm
     assert isinstance(algorithm, RecurrentPPOConfig)
@@ -174,11 +177,11 @@ def interval(values: list[float]) -> tuple[float, float, float]:
 
 
 def main(arguments: list[str]) -> None:
-    about = f"{__doc__}\nTables: {', '.join(TABLES)}.\nRows: {', '.join([*METANET, 'RL²'])}."
+    about = f"{__doc__}\nTables: {', '.join(TABLES)}.\nRows: {', '.join([*METANET, *OTHERS])}."
     args = tyro.cli(Options, prog="memory.py", description=about, args=arguments, config=(tyro.conf.OmitArgPrefixes,))
     (name,) = known("table", (args.table,), list(TABLES))
     experiment = TABLES[name]
-    rows = known("row", args.rows, [row for row in [*METANET, "RL²"] if row not in experiment.without])
+    rows = known("row", args.rows, [row for row in [*METANET, *OTHERS] if row not in experiment.without])
     columns = known("column", args.columns, list(experiment.columns))
     args.session.apply()
     found = []
