@@ -12,7 +12,7 @@ from envs import threads  # noqa: F401  first: torch reads what it sets
 # isort: split
 from envs import bandit, contextual_bandit, control_map, glyphs, gridworld, point, popgym, tabular
 from envs.checking import check_env
-from envs.core import SPLITS, Env, Reference, StepResult, Transition, task_generator
+from envs.core import SPLITS, Env, Reference, StepResult, Transition, equal_counts, fresh_splits, task_generator
 from envs.errors import InputError
 from envs.informed import informed
 from envs.locomotion import ant, half_cheetah, rand_params
@@ -34,7 +34,9 @@ __all__ = [
     "check_device",
     "check_env",
     "describe_task",
+    "equal_counts",
     "family",
+    "fresh_splits",
     "informed",
     "load_tasks",
     "make",

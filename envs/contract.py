@@ -61,8 +61,8 @@ def check_description(env: Any) -> None:
     if fields != sorted(env.task_space):
         right = f"a space for each field of {env.task_type.__name__}, {_listed(fields)}"
         raise InputError(f"{name}.task_space must hold {right}, and it holds {_listed(env.task_space)}.")
-    if not {"train", "test"} <= set(env.splits):
-        raise InputError(f"{name}.splits must describe train and test, not {_listed(env.splits)}.")
+    if not {"train", "validation", "test"} <= set(env.splits):
+        raise InputError(f"{name}.splits must describe train, validation and test, not {_listed(env.splits)}.")
 
 
 def draw_tasks(env: Env, n: int, generator: Generator, split: str = "train") -> Any:

@@ -27,8 +27,25 @@ TaskT = TypeVar("TaskT", bound=Struct)
 StateT = TypeVar("StateT", bound=Struct)
 
 SPLITS = ("train", "validation", "test", "ood")
-"""`train`: the training distribution; `validation`: held-out tasks to choose settings by, in some families; `test`:
-held-out tasks; `ood`: outside its range."""
+"""`train`: the training distribution; `validation`: tasks to choose settings by; `test`: tasks that settings were not
+chosen by, for tables; `ood`: outside the training range, in families that have such tasks."""
+
+
+def fresh_splits(train: str, ood: str | None = None) -> dict[str, str]:
+    """The sentences of a family whose validation and test tasks are new draws from the training distribution."""
+    fresh = f"fresh draws from the same distribution: {train}"
+    return {"train": train, "validation": fresh, "test": fresh, **({"ood": ood} if ood else {})}
+
+
+def equal_counts(num_tasks: int, num_kinds: int, generator: Generator) -> Tensor:
+    """Kinds 0 .. num_kinds - 1 of tasks [num_tasks] int64, in random order and equal numbers.
+
+    Where `num_tasks` is no multiple of `num_kinds`, random ones have one more. For the evaluation of a family of few
+    tasks: drawn independently, some of them would count several times as much as others.
+    """
+    kinds = torch.randperm(num_kinds, generator=generator, device=generator.device)
+    repeated = kinds.repeat(-(-num_tasks // num_kinds))[:num_tasks]
+    return repeated[torch.randperm(num_tasks, generator=generator, device=generator.device)]
 
 
 def task_generator(seed: int, split: str, device: torch.device | str = "cpu") -> Generator:

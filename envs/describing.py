@@ -54,7 +54,7 @@ class Draw:
     sample: int = 0
     """Draw so many tasks of the family and describe each in a line."""
     split: str = "train"
-    """Where to draw them from: train, test or ood."""
+    """Where to draw them from: train, validation, test or ood."""
     seed: int = 0
     """Seed of the draw."""
     output: Path | None = None

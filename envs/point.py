@@ -19,7 +19,7 @@ from gymnasium import spaces
 from PIL import Image, ImageDraw
 from torch import Generator, Tensor
 
-from envs.core import Env, Reference, StepResult
+from envs.core import Env, Reference, StepResult, fresh_splits
 from envs.errors import require
 from envs.fields import Checked, NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.structs import Struct
@@ -84,7 +84,7 @@ class Point(Env[Task, State]):
             )
         else:
             train, ood = f"goals uniform on the upper half circle of radius {s:g} m", "goals on the lower half circle"
-        self.splits = {"train": train, "test": f"fresh draws from the same distribution: {train}", "ood": ood}
+        self.splits = fresh_splits(train, ood)
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:
         self.check_split(split)

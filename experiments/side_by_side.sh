@@ -31,7 +31,7 @@ methods() { # method, iterations, other options
 evaluation() { # the same tasks and episodes for every method
   case $1 in
   bandit) echo --num-tasks 400 --num-envs 1 ;;
-  gridworld) echo --num-tasks 100 --num-envs 20 ;;
+  gridworld) echo --num-tasks 105 --num-envs 20 ;;
   *) echo --num-tasks 40 --num-envs 20 ;;
   esac
 }

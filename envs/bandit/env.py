@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from envs.bandit.references import make_references
 from envs.bandit.render import draw
 from envs.bandit.task import BanditConfig, State, Task
-from envs.core import Env, Reference, StepResult
+from envs.core import Env, Reference, StepResult, fresh_splits
 from envs.errors import require
 
 LARGEST_MEAN = 20.0  # in the task schema: far beyond every distribution here
@@ -44,11 +44,7 @@ class Bandit(Env[Task, State]):
         }[what]
         if config.prior == "normal":
             train, ood = "drawn from N(0, 1)", "drawn from N(3, 1)"
-        self.splits = {
-            "train": f"{what} {train}",
-            "test": f"fresh draws from the same distribution: {what} {train}",
-            "ood": f"{what} {ood}",
-        }
+        self.splits = fresh_splits(f"{what} {train}", f"{what} {ood}")
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:
         self.check_split(split)

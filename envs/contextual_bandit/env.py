@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from envs.contextual_bandit.references import make_references
 from envs.contextual_bandit.render import draw
 from envs.contextual_bandit.task import ContextualBanditConfig, State, Task
-from envs.core import Env, Reference, StepResult
+from envs.core import Env, Reference, StepResult, fresh_splits
 from envs.errors import require
 
 
@@ -33,7 +33,7 @@ class ContextualBandit(Env[Task, State]):
         self.task_space = spaces.Dict(best=spaces.MultiDiscrete([config.num_arms] * config.num_contexts))
         self._one_hot = torch.eye(config.num_contexts, device=device)
         train = f"the best of {config.num_arms} arms, uniform and independent in each of {config.num_contexts} contexts"
-        self.splits = {"train": train, "test": f"fresh draws from the same distribution: {train}"}
+        self.splits = fresh_splits(train)
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:
         self.check_split(split)

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 from envs.control_map.references import current_map, make_references
 from envs.control_map.render import draw
 from envs.control_map.task import MOST_GAIN, ControlMapConfig, State, Task
-from envs.core import Env, Reference, StepResult
+from envs.core import Env, Reference, StepResult, fresh_splits
 from envs.errors import require
 
 
@@ -48,13 +48,9 @@ class ControlMap(Env[Task, State]):
             rest += f"; at each new goal within an episode, another map with probability {config.change_probability:g}"
         if half == 0:
             train = f"maps with any rotation, {rest}"
-            return {"train": train, "test": f"fresh draws from the same distribution: {train}"}
+            return fresh_splits(train)
         train = f"maps with any rotation farther than {half:g}° from ±90°, {rest}"
-        return {
-            "train": train,
-            "test": f"fresh draws from the same distribution: {train}",
-            "ood": f"rotations within {half:g}° of ±90°, {rest}",
-        }
+        return fresh_splits(train, f"rotations within {half:g}° of ±90°, {rest}")
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:
         self.check_split(split)

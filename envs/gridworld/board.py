@@ -33,9 +33,9 @@ class Board:
 
     @property
     def possible(self) -> Tensor:
-        """Where the goals of train and test lie [H * W] bool."""
+        """Where the goals of train, validation and test lie [H * W] bool."""
         possible = torch.zeros_like(self.walls.flatten())
-        possible[torch.cat([self.goals["train"], self.goals["test"]])] = True
+        possible[torch.cat([self.goals[split] for split in ("train", "validation", "test")])] = True
         return possible
 
     def walls_of(self, task: Task) -> Tensor:
@@ -75,10 +75,14 @@ def describe_splits(config: GridWorldConfig, board: Board) -> dict[str, str]:
     count = {split: len(cells) for split, cells in board.goals.items()}
     every, walled = config.held_out_every, ", fresh walls" if board.randomized else ""
     words = {"train": f"{count['train']} goals, equally likely{walled}"}
-    if every:
-        words["test"] = f"the {count['test']} others: one goal in every {every}, in row-major order{walled}"
-    else:
-        words["test"] = f"the same {count['test']} goals: nothing is held out{walled}"
+    for split in ("validation", "test"):
+        if every:
+            words[split] = f"{count[split]} others: one goal in every {every}, in row-major order{walled}"
+        else:
+            words[split] = f"the same {count[split]} goals: nothing is held out{walled}"
+        words[split] += "; each as often as any other"
     if "ood" in count:
-        words["ood"] = f"the {count['ood']} places that those leave out, the start excepted{walled}"
+        words["ood"] = (
+            f"the {count['ood']} places that those leave out, the start excepted{walled}; each as often as any other"
+        )
     return words

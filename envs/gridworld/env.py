@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Generator, Tensor
 
-from envs.core import Env, Reference, StepResult
+from envs.core import Env, Reference, StepResult, equal_counts
 from envs.errors import require
 from envs.gridworld.board import describe_splits, make_board
 from envs.gridworld.layouts import ACTIONS, FAR, distances, observation_table, random_walls
@@ -55,7 +55,11 @@ class GridWorld(Env[Task, State]):
         self.check_split(split)
         require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
         cells, config = self.board.goals[split], self.config
-        cell = cells[torch.randint(len(cells), (n,), generator=generator, device=self.device)]
+        if split == "train":
+            chosen = torch.randint(len(cells), (n,), generator=generator, device=self.device)
+        else:
+            chosen = equal_counts(n, len(cells), generator)
+        cell = cells[chosen]
         goal = torch.stack([cell // config.width, cell % config.width], -1)
         if not self.board.randomized:
             return Task(goal)

@@ -102,9 +102,10 @@ def split_goals(
 ) -> dict[str, Tensor]:
     """Cells [G] of the goals of each split, in row-major order.
 
-    `train` and `test` share out the reachable places of `allowed` [H, W] that are at least `min_distance` rows or
-    columns from the start and at most `max_steps` steps (0: any number): every `held_out_every`-th one is in `test`
-    only; with 0 both hold them all. `ood` holds the other reachable places except the start, where there are any.
+    `train`, `validation` and `test` share out the reachable places of `allowed` [H, W] that are at least `min_distance`
+    rows or columns from the start and at most `max_steps` steps (0: any number): every `held_out_every`-th one is in
+    `test` only, and the one before it in `validation` only; with 0 all three hold them all. `ood` holds the other
+    reachable places except the start, where there are any.
 
     Raises:
         InputError: when no goal is left for train or test.
@@ -119,14 +120,15 @@ def split_goals(
     cells, others = (mask.flatten().nonzero()[:, 0] for mask in (eligible, reached & ~eligible))
     require(len(cells) > 0, f"The layout has no path from the start {list(start)} to any goal.")
     if held_out_every == 0:
-        goals = {"train": cells, "test": cells}
+        goals = {"train": cells, "validation": cells, "test": cells}
     else:
         require(
             held_out_every <= len(cells),
             f"held_out_every must be at most the number of goals, {len(cells)}, not {held_out_every}.",
         )
-        held = torch.arange(len(cells)) % held_out_every == held_out_every - 1
-        goals = {"train": cells[~held], "test": cells[held]}
+        place = torch.arange(len(cells)) % held_out_every
+        validation, test = place == held_out_every - 2, place == held_out_every - 1
+        goals = {"train": cells[~(validation | test)], "validation": cells[validation], "test": cells[test]}
     return {**goals, "ood": others} if len(others) > 0 else goals
 
 

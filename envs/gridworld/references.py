@@ -94,7 +94,7 @@ class SystematicSearch:
             self.apart = distances((~board.walls).expand_as(every), every).flatten(1)
 
     def start(self, task: Task, num_envs: int, generator: Generator) -> Search:
-        """The goal may be wherever a train or test goal lies; walls are known unless they are randomized."""
+        """The goal may be wherever one of any split but `ood` lies; walls are known unless they are randomized."""
         lanes = (len(task), num_envs)
         belief, walls = (x.expand(*lanes, -1) for x in (self.prior, self.board.walls.flatten()))
         return Search(belief, walls, torch.zeros(lanes, dtype=torch.int64, device=self.prior.device))

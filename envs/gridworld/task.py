@@ -34,7 +34,8 @@ class GridWorldConfig(Checked):
     max_goal_steps: NonNegativeInt = 0
     """Goals lie at most this many steps from the start (over the walls of `random-walls`); 0: anywhere."""
     held_out_every: NonNegativeInt = 5
-    """Every n-th goal in row-major order is in `test` only; 0: train and test share all goals."""
+    """Every n-th goal in row-major order is in `test` only, and the one before it in `validation` only; 0: all splits
+    but `ood` share all goals."""
     reward_goal: Annotated[float, Finite] = 1.0
     """Reward of a step that ends on the goal."""
     reward_step: Annotated[float, Finite] = -0.1
@@ -64,8 +65,8 @@ class GridWorldConfig(Checked):
         inside = 0 <= self.start[0] < self.height and 0 <= self.start[1] < self.width
         require(inside, f"start must be a place [row, column] on the {self.height} × {self.width} board.")
         require(
-            self.held_out_every != 1,
-            f"held_out_every must be 0 (no goal is held out) or at least 2, not {self.held_out_every}.",
+            self.held_out_every not in (1, 2),
+            f"held_out_every must be 0 (no goal is held out) or at least 3, not {self.held_out_every}.",
         )
         require(
             self.reward_goal > self.reward_step,
@@ -84,7 +85,8 @@ PRESETS = {
     "slippery": GridWorldConfig(7, 7, max_goal_steps=9, slip=0.2, horizon=30),
     "hyperx-rooms": GridWorldConfig(15, 3, THREE_ROOMS, start=(1, 7), held_out_every=4, horizon=50),
 }
-"""In both `varibad`, train and test are the same 21 goals, as in the published protocol; all others hold goals out."""
+"""In both `varibad`, train, validation and test are the same 21 goals, as in the published protocol; all others hold
+goals out."""
 
 
 @dataclass(frozen=True, eq=False)

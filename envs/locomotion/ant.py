@@ -17,6 +17,7 @@ from annotated_types import Gt, Le
 from gymnasium import spaces
 from torch import Generator, Tensor
 
+from envs.core import fresh_splits
 from envs.errors import require
 from envs.fields import Finite, NonNegativeFloat
 from envs.locomotion import goal_velocity
@@ -145,17 +146,16 @@ class AntDir(Robot[DirTask]):
         self.task_space = spaces.Dict(angle=spaces.Box(-2 * math.pi, 2 * math.pi, (), np.float32))
         if config.directions == "two":
             train = "forward (angle 0) and backward (angle π) in equal numbers, a random one in excess"
+            same = f"the same two directions, since there are no others: {train}"
             self.splits = {
                 "train": train,
-                "test": f"the same two directions, since there are no others: {train}",
+                "validation": same,
+                "test": same,
                 "ood": "sideways: left (angle π/2) and right (angle 3π/2) in equal numbers",
             }
         else:
             train = "any direction, angles uniform in [0, 2π)"
-            self.splits = {
-                "train": train,
-                "test": f"fresh draws from the same distribution, which covers every direction: {train}",
-            }
+            self.splits = fresh_splits(train)
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> DirTask:
         self.check_split(split)
@@ -197,11 +197,7 @@ class AntGoal(Robot[GoalTask]):
         radius = config.goal_radius
         self.task_space = spaces.Dict(goal=spaces.Box(-20.0, 20.0, (2,), np.float32))
         train = f"goals uniform in a disk of radius {radius:g} m around the start"
-        self.splits = {
-            "train": train,
-            "test": f"fresh draws from the same distribution: {train}",
-            "ood": f"goals uniform in the ring from there to {1.5 * radius:g} m",
-        }
+        self.splits = fresh_splits(train, f"goals uniform in the ring from there to {1.5 * radius:g} m")
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> GoalTask:
         self.check_split(split)

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Generator, Tensor
 
+from envs.core import fresh_splits
 from envs.errors import require
 from envs.structs import Struct
 
@@ -25,12 +26,8 @@ def task_space() -> spaces.Dict:
 
 def splits(top: float) -> dict[str, str]:
     """What each split holds, for goal velocities from 0 to `top` m/s."""
-    train = f"goal velocities uniform in [0, {top:g}] m/s"
-    return {
-        "train": train,
-        "test": f"fresh draws from the same distribution: {train}",
-        "ood": f"faster goals, uniform in [{top:g}, {1.5 * top:g}] m/s",
-    }
+    ood = f"faster goals, uniform in [{top:g}, {1.5 * top:g}] m/s"
+    return fresh_splits(f"goal velocities uniform in [0, {top:g}] m/s", ood)
 
 
 def sample(n: int, top: float, split: str, generator: Generator) -> VelTask:

@@ -86,7 +86,8 @@ class HalfCheetahDir(Robot[DirTask]):
         super().__init__(config, device)
         self.task_space = spaces.Dict(direction=spaces.Box(-1.0, 1.0, (), np.float32))
         train = "forward (1) and backward (-1) in equal numbers, a random one when the number of tasks is odd"
-        self.splits = {"train": train, "test": f"the same two directions, since there are no others: {train}"}
+        same = f"the same two directions, since there are no others: {train}"
+        self.splits = {"train": train, "validation": same, "test": same}
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> DirTask:
         self.check_split(split)

@@ -17,6 +17,7 @@ from annotated_types import Gt, Le
 from gymnasium import spaces
 from torch import Generator, Tensor
 
+from envs.core import fresh_splits
 from envs.errors import require
 from envs.fields import Finite, NonNegativeFloat
 from envs.locomotion.picture import Chart
@@ -69,11 +70,7 @@ class Params(Robot[Task]):
         self.task_space = spaces.Dict([(k, spaces.Box(0.01, 100.0, x, np.float32)) for k, x in self.shapes.items()])
         top = config.max_exponent
         train = f"factors 1.5^u (dampings 1.3^u), each u uniform in [{-top:g}, {top:g}]"
-        self.splits = {
-            "train": train,
-            "test": f"fresh draws from the same distribution: {train}",
-            "ood": f"all factors beyond that, each |u| uniform in [{top:g}, {top + 1:g}]",
-        }
+        self.splits = fresh_splits(train, f"all factors beyond that, each |u| uniform in [{top:g}, {top + 1:g}]")
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:
         self.check_split(split)

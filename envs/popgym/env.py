@@ -18,7 +18,7 @@ import torch
 from gymnasium import spaces
 from torch import Generator, Tensor
 
-from envs.core import Env, Reference, StepResult, TaskT
+from envs.core import Env, Reference, StepResult, TaskT, fresh_splits
 from envs.errors import require
 from envs.popgym.render import Picture, draw
 from envs.popgym.task import (
@@ -65,7 +65,7 @@ class CardGame(Env[TaskT, State]):
         deck = spaces.MultiDiscrete([self.num_kinds] * self.num_cards)
         self.task_space = spaces.Dict({name: deck for name in self.task_type.__annotations__})
         law = f"{self.num_cards} cards, as many of each of {self.num_kinds} {kinds}, in uniformly random order"
-        self.splits = {"train": law, "test": f"fresh draws from the same distribution: {law}"}
+        self.splits = fresh_splits(law)
 
     @abstractmethod
     def shown(self, task: TaskT, time: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from gymnasium import spaces
 from torch import Generator, Tensor
 
-from envs.core import Env, Reference, StepResult
+from envs.core import Env, Reference, StepResult, fresh_splits
 from envs.errors import InputError, require
 from envs.tabular.dirichlet import sample_dirichlet
 from envs.tabular.references import make_references
@@ -40,11 +40,9 @@ class Tabular(Env[Task, State]):
             reward_mean=spaces.Box(-100.0, 100.0, (s, a), np.float32),
         )
         train, ood = (f"transition rows ~ Dirichlet({c:g})" for c in (config.concentration, config.concentration / 10))
-        self.splits = {
-            "train": f"{train}, mean rewards ~ N(1, 1)",
-            "test": f"fresh draws from the same distribution: {train}, mean rewards ~ N(1, 1)",
-            "ood": f"{ood}: an action leads to fewer states; mean rewards ~ N(1, 1)",
-        }
+        self.splits = fresh_splits(
+            f"{train}, mean rewards ~ N(1, 1)", f"{ood}: an action leads to fewer states; mean rewards ~ N(1, 1)"
+        )
         self._one_hot = torch.eye(s, device=device)
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:

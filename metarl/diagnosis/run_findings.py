@@ -190,9 +190,9 @@ Curve = Callable[[str], tuple[Tensor, Tensor]]
 
 def gap(probe: Probe, curve: Curve, stage: str) -> Finding:
     """Training tasks against held-out and out-of-range ones, after the last step."""
-    name, splits = "other tasks", probe.run.env.splits
-    if not {"train", "test"} <= splits.keys():
-        return does_not_apply(name, f"The family has no train and test splits, only {', '.join(splits)}.")
+    name, splits = "other tasks", [split for split in probe.run.env.splits if split != "test"]
+    if not {"train", "validation"} <= set(splits):
+        return does_not_apply(name, f"The family has no train and validation splits, only {', '.join(splits)}.")
     before, after = {}, {}
     for split in splits:
         before[split], after[split] = curve(split)
@@ -203,8 +203,8 @@ def gap(probe: Probe, curve: Curve, stage: str) -> Finding:
         f"return {stage}": {split: Interval.of(x) for split, x in after.items()},
         "gain": gains,
     }
-    difference = Interval.of_difference(after["train"], after["test"])
-    numbers["train minus test"] = difference
+    difference = Interval.of_difference(after["train"], after["validation"])
+    numbers["train minus validation"] = difference
     finding = partial(Finding, name, numbers=numbers)
     listed = ", ".join(f"{short(numbers[f'return {stage}'][split].mean)} on {split}" for split in splits)
     said = f"The return {stage} is {listed} tasks"

@@ -1,4 +1,4 @@
-"""Evaluation during training, on a few held-out tasks: `train.py --eval-every K`."""
+"""Evaluation during training, on a few validation tasks: `train.py --eval-every K`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class HeldOut:
 
     Args:
         every: meta-iterations between evaluations.
-        num_tasks: held-out tasks; each plays as many episodes a stage as `eval_num_envs` says.
+        num_tasks: validation tasks; each plays as many episodes a stage as `eval_num_envs` says.
 
     Raises:
-        InputError: when the family has no split `test`.
+        InputError: when the family has no split `validation`.
     """
 
     def __init__(self, run: Run, every: int, num_tasks: int) -> None:
         self.every = every
         self.env = envs.family(run.config.env).env_class(run.env_config, run.device)
         generator = envs.task_generator(0, "evaluation in training", run.device)
-        self.task = draw_tasks(self.env, num_tasks, generator, "test")
+        self.task = draw_tasks(self.env, num_tasks, generator, "validation")
 
     def __call__(self, run: Run) -> dict[str, float]:
         """`eval_return_k`: the mean return of stage k, of those that evaluate.py has by default.
@@ -50,7 +50,7 @@ class HeldOut:
         else:
             finite = bool(rewards.isfinite().all())
         if not finite:
-            problem = f"After iteration {run.iteration} adaptation to held-out tasks met a return that is not finite"
+            problem = f"After iteration {run.iteration} adaptation to validation tasks met a return that is not finite"
             print(f"{problem}; this evaluation is left out.", file=sys.stderr, flush=True)
             return {}
         means = rewards.double().sum(2).mean(0).tolist()

@@ -26,7 +26,7 @@ class ReferencesConfig(Checked):
     num_episodes: PositiveInt = 1
     """Episodes of a trial, over which a reference may remember; the return is that of the whole trial."""
     split: str = "test"
-    """train, test or ood."""
+    """train, validation, test or ood."""
     seed: Seed = 0
     """Seed of the tasks and episodes."""
 

@@ -22,7 +22,8 @@ class Selection(Checked):
     num_tasks: PositiveInt | None = None
     """Tasks to draw; None for the default."""
     split: str = "test"
-    """train, test (held-out tasks of the training distribution) or ood (outside its range)."""
+    """train, validation (to choose settings by), test (for a table, once they are chosen) or ood (outside the training
+    range)."""
     tasks: Path | None = None
     """A file of tasks that list_envs.py saved, instead of tasks drawn by split and seed."""
     num_steps: NonNegativeInt | None = None

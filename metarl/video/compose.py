@@ -29,7 +29,12 @@ from metarl.video.frames import Page, Panel, Sheet
 from metarl.video.recording import Recording
 
 SUFFIXES = (".mp4", ".gif")
-TASK_NAMES = {"train": "training task", "test": "held-out task", "ood": "out-of-distribution task"}
+TASK_NAMES = {
+    "train": "training task",
+    "validation": "validation task",
+    "test": "held-out task",
+    "ood": "out-of-distribution task",
+}
 
 
 def compose(

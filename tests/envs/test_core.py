@@ -55,7 +55,7 @@ class TestContract:
         assert isinstance(env.observation_space, spaces.Box) and env.observation_space.dtype == np.float32
         assert isinstance(env.action_space, spaces.Box | spaces.Discrete)
         assert [field.name for field in dataclasses.fields(env.task_type)] == list(env.task_space)
-        assert set(envs.SPLITS) >= set(env.splits) >= {"train", "test"} and all(env.splits.values())
+        assert set(envs.SPLITS) >= set(env.splits) >= {"train", "validation", "test"} and all(env.splits.values())
 
     def test_tasks_of_every_split_fit_the_schema_and_survive_json(self, env):
         for split in env.splits:

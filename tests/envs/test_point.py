@@ -116,7 +116,7 @@ class TestBox:
     def goals(self, split: str) -> torch.Tensor:
         return envs.make("point", goal_scale=self.scale).sample_tasks(30_000, generator(5), split).goal
 
-    @pytest.mark.parametrize("split", ["train", "test"])
+    @pytest.mark.parametrize("split", ["train", "validation", "test"])
     def test_goals_are_uniform_in_the_square(self, split):
         goal = self.goals(split)
         assert goal.abs().max() <= self.scale

@@ -36,7 +36,7 @@ class Line(envs.Env):
         self.config, self.device, self.horizon = config, device, config.horizon
         self.observation_space = self.action_space = spaces.Box(-1, 1, (1,), np.float32)
         self.task_space = spaces.Dict(place=spaces.Box(-1, 1, (), np.float32))
-        self.splits = {"train": "anywhere", "test": "anywhere"}
+        self.splits = envs.fresh_splits("anywhere")
 
     def sample_tasks(self, n, generator, split="train"):
         self.check_split(split)
@@ -147,7 +147,10 @@ IN_DESCRIPTION = {
         has(task_space=spaces.Dict(goal=spaces.Discrete(2))),
         "each field of Task, place, and it holds goal",
     ),
-    "no test split": (has(splits={"train": "all"}), "splits must describe train and test, not train"),
+    "no validation split": (
+        has(splits={"train": "all", "test": "all"}),
+        "splits must describe train, validation and test, not train, test",
+    ),
     "a task class that is none": (type("Broken", (Line,), {"task_type": dict}), "task_type must be an envs.Struct"),
     "no attributes": (
         type("Broken", (Line,), {"__init__": lambda self, *args: None}),

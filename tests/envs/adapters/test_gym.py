@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 
 import gymnasium
@@ -85,8 +86,8 @@ class TestEveryFamily:
 
     def test_one_seed_draws_different_tasks_in_different_splits(self, family, preset):
         env = single(family, preset).unwrapped
-        train, test = (env.sample_tasks(30, seed=3, split=split) for split in ("train", "test"))
-        assert train != test
+        drawn = [env.sample_tasks(30, seed=3, split=split) for split in ("train", "validation", "test")]
+        assert all(a != b for a, b in itertools.combinations(drawn, 2))
 
 
 class TestTasksOfASingleEnvironment:

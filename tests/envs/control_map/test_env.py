@@ -39,7 +39,7 @@ class TestTasks:
 
     def test_nothing_is_held_out_where_that_is_asked_for(self):
         env = envs.make("control-map", held_out=0)
-        assert set(env.splits) == {"train", "test"}
+        assert set(env.splits) == {"train", "validation", "test"}
         counts = torch.histc(angles(env.sample_tasks(30_000, generator(3)).control), 8, -180, 180) / 30_000
         assert (counts - 1 / 8).abs().max() < 0.01
 

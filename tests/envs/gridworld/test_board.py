@@ -8,6 +8,7 @@ import pytest
 import torch
 from gridworlds import generator, grid, places, steps_from
 
+import envs
 from envs.gridworld import PRESETS
 
 
@@ -24,20 +25,22 @@ class TestGoals:
     @pytest.mark.parametrize("preset", PRESETS)
     def test_held_out_goals_are_no_training_goals(self, preset):
         env = grid(preset)
-        train, test, ood = (places(env, split) for split in ("train", "test", "ood"))
-        assert train and test and len(ood) >= 2 and not ood & (train | test)
+        train, validation, test, ood = (places(env, split) for split in envs.SPLITS)
+        assert train and test and len(ood) >= 2 and not ood & (train | validation | test)
         if preset in ("varibad", "varibad-one-hot"):
-            assert train == test
+            assert train == validation == test
         else:
-            assert not train & test and 3 <= len(train) / len(test) <= 5
+            assert not train & test and not validation & (train | test) and 2 <= len(train) / len(test) <= 4
+            assert 0 <= len(validation) - len(test) <= 1
 
     def test_varibad_has_21_goals(self):
         near = {(0, 1), (1, 0), (1, 1)}
         board = set(itertools.product(range(5), repeat=2))
         assert places(grid("varibad"), "train") == board - near - {(0, 0)} and places(grid("varibad"), "ood") == near
         held = grid("varibad-held-out")
-        assert places(held, "train") | places(held, "test") == board - near - {(0, 0)}
+        assert places(held, "train") | places(held, "validation") | places(held, "test") == board - near - {(0, 0)}
         assert places(held, "test") == {(1, 3), (2, 3), (3, 3), (4, 3)}
+        assert places(held, "validation") == {(1, 2), (2, 2), (3, 2), (4, 2)}
 
     def test_far_goals_are_out_of_range(self):
         env = grid("four-rooms")
@@ -47,13 +50,28 @@ class TestGoals:
     def test_rooms_hide_the_goal_in_a_corner(self):
         env = grid("hyperx-rooms")
         corners = set(itertools.product((0, 2), (0, 2, 6, 8, 12, 14)))
-        assert places(env, "train") | places(env, "test") == corners
-        assert {column // 6 for _, column in places(env, "test")} == {0, 1, 2}, "one is held out in each room"
+        assert places(env, "train") | places(env, "validation") | places(env, "test") == corners
+        for split in ("validation", "test"):
+            assert {column // 6 for _, column in places(env, split)} == {0, 1, 2}, "one is held out in each room"
 
     @pytest.mark.parametrize("preset", ["varibad", "random-walls-9"])
-    @pytest.mark.parametrize("split", ["train", "test", "ood"])
-    def test_goals_are_equally_likely(self, preset, split):
-        env, n = grid(preset), 6_000
+    @pytest.mark.parametrize("split", ["validation", "test", "ood"])
+    @pytest.mark.parametrize("excess", [0, 3])
+    def test_an_evaluation_has_each_goal_as_often_as_any_other(self, preset, split, excess):
+        env = grid(preset)
+        goals = env.board.goals[split]
+        task = env.sample_tasks(2 * len(goals) + excess, generator(6), split)
+        count = torch.bincount(env.board.goal_cells(task), minlength=env.board.walls.numel())[goals]
+        assert count.max() - count.min() == (excess % len(goals) > 0) and count.sum() == len(task)
+
+    def test_the_order_and_the_goals_in_excess_are_random(self):
+        env = grid("varibad")
+        orders = {tuple(env.board.goal_cells(env.sample_tasks(5, generator(k), "test")).tolist()) for k in range(20)}
+        assert len(orders) == 20 and len({frozenset(order) for order in orders}) > 15
+
+    @pytest.mark.parametrize("preset", ["varibad", "random-walls-9"])
+    def test_training_goals_are_drawn_independently_and_equally_likely(self, preset):
+        env, n, split = grid(preset), 6_000, "train"
         task = env.sample_tasks(n, generator(6), split)
         count = torch.bincount(env.board.goal_cells(task), minlength=env.board.walls.numel())[
             env.board.goals[split]

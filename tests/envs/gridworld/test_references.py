@@ -33,7 +33,7 @@ class TestSearch:
     @pytest.mark.parametrize("preset", [name for name, config in PRESETS.items() if config.slip == 0])
     def test_it_finds_every_goal_and_then_goes_straight(self, preset):
         env = grid(preset, terminate_at_goal=False)
-        for split in ("train", "test"):
+        for split in ("train", "validation", "test"):
             task = env.sample_tasks(60, generator(9), split)
             rewards = trial(env, "systematic search", task, 6)
             assert (rewards[:, -2, -1] == env.config.reward_goal).all(), "found by the fifth episode"

@@ -14,7 +14,7 @@ class TestLawsOfTasks:
     def draw(self, family, split, preset=None, **fields):
         return envs.make(family, preset, **fields).sample_tasks(20_000, generator(5), split)
 
-    @pytest.mark.parametrize("split", ["train", "test"])
+    @pytest.mark.parametrize("split", ["train", "validation", "test"])
     @pytest.mark.parametrize(("family", "top"), [("half-cheetah-vel", 2.0), ("ant-vel", 3.0)])
     def test_goal_velocities(self, family, top, split):
         v, ood = (self.draw(family, name).goal_velocity for name in (split, "ood"))

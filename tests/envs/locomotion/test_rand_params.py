@@ -38,7 +38,7 @@ class TestLawsOfTasks:
     def test_factors_have_uniform_exponents(self, family):
         shapes = {"body_mass": "nbody", "body_inertia": "nbody", "geom_friction": "ngeom", "dof_damping": "nv"}
         model = load_model(PARAMS[family])
-        for split in ("train", "test", "ood"):
+        for split in ("train", "validation", "test", "ood"):
             task = envs.make(family).sample_tasks(500, generator(5), split)
             for name, size in shapes.items():
                 factor = getattr(task, name)

@@ -112,7 +112,7 @@ class Memorized(envs.point.Point):
     """The held-out tasks lie elsewhere."""
 
     def sample_tasks(self, n, generator, split="train"):
-        return super().sample_tasks(n, generator, "ood" if split == "test" else split)
+        return super().sample_tasks(n, generator, "ood" if split == "validation" else split)
 
 
 def test_held_out_tasks_that_fare_worse_are_found(tmp_path, monkeypatch):

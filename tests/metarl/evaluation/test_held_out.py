@@ -70,8 +70,15 @@ def test_the_numbers_are_mean_returns_on_held_out_tasks_that_all_runs_share(make
     )
     assert found == pytest.approx([float(stage.returns.mean()) for stage in stages])
     assert torch.equal(HeldOut(make_run("other", seed=4), 1, 5).task.goal, held_out.task.goal)
-    final = run.env.sample_tasks(5, envs.task_generator(0, "test"), "test")
-    assert not torch.isin(held_out.task.goal, final.goal).any(), "evaluate.py should have tasks of its own"
+    for split in ("validation", "test"):
+        final = run.env.sample_tasks(5, envs.task_generator(0, split), split)
+        assert not torch.isin(held_out.task.goal, final.goal).any(), "evaluate.py should have tasks of its own"
+
+
+def test_no_goal_that_is_kept_for_tables_is_seen(tmp_path):
+    run = make_run(tmp_path / "run", "maml-gridworld", env_preset="varibad-held-out")
+    seen, kept = HeldOut(run, 1, 20).task, run.env.sample_tasks(20, envs.task_generator(0, "test"), "test")
+    assert not {tuple(goal) for goal in seen.goal.tolist()} & {tuple(goal) for goal in kept.goal.tolist()}
 
 
 def test_returns_that_are_not_finite_are_said_and_training_goes_on(make_run, sentence, capsys):

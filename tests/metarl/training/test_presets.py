@@ -197,3 +197,10 @@ def test_a_wrong_name_is_answered_with_the_nearest(wrong, right, sentence):
     with pytest.raises(InputError) as error:
         preset(wrong)
     assert f"Unknown preset {wrong!r}. Did you mean '{right}" in sentence(error)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_evaluations_of_the_gridworld_have_each_goal_equally_often(method):
+    config = preset(f"{method}-gridworld")
+    goals = envs.make(config.env, config.env_preset).board.goals["test"]
+    assert config.eval_num_tasks % len(goals) == 0
