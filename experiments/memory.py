@@ -40,7 +40,7 @@ METANET: dict[str, dict[str, Any]] = {
     "linear attention": {"memory": "linear"},
     "attention over all steps": {"memory": "full"},
     "attention over the latest 64": {"memory": "ring"},
-    "readout of attention": {"memory": "full", "weights": "readout", "output_memory": False},
+    "readout of attention": {"memory": "full", "weights": "readout"},
     "readout of the delta rule": {"weights": "readout"},
     "keys from observations": {"keys": "observation"},
     "no memory at the output": {"output_memory": False},
