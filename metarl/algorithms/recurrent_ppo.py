@@ -63,7 +63,7 @@ class RecurrentPPOConfig(AlgorithmConfig):
     """Fraction of the run after which the entropy has no weight."""
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
     """Gradients are scaled down to this norm."""
-    refine_lr: NonNegativeFloat = 0.1
+    refine_lr: NonNegativeFloat = 0.001
     """Learning rate of gradient steps on a trial's own experience, in evaluation (--refine-steps)."""
 
     def make(self, setup: Setup) -> RecurrentPPO:

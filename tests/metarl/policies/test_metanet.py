@@ -236,7 +236,7 @@ def test_meta_information_is_the_gradient_of_the_actor_critic_loss(where):
     env = ENVS[where]()
     network, seen = trials.make(env, config(meta_information="gradient")), []
     rows, _ = trials.play(env, network)
-    network.embed_entry.register_forward_hook(lambda layer, args, result: seen.append(args[2]))
+    network.embed_entry.register_forward_hook(lambda layer, args, result: seen.append(args[-1]))
     inputs = rows.inputs
     with torch.no_grad():
         network(inputs)
