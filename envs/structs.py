@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class Struct:
-    """Base of frozen dataclasses whose fields are tensors, other Structs or None.
+    """Base of frozen dataclasses whose fields are tensors, other Structs, dicts of those, or None.
 
     Subclass with `@dataclass(frozen=True, eq=False)`. All fields share their leading axes.
     """
@@ -28,14 +28,8 @@ class Struct:
     def zip_map(cls, function: Callable[[list[Tensor]], Tensor], items: Sequence[Self]) -> Self:
         """Apply `function` to the list of tensors that `items` hold in each field."""
         first = items[0]
-        changes: dict[str, Any] = {}
-        for field in dataclasses.fields(first):  # type: ignore[arg-type]
-            values = [getattr(item, field.name) for item in items]
-            if isinstance(values[0], Struct):
-                changes[field.name] = values[0].zip_map(function, values)
-            elif values[0] is not None:
-                changes[field.name] = function(values)
-        return dataclasses.replace(first, **changes)  # type: ignore[type-var]
+        columns = {field.name: [getattr(item, field.name) for item in items] for field in dataclasses.fields(first)}  # type: ignore[arg-type]
+        return dataclasses.replace(first, **{name: _zip(function, column) for name, column in columns.items()})  # type: ignore[type-var]
 
     @classmethod
     def stack(cls, items: Sequence[Self], dim: int = 0) -> Self:
@@ -57,6 +51,16 @@ class Struct:
 
     def to(self, device: torch.device | str) -> Self:
         return self.map(lambda tensor: tensor.to(device))
+
+
+def _zip(function: Callable[[list[Tensor]], Tensor], values: list[Any]) -> Any:
+    """`Struct.zip_map` of the values of one field."""
+    first = values[0]
+    if isinstance(first, Struct):
+        return first.zip_map(function, values)
+    if isinstance(first, dict):
+        return {key: _zip(function, [value[key] for value in values]) for key in first}
+    return None if first is None else function(values)
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], x: Any) -> Any:

@@ -68,6 +68,7 @@ _refuse_as_program()
 _bound_waiting(_check_envs())
 
 _HANDED_ON = {
+    "load": "metarl.agent.load",
     "new_run": "metarl.training.start",
     "resume_run": "metarl.training.start",
     "train": "metarl.training.loop",

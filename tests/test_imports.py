@@ -62,7 +62,7 @@ FLOORS = (
     {"learning"},
     {"algorithms"},
     {"training"},
-    {"evaluation"},
+    {"evaluation", "agent"},
     {"video", "diagnosis", "study"},
     {"cli"},
 )

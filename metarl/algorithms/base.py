@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 from torch import Generator, Tensor
 
+import envs
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.fields import Checked
 from envs.structs import Struct
+from metarl.algorithms.task_policy import GradientPolicy, TaskPolicy
 from metarl.backend.cuda_graphs import Graphs
 from metarl.learning.advantage import ValueFunction
 from metarl.learning.rollout import Adapter, Play, Trajectory
@@ -89,6 +91,8 @@ class InnerLearner:
     """Gradient steps in training."""
     value: ValueFunction | None
     """The learned baseline; without one, it is fitted to each task's returns."""
+    memory: Any = None
+    """What the first adapter is given beside the parameters: a Struct [1, ...], or None."""
 
 
 class Algorithm(ABC):
@@ -109,6 +113,10 @@ class Algorithm(ABC):
     @abstractmethod
     def params(self) -> Tensor:
         """Everything that training changes by gradients, in one vector [P]."""
+
+    def seen(self, env: Env) -> Env:
+        """The environment as the policy sees it."""
+        return envs.informed(env) if self.informed else env
 
     @property
     def inner(self) -> InnerLearner | None:
@@ -143,6 +151,23 @@ class Algorithm(ABC):
         If `greedy`, the most probable actions are taken: throughout a trial, otherwise in the last stage alone. Raises
         `InputError` where that cannot be chosen.
         """
+
+    def task_policy(self, env: Env, num_envs: int, num_steps: int, generator: Generator) -> TaskPolicy:
+        """The policy on one task, for those who step the environment themselves: what `play` does there.
+
+        Args:
+            env: whose spaces and horizon the task has.
+            num_envs: episodes that are played at once.
+            num_steps: gradient steps to adapt by, as in `Stages`.
+            generator: of chance in those steps.
+
+        Raises:
+            InputError: where a method cannot.
+        """
+        inner = self.inner
+        if inner is None:
+            raise InputError(f"{self.name} only plays in environments of envs; evaluate it there.")
+        return GradientPolicy(inner.policy, inner.params, inner.adapters(num_steps), env.horizon, inner.memory)
 
     def attention(self, inputs: StepInput) -> Tensor | None:
         """Attention [N, T, T] of each step of trials [N, T, ...] to each earlier step; None without attention."""

@@ -20,6 +20,7 @@ from envs.errors import InputError, require
 from envs.fields import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
+from metarl.algorithms.task_policy import MemoryPolicy
 from metarl.backend import distributed
 from metarl.backend.cuda_graphs import Graphs
 from metarl.backend.distributed import all_sum
@@ -201,6 +202,9 @@ class RecurrentPPO(Algorithm):
             again = self._trial(env, switch, task, num_envs, generator, keep_states)
             played.append(again.episodes(env.horizon)[-1])
         return played
+
+    def task_policy(self, env: Env, num_envs: int, num_steps: int, generator: Generator) -> MemoryPolicy:
+        return MemoryPolicy(self.network, num_envs)
 
     def attention(self, inputs: StepInput) -> Tensor | None:
         return self.network.attention(inputs)

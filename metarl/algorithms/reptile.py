@@ -77,6 +77,12 @@ class Moments(Struct):
     second: Tensor  # [N, P]
     steps: Tensor  # [N, 1]
 
+    @classmethod
+    def zeros(cls, params: Tensor) -> Moments:
+        """Before the first step from params [N, P]."""
+        zero = torch.zeros_like(params)
+        return cls(zero, zero, zero[:, :1])
+
 
 Optimizer = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
 """`(params [N, P], gradient [N, P], memory) -> (params, memory)`."""
@@ -91,8 +97,7 @@ def adam(lr: float, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1
 
     def step(params: Tensor, gradient: Tensor, memory: Moments | None) -> tuple[Tensor, Moments]:
         if memory is None:
-            zero = torch.zeros_like(params)
-            memory = Moments(zero, zero, zero[:, :1])
+            memory = Moments.zeros(params)
         first = torch.lerp(gradient, memory.first, beta1)
         second = torch.lerp(gradient.square(), memory.second, beta2)
         steps = memory.steps + 1
@@ -177,8 +182,12 @@ class Reptile(Algorithm):
             return learner(self.policy, InnerLoss.of(config, "naive", self.value), config, scale)
 
         c = self.config
-        adapters = partial(self.adapters, test=True)
-        return InnerLearner(self.policy, self.eval_params, adapters, step, c.inner_lr, c.num_inner_steps, self.value)
+        adapters, memory = partial(self.adapters, test=True), None
+        if c.inner_optimizer == "adam":
+            memory = Moments.zeros(self.start.unsqueeze(0))
+        return InnerLearner(
+            self.policy, self.eval_params, adapters, step, c.inner_lr, c.num_inner_steps, self.value, memory
+        )
 
     def adapters(
         self, num_steps: int | None = None, test: bool = False, entropies: list[Tensor] | None = None

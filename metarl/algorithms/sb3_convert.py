@@ -41,9 +41,14 @@ def make_ppo(env: Any, policy: MLPConfig, **options: Any) -> PPO:
     return PPO("MlpPolicy", env, policy_kwargs=architecture, **options)
 
 
+def silence(model: PPO) -> None:
+    """Let a model log nowhere: by default SB3 makes a folder for each."""
+    model.set_logger(Logger(None, []))
+
+
 def collect_round(model: PPO) -> None:
     """Fill the model's rollout buffer, from the starts of fresh episodes on. `model.train()` learns from it."""
-    model.set_logger(Logger(None, []))  # by default SB3 makes a folder for each
+    silence(model)
     model.learn(0)  # resets the environments and prepares what `collect_rollouts` needs
     callback = CallbackList([])
     callback.init_callback(model)

@@ -17,7 +17,6 @@ import torch
 from gymnasium import spaces
 from torch import Generator, Tensor
 
-import envs
 from envs.contract import family_name
 from envs.core import Env
 from envs.errors import require
@@ -25,6 +24,7 @@ from envs.fields import Fraction, NonNegativeFloat, PositiveCoefficient, Positiv
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
 from metarl.algorithms.sb3_learner import Learner, draw_seed, global_streams
+from metarl.algorithms.sb3_task_policy import FinetunedPolicy
 from metarl.backend.errors import NonFiniteError
 from metarl.learning.rollout import Play, Trajectory
 from metarl.policies.mlp import MLPConfig
@@ -115,20 +115,16 @@ class SB3PPO(Algorithm):
         from metarl.algorithms.sb3_convert import make_ppo
 
         self.config, self.policy_config, self.generator = config, policy, generator
+        self.informed = config.informed
         with global_streams(generator), warnings.catch_warnings(action="ignore"):  # it runs on a GPU, too
             fresh = make_ppo(TaskVecEnv(self.seen(env), 1), policy, device=env.device)
         self.parameters = fresh.get_parameters()
         self.learning: Learner | None = None
-        self.informed = config.informed
 
     @property
     def params(self) -> Tensor:
         """Parameters of the policy and the value network in one vector [P]."""
         return torch.cat([x.detach().flatten() for x in self.parameters["policy"].values()])
-
-    def seen(self, env: Env) -> Env:
-        """The environment as the policy sees it."""
-        return envs.informed(env) if self.config.informed else env
 
     def learner(
         self,
@@ -184,6 +180,13 @@ class SB3PPO(Algorithm):
                 raise NonFiniteError("Fine-tuning met parameters that are not finite; a smaller finetune_lr may help.")
             stages.append(learner.collect())
         return stages
+
+    def task_policy(self, env: Env, num_envs: int, num_steps: int, generator: Generator) -> FinetunedPolicy:
+        """Rounds of fine-tuning, on episodes alone: a lane does not begin another one to fill up its horizon."""
+        other = Generator(env.device).manual_seed(0)  # of fresh parameters, which do not stay
+        with global_streams(other):
+            learner = self.learner(env, env.sample_tasks(1, other), 2, other, finetune=True)
+        return FinetunedPolicy(learner, self.config.minibatches, num_steps, generator)
 
     def to_sb3(self, env: Any, **options: Any) -> Any:
         from metarl.algorithms.sb3_convert import make_ppo

@@ -59,6 +59,15 @@ def read(path: Path, like: dict[str, Any], device: torch.device) -> dict[str, An
         state = unpack(path.read_bytes(), device)
     except DamagedError as error:
         raise InputError(f"{path} {error}; restore a copy, or start a new run in another --run-dir.") from None
+    return check(state, like, path)
+
+
+def check(state: Any, like: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A state that was read from a file, if it has the tensors and numbers of the run's state `like`.
+
+    Raises:
+        InputError: when it has not.
+    """
     try:
         if not isinstance(state, dict):
             raise TypeError(f"it holds a {type(state).__name__}")

@@ -32,29 +32,33 @@ def read(path: Path) -> dict[str, Any]:
 
 def read_run(path: Path) -> tuple[str, TrainConfig, Any]:
     """Preset, training configuration and environment configuration of a run folder. Raises `InputError`."""
-    description = read(path)
-    with _in_words(path):
+    return parse(read(path), path / "config.json")
+
+
+def parse(description: dict[str, Any], file: Path) -> tuple[str, TrainConfig, Any]:
+    """The same of the content of a config.json; messages name `file`. Raises `InputError`."""
+    with _in_words(file):
         preset, train, env = description["preset"], description["train"], description["env"]["config"]
         require(isinstance(preset, str), f"the preset is {preset!r}")
         config = from_dict(TrainConfig(), train, whole=True)
     require(
         config.env in envs.FAMILIES,
-        f"{path} is a run on the environment {config.env!r}, which is not registered; "
+        f"{file} is of a run on the environment {config.env!r}, which is not registered; "
         "name the module that registers it with --imports.",
     )
     default = envs.make_config(config.env, config.env_preset)
-    with _in_words(path):
+    with _in_words(file):
         return preset, config, from_dict(default, env, whole=True)
 
 
 @contextmanager
-def _in_words(path: Path) -> Iterator[None]:
-    """Within this context what is raised about the content of config.json becomes one sentence about the file."""
+def _in_words(file: Path) -> Iterator[None]:
+    """Within this context what is raised about the content of a configuration is one sentence about its file."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, InputError) as error:
         why = f"the field {error} is missing" if isinstance(error, KeyError) else str(error).removesuffix(".")
-        raise InputError(f"{path}/config.json is damaged or of another version: {why}.") from None
+        raise InputError(f"{file} is damaged or of another version: {why}.") from None
 
 
 def write(path: Path, description: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import envs
 from envs.core import Env
 from envs.errors import require
 from metarl.algorithms.sb3_file import check_spaces
@@ -30,6 +29,5 @@ def to_sb3(run_dir: str | Path, env: Any, **options: Any) -> Any:
     run = Run.open(Path(run_dir))
     run.require_checkpoint()
     require("policy_kwargs" not in options, "The policy's size is the run's, so policy_kwargs cannot be given.")
-    seen = envs.informed(run.env) if run.algorithm.informed else run.env
-    check_spaces(seen, env, f"The run {run_dir}")
+    check_spaces(run.algorithm.seen(run.env), env, f"The run {run_dir}")
     return run.algorithm.to_sb3(env, **options)

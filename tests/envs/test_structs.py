@@ -34,6 +34,12 @@ def test_map_reaches_nested_tensors_and_leaves_none():
     assert struct.y.tolist() == [1, 2, 3]
 
 
+def test_dicts_of_structs_and_tensors_are_mapped_and_joined_too():
+    struct = dataclasses.replace(outer(1.0), z={"a": Inner(torch.ones(3)), "b": torch.zeros(3), "c": None})
+    joined = Outer.cat([struct, struct[:1]])
+    assert joined.z["a"].x.tolist() == [1, 1, 1, 1] and joined.z["b"].tolist() == [0, 0, 0, 0] and joined.z["c"] is None
+
+
 def test_zip_map_pairs_fields_in_order():
     difference = Outer.zip_map(lambda pair: pair[0] - pair[1], [outer(5.0), outer(2.0)])
     assert difference.inner.x.tolist() == [[3, 3]] * 3 and difference.y.tolist() == [3, 3, 3]

@@ -1,0 +1,112 @@
+"""Load what was trained, to act with it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import envs
+from envs.core import Env
+from envs.errors import InputError, require
+from metarl.agent.learner import Learner
+from metarl.algorithms.sb3_file import check_spaces
+from metarl.training import checkpoint, config_file
+from metarl.training.run import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Agent:
+    """A trained policy. It does not change: each `begin` is a fresh start from it.
+
+    Attributes:
+        run: what it was trained by.
+        saved: of a learner that was saved, its state.
+    """
+
+    run: Run
+    saved: dict[str, Any] | None = None
+
+    @property
+    def env(self) -> Env:
+        """The environment that it was trained in, as the policy saw it: spaces and horizon."""
+        return self.run.algorithm.seen(self.run.env)
+
+    def check_env(self, env: Any) -> None:
+        """Raise `InputError` unless a Gymnasium environment, single or vector, has this policy's spaces."""
+        single = getattr(env, "single_observation_space", None) is not None
+        trained_on = f"{self.run.config.env}/{self.run.config.env_preset}"
+        check_spaces(self.env, _Single(env) if single else env, f"This policy of {trained_on}")
+
+    def begin(
+        self,
+        num_envs: int | None = None,
+        seed: int | None = None,
+        episodes_per_step: int | None = None,
+        num_steps: int | None = None,
+    ) -> Learner:
+        """Begin on a task: the memory empty, the parameters as they were trained; or go on as a learner was saved.
+
+        Args:
+            num_envs: lanes of a vector environment, all on the same task; by default 1.
+            seed: of random actions; by default another one each time.
+            episodes_per_step: of a method that adapts by gradient steps, how many episodes each of them learns from, in
+                all lanes together; by default as many as in training, rounded up to a multiple of `num_envs`.
+            num_steps: gradient steps in all; by default 3, as in evaluation.
+
+        Raises:
+            InputError: for steps that the method does not take, and where a saved learner had others.
+        """
+        if self.saved is None:
+            num_envs = 1 if num_envs is None else num_envs
+            require(isinstance(num_envs, int) and num_envs >= 1, f"num_envs must be at least 1, not {num_envs!r}.")
+            seed = secrets.randbits(62) if seed is None else seed
+            return Learner(self.run, num_envs, seed, episodes_per_step, num_steps)
+        asked = {"num_envs": num_envs, "episodes_per_step": episodes_per_step, "num_steps": num_steps}
+        for name, value in asked.items():
+            found = self.saved[name]
+            require(value in (None, found), f"This learner was saved with {name}={found} and goes on with it.")
+        learner = Learner(self.run, **{name: self.saved[name] for name in asked})
+        learner.load_state_dict(self.saved)
+        if seed is not None:
+            learner.generator.manual_seed(seed)
+        return learner
+
+
+class _Single:
+    """The spaces of one lane of a vector environment."""
+
+    def __init__(self, env: Any) -> None:
+        self.observation_space, self.action_space = env.single_observation_space, env.single_action_space
+
+
+def load(path: Path | str, device: str = "cpu") -> Agent:
+    """A trained policy from a run folder, or from a file that `Learner.save` wrote. Nothing is unpickled.
+
+    Raises:
+        InputError: when there is none, a run has no checkpoint, or the file holds something else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        run = Run.open(path, device)
+        run.require_checkpoint()
+        return Agent(run)
+    require(path.is_file(), f"There is neither a run folder nor a saved learner {path}.")
+    return _saved(path, device)
+
+
+def _saved(path: Path, device: str) -> Agent:
+    """An agent from the file of a learner."""
+    try:
+        state = checkpoint.unpack(path.read_bytes(), envs.check_device(device))
+        run = Run(path, *config_file.parse(json.loads(state["run"]), path), device)
+        run.load_state_dict(checkpoint.check(state, run.state_dict(), path))
+        agent = Agent(run, state["learner"])
+        agent.begin()
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, StopIteration):
+        raise InputError(f"{path} is not what a learner saves, or is damaged; load the folder of its run.") from None
+    return agent

@@ -1,0 +1,212 @@
+"""A policy on one task: it acts and adapts step by step, where someone else steps the environment.
+
+`Algorithm.play` does the same for many tasks at once in an environment of `envs`; both compute the same.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from envs.errors import require
+from envs.structs import Struct
+from metarl.backend.errors import NonFiniteError
+from metarl.learning.rollout import Adapter, Trajectory
+from metarl.policies.distributions import Distribution
+from metarl.policies.mlp import Policy, StepInput
+from metarl.policies.recurrent import Outputs, TrialNetwork
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """A finished episode of T steps."""
+
+    obs: Tensor  # [T, O] before each step
+    action: Tensor  # [T, A], or [T] when discrete, as drawn
+    reward: Tensor  # [T]
+    terminated: bool  # and not cut off by a time limit
+    final_obs: Tensor | None  # [O] after the last step, where it is known
+
+
+def trajectory(episodes: Sequence[Episode], horizon: int) -> Trajectory:
+    """E episodes of one task as a rollout has them: [1, T, E, ...], padded with zeros to at least `horizon` steps."""
+    num_steps = max(horizon, *(len(e.reward) for e in episodes))
+
+    def joined(columns: list[Tensor]) -> Tensor:
+        out = columns[0].new_zeros(1, num_steps, len(columns), *columns[0].shape[1:])
+        for k, column in enumerate(columns):
+            out[0, : len(column), k] = column
+        return out
+
+    mask = joined([torch.ones_like(e.reward) for e in episodes])
+    first = torch.zeros_like(mask, dtype=torch.bool)
+    first[:, 0] = True
+    obs, action, reward = (joined([getattr(e, name) for e in episodes]) for name in ("obs", "action", "reward"))
+    return Trajectory(obs, action, reward, mask, first)
+
+
+class TaskPolicy(ABC):
+    """Acts in E lanes on one task.
+
+    Attributes:
+        num_steps: gradient steps that it may take in all; None where it adapts as it acts, by its memory.
+        steps_taken: of them.
+    """
+
+    num_steps: int | None = None
+    steps_taken: int = 0
+
+    @abstractmethod
+    def act(self, inputs: StepInput) -> Distribution:
+        """Action distributions [1, E] of one step of each lane.
+
+        Args:
+            inputs: [1, E, ...]; at the start of a later episode the previous action and reward are those of the last
+                step of the episode before.
+
+        Raises:
+            InputError: where a trial is longer than the policy was made for.
+        """
+
+    def learn(self, episodes: Sequence[Episode]) -> None:
+        """Take a gradient step. Raises `NonFiniteError`, and stays as it was, when that leaves no policy to act by."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What acting and adapting changed: tensors, numbers, and lists and dicts of them."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+
+
+class GradientPolicy(TaskPolicy):
+    """A policy that adapts by the inner steps of its method.
+
+    Args:
+        params: [P] before adaptation.
+        adapters: one for each gradient step.
+        horizon: of the episodes that it was trained with.
+        memory: what the first adapter is given.
+    """
+
+    def __init__(
+        self, policy: Policy, params: Tensor, adapters: Sequence[Adapter], horizon: int, memory: Any = None
+    ) -> None:
+        self.policy, self.params, self.memory = policy, params.detach().unsqueeze(0), memory
+        self.adapters, self.horizon, self.num_steps = adapters, horizon, len(adapters)
+
+    def act(self, inputs: StepInput) -> Distribution:
+        return self.policy.bind(self.params)(inputs, None)[0]
+
+    def learn(self, episodes: Sequence[Episode]) -> None:
+        adapt = self.adapters[self.steps_taken]
+        params, memory = adapt(self.params, self.memory, trajectory(episodes, self.horizon))
+        if not params.isfinite().all():
+            raise NonFiniteError("A gradient step left parameters that are not finite; a smaller inner_lr may help.")
+        self.params, self.memory, self.steps_taken = params, memory, self.steps_taken + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"params": self.params, "memory": tensors_of(self.memory), "steps_taken": self.steps_taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.params, self.steps_taken = state["params"], int(state["steps_taken"])
+        self.memory = with_tensors(self.memory, state["memory"])
+
+
+class MemoryPolicy(TaskPolicy):
+    """A policy that adapts by what it remembers of its trial: the lanes have a memory each.
+
+    Training let every episode take `horizon` steps, of which those after its end were padding. So here an episode that
+    ended earlier is padded before the next one starts.
+    """
+
+    def __init__(self, network: TrialNetwork, num_envs: int) -> None:
+        self.network = network
+        self.memories: list[Any] = [None] * num_envs  # of each lane, with leading axis [1]
+        self.times = [0] * num_envs  # steps of the trial so far, padding included
+
+    def act(self, inputs: StepInput) -> Distribution:
+        rows = inputs[0]  # [E, ...]
+        starts = rows.first.tolist()
+        self._check_length(starts)
+        padded = torch.zeros_like(rows.first)
+        while ended := [k for k, start in enumerate(starts) if start and self.times[k] % self.network.horizon]:
+            pad = _without_past(rows, padded)[ended]
+            self._step(replace(pad, first=pad.first & False, mask=pad.mask * 0), ended)
+            padded[ended] = True
+        outputs = self._step(_without_past(rows, padded), range(len(starts)))
+        return self.network.distribution(outputs.map(lambda x: x.unsqueeze(0)))
+
+    def _check_length(self, starts: list[bool]) -> None:
+        horizon, most = self.network.horizon, self.network.num_steps
+        for t, start in zip(self.times, starts, strict=True):
+            require(
+                start or t % horizon > 0,
+                f"This episode is longer than the {horizon} steps of those that the policy was trained with.",
+            )
+            require(
+                -(-t // horizon) * horizon < most or not start,
+                f"A trial of this policy has {most // horizon} episodes of at most {horizon} steps, and they are over; "
+                "begin() starts a new trial.",
+            )
+
+    def _step(self, rows: StepInput, lanes: Sequence[int]) -> Outputs:
+        """One step of some lanes: rows [L, ...]. Lanes that are equally far are computed together."""
+        groups: dict[int, list[int]] = {}
+        for row, lane in enumerate(lanes):
+            groups.setdefault(self.times[lane], []).append(row)
+        parts = []
+        for t, group in groups.items():
+            past = [self.memories[lanes[row]] for row in group]
+            outputs, memory = self.network.step(rows[group], type(past[0]).cat(past) if t else None)
+            parts.append(outputs)
+            for k, row in enumerate(group):
+                self.memories[lanes[row]], self.times[lanes[row]] = memory[k : k + 1], t + 1
+        order = torch.tensor([row for group in groups.values() for row in group])
+        return Outputs.cat(parts)[order.argsort()]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"memories": [tensors_of(memory) for memory in self.memories], "times": list(self.times)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        n = self.network
+        taken = torch.zeros(1, dtype=torch.int64) if n.discrete else torch.zeros(1, n.action_size)
+        zero = torch.zeros(1)
+        blank = StepInput(torch.zeros(1, n.obs_size), taken, zero, zero == 0, zero).to(n.free.device)
+        _, like = n.step(blank, None)
+        self.times = [int(t) for t in state["times"]]
+        self.memories = [
+            with_tensors(like, memory) if t else None for t, memory in zip(self.times, state["memories"], strict=True)
+        ]
+
+
+def _without_past(rows: StepInput, lanes: Tensor) -> StepInput:
+    """Rows whose previous step, in `lanes` [E] bool, was padding."""
+    action = torch.where(lanes.view(-1, *[1] * (rows.prev_action.dim() - 1)), 0, rows.prev_action)
+    return replace(rows, prev_action=action, prev_reward=torch.where(lanes, 0.0, rows.prev_reward))
+
+
+def tensors_of(struct: Struct | None) -> list[Tensor]:
+    """The tensors that a Struct holds, in the order of its fields."""
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    if struct is not None:
+        struct.map(keep)
+    return found
+
+
+def with_tensors(like: Any, tensors: Sequence[Tensor]) -> Any:
+    """A Struct like another one that holds these tensors."""
+    values = iter(tensors)
+    return None if like is None else like.map(lambda _: next(values))
