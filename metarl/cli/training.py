@@ -20,7 +20,7 @@ from metarl.backend.distributed import launched, local_world_size
 from metarl.cli.main import option
 from metarl.cli.session import TrainSession
 from metarl.evaluation.held_out import HeldOut
-from metarl.training.config import TrainConfig
+from metarl.training.config import TrainConfig, flat, to_dict
 from metarl.training.config_file import recorded_threads
 from metarl.training.presets import METHODS, PRESETS, SUITES, families, preset
 from metarl.training.run import Run
@@ -66,6 +66,7 @@ def run_to_train(arguments: list[str], about: str) -> tuple[Run, HeldOut | None]
 
 def _new_run(name: str, arguments: list[str], about: str) -> tuple[Run, TrainSession]:
     config = preset(name)
+    _check_options(name, arguments)
     env = option(arguments, "--env") or config.env
     env_preset = option(arguments, "--env-preset") or (config.env_preset if env == config.env else None)
     env_config = envs.make_config(env, env_preset)
@@ -94,6 +95,22 @@ def _description(name: str, about: str) -> str:
         f"{about}\nA preset is METHOD-FAMILY, such as maml-point. Methods:\n{methods}\n\nFamilies:\n{suites}\n\n"
         f"Below: every field, with the value that {name} gives it."
     )
+
+
+def _check_options(name: str, arguments: Sequence[str]) -> None:
+    """Raise `InputError` for an option that only other methods have."""
+    options = {method: option_names(preset(f"{method}-point")) for method in METHODS}
+    own = option_names(preset(name))
+    for argument in arguments:
+        key = argument.split("=")[0].replace("_", "-")
+        others = [method for method, names in options.items() if key in names]
+        if others and key not in own:
+            raise InputError(f"The preset {name} has no {key}; the methods that have it: {', '.join(others)}.")
+
+
+def option_names(config: Any) -> set[str]:
+    """The options of a configuration and of those it holds, such as --inner-lr."""
+    return {f"--{name.rpartition('.')[2].replace('_', '-')}" for name in flat(to_dict(config))} - {"--kind"}
 
 
 def resume_command(run: Run, arguments: Sequence[str]) -> str:

@@ -192,11 +192,10 @@ class MetaNet(TrialNetwork):
         self.recalls = nn.ModuleDict()
         self.num_heads = c.num_heads if self.remembers else 0
         if self.remembers:
-            gradient = 2 * (actions + 1) if c.meta_information == "gradient" else 0
-            self.embed_entry = Embedding([d, d, actions + 2 + self.num_positions] + [gradient] * (gradient > 0), d)
-            if gradient:
-                assert isinstance(self.embed_entry.linear[-1], nn.Linear)
-                nn.init.zeros_(self.embed_entry.linear[-1].weight)  # entries start as transitions alone
+            meta_size = (
+                actions + 2 + self.num_positions + (2 * (actions + 1) if c.meta_information == "gradient" else 0)
+            )
+            self.embed_entry = Embedding([d, d, meta_size], d)
             self.recalls["layer"] = Recall(c, c.num_heads, 1, 2 * d, c.keys)
             if c.output_memory:
                 self.recalls["output"] = Recall(c, c.num_heads, 1, d, c.keys)
@@ -253,12 +252,11 @@ class MetaNet(TrialNetwork):
         """Hidden vector [..., D] of the entry about the step `past`, when the one after it is seen; and its class."""
         action, reward = self.one_hot(inputs.prev_action), self.normalizer.reward(inputs.prev_reward)
         time = self.position(self.num_steps - past.remaining)
-        step = torch.cat([action, reward.unsqueeze(-1), inputs.first.float().unsqueeze(-1), time], -1)
-        parts = [past.embedding, now.embedding, step]
+        meta = [action, reward.unsqueeze(-1), inputs.first.float().unsqueeze(-1), time]
         if self.config.meta_information == "gradient":
-            parts.append(torch.cat(preprocessed(self.output_gradient(past, now, inputs)), -1))
+            meta += preprocessed(self.output_gradient(past, now, inputs))
         kind = inputs.prev_action if self.discrete else torch.zeros_like(inputs.prev_reward, dtype=torch.int64)
-        return self.embed_entry(*parts), kind
+        return self.embed_entry(past.embedding, now.embedding, torch.cat(meta, -1)), kind
 
     def decide(self, x: Tensor, embedding: Tensor, retrieve: Callable[[str, Tensor], tuple[Tensor, Tensor]]) -> Outputs:
         """Outputs for x [..., 2 D]; `retrieve` gives readout [..., C, H, V] and evidence [..., C, H] for a query."""

@@ -18,7 +18,7 @@ def test_a_report_and_its_file(script, trained):
     found = json.loads((trained / "diagnosis.json").read_text())
     text = " ".join(result.out.split())
     assert text.startswith(found["sentence"]) and text.startswith(("Adaptation ", "Only "))
-    assert "on 8 test tasks of point/finn2017, 2 episodes a task and stage" in text
+    assert "on 8 validation tasks of point/finn2017, 2 episodes a task and stage" in text
     assert result.out.endswith(f"Wrote {trained / 'diagnosis.json'}\n")
     for f in found["findings"]:
         assert f["name"] in result.out

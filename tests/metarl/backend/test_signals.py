@@ -32,7 +32,7 @@ def test_what_nohup_ignores_stays_ignored(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_the_middle_of_other_work_ends_in_a_sentence(script, trained, monkeypatch, number, sentence, files):
     before = files(trained), [signal.getsignal(s) for s in (signal.SIGINT, number)]
-    monkeypatch.setattr("metarl.evaluation.evaluate.adaptation_rewards", lambda *args: os.kill(os.getpid(), number))
+    monkeypatch.setattr("metarl.evaluation.evaluate.play_stages", lambda *args: os.kill(os.getpid(), number))
     result = script("evaluate", trained)
     assert result.status == 128 + number
     assert f"Stopped by {number.name}" in sentence(result.err)
