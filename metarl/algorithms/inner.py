@@ -47,9 +47,11 @@ class InnerConfig(Checked):
     """Discount."""
     gae_lambda: Fraction = 1.0
     """Bias-variance trade-off of the advantages; 1 gives Monte Carlo returns minus the baseline."""
-    baseline: Literal["linear", "value"] = "linear"
-    """Linear features fitted to each task's returns, or a value network trained on all tasks together with the policy.
-    The latter with a gae_lambda below 1 and an entropy bonus makes the inner loss that of advantage actor-critic."""
+    baseline: Literal["linear", "cross-fitted", "constant", "value"] = "linear"
+    """`linear`: observation and time, fitted to each task's returns. `cross-fitted`: the same, fitted for each episode
+    to the task's other ones, or their mean where they are few. `constant`: the mean return of the other episodes. With
+    one episode a task, the last two have its own mean. `value`: a value network trained on all tasks together with the
+    policy; with a gae_lambda below 1 and an entropy bonus the inner loss is that of advantage actor-critic."""
     value_lr: Coefficient = 1e-3
     """Step size (Adam) of the value network."""
     value_epochs: PositiveInt = 10
@@ -66,7 +68,7 @@ class InnerConfig(Checked):
 class InnerLoss:
     """The inner loss as a function of trajectories. `old_log_prob` is that of the policy that collected them.
 
-    A value function, when there is one, gives the baseline instead of linear features.
+    A value function, when there is one, gives the baseline instead of a fit to each task.
     """
 
     gamma: float
@@ -74,14 +76,15 @@ class InnerLoss:
     estimator: str = "naive"
     entropy_coef: float = 0.0
     value_function: ValueFunction | None = None
+    baseline: str = "linear"
 
     @classmethod
     def of(cls, config: InnerConfig, estimator: str, value_function: ValueFunction | None) -> InnerLoss:
-        return cls(config.gamma, config.gae_lambda, estimator, config.entropy_coef, value_function)
+        return cls(config.gamma, config.gae_lambda, estimator, config.entropy_coef, value_function, config.baseline)
 
     def advantage(self, trajectory: Trajectory) -> Tensor:
         """Advantages [N, T, E] with mean 0 and standard deviation 1 over each task."""
-        raw = advantages(trajectory, self.gamma, self.gae_lambda, self.value_function)
+        raw = advantages(trajectory, self.gamma, self.gae_lambda, self.value_function, self.baseline)
         return standardize(raw, trajectory.mask)
 
     def objective(self, trajectory: Trajectory, old_log_prob: Tensor | None = None) -> Objective:
@@ -130,7 +133,7 @@ def sgd_adapt(policy: Policy, loss: InnerLoss, inner_lr: float | Tensor) -> Adap
 
 def value_network(config: InnerConfig, env: Env, generator: Generator) -> ValueNetwork | None:
     """The learned baseline, where the configuration asks for one."""
-    if config.baseline == "linear":
+    if config.baseline != "value":
         return None
     size = env.observation_space.shape[0]
     return ValueNetwork(size, env.horizon, config.gamma, config.value_lr, generator)

@@ -150,7 +150,7 @@ class MAML(Algorithm):
     def objective(self, theta: Tensor, trajectories: list[Trajectory]) -> MetaObjective:
         """The outer objective that trajectories define, at the meta-parameters [M] that collected them."""
         c, outer = self.config, trajectories[-1]
-        raw = advantages(outer, c.gamma, c.gae_lambda, self.value)
+        raw = advantages(outer, c.gamma, c.gae_lambda, self.value, c.baseline)
         advantage = standardize(raw, outer.mask, over_tasks=c.outer_scale == "batch")
         group = partial(TaskGroup, self.policy, self.rates, self.loss, theta, clip=self.optimizer.clip)
         return MetaObjective(group, trajectories, advantage)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl.diagnosis.findings import Finding, Verdict, does_not_apply, short
 from metarl.diagnosis.probe import Probe
-from metarl.learning.advantage import discounted_sum, linear_baseline, linear_features, linear_weights
+from metarl.learning.advantage import discounted_sum, fitted_values, linear_baseline, linear_features, linear_weights
 from metarl.learning.rollout import Trajectory
 from metarl.policies.mlp import MLPPolicy
 
@@ -108,6 +108,13 @@ def baseline(probe: Probe, t: Trajectory | None) -> Finding:
     pooled = held_out_linear(*(y.flatten(1, 2).unsqueeze(0) for y in (x, target, t.mask)))[0]
     pooled_fit = explained(target, pooled.unflatten(1, target.shape[1:]), t.mask)
     numbers: dict[str, Any] = {"linear fit for each task": task_fit, "linear fit for all tasks": pooled_fit}
+    if inner.value is None and config.baseline != "linear":
+        said = (
+            "the mean return of the other episodes" if config.baseline == "constant" else "a fit to the other episodes"
+        )
+        own = explained(target, fitted_values(t, config.gamma, config.baseline), t.mask)
+        sentence = f"The baseline, {said}, explains {short(own)} of the variance of returns."
+        return Finding("baseline", "ok", sentence, {config.baseline: own, **numbers})
     if inner.value is None or math.isnan(in_sample):
         return _linear({**numbers, "on its own episodes": in_sample}, in_sample, task_fit, alone, probe)
     value = explained(target, inner.value(t), t.mask)

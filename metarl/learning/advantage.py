@@ -1,4 +1,4 @@
-"""Advantages: baselines, linear for each task or a network for all, and generalized advantage estimation."""
+"""Advantages: baselines, fitted to each task or a network for all, and generalized advantage estimation."""
 
 from __future__ import annotations
 
@@ -60,6 +60,48 @@ def linear_baseline(obs: Tensor, target: Tensor, mask: Tensor, ridge: float = 1e
     return (x @ weights).view_as(target).to(obs.dtype)
 
 
+def constant_baseline(target: Tensor, mask: Tensor) -> Tensor:
+    """The mean return of a task's other episodes, of its own where there is no other.
+
+    Args:
+        target: discounted returns [N, T, E].
+        mask: [N, T, E]; steps with mask 0 do not count.
+
+    Returns:
+        Values [N, T, E], 0 where mask is 0.
+    """
+    total, count = _of_others((target * mask).sum(1, keepdim=True)), _of_others(mask.sum(1, keepdim=True))
+    return total / count.clamp_min(1) * mask
+
+
+STEPS_PER_FEATURE = 2
+"""A fit to fewer steps than this for each of its features predicts other episodes worse than their mean does."""
+
+
+def cross_fitted_baseline(obs: Tensor, target: Tensor, mask: Tensor, ridge: float = 1e-5) -> Tensor:
+    """Values of each episode from a linear fit to the task's other episodes, so that no return enters its own value.
+
+    Where the others have fewer than `STEPS_PER_FEATURE` steps a feature it is `constant_baseline`. Arguments and result
+    are those of `linear_baseline`; memory grows with N E F².
+    """
+    constant, (_, horizon, num_envs, size) = constant_baseline(target, mask), obs.shape
+    enough = STEPS_PER_FEATURE * (2 * size + 4)
+    if horizon * (num_envs - 1) < enough:
+        return constant
+    x = (linear_features(obs) * mask.unsqueeze(-1)).transpose(1, 2).double()  # [N, E, T, F]
+    y = target.transpose(1, 2).unsqueeze(-1).double()
+    gram, moment = (_of_others(x.mT @ z, axis=1) for z in (x, y))
+    diagonal = gram.diagonal(dim1=-2, dim2=-1)
+    weights = torch.linalg.solve_ex(gram + torch.diag_embed(ridge * diagonal + 1e-10), moment)[0]
+    linear = (x @ weights).squeeze(-1).transpose(1, 2).to(obs.dtype)
+    return torch.where(_of_others(mask.sum(1, keepdim=True)) < enough, constant, linear)
+
+
+def _of_others(x: Tensor, axis: int = 2) -> Tensor:
+    """The sum over all other episodes, along the axis of episodes; over the only one where there is no other."""
+    return x.sum(axis, keepdim=True) - x if x.shape[axis] > 1 else x
+
+
 def gae(
     reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float, end: Tensor | None = None
 ) -> Tensor:
@@ -78,18 +120,26 @@ def gae(
     return torch.stack(columns[::-1], 1)
 
 
+def fitted_values(trajectory: Trajectory, gamma: float, baseline: str) -> Tensor:
+    """Values [N, T, E] of a baseline that is fitted to each task: `linear`, `cross-fitted` or `constant`."""
+    target, mask = discounted_sum(trajectory.reward, gamma), trajectory.mask
+    if baseline == "constant":
+        return constant_baseline(target, mask)
+    return (linear_baseline if baseline == "linear" else cross_fitted_baseline)(trajectory.obs, target, mask)
+
+
 def advantages(
-    trajectory: Trajectory, gamma: float, gae_lambda: float, value_function: ValueFunction | None = None
+    trajectory: Trajectory,
+    gamma: float,
+    gae_lambda: float,
+    value_function: ValueFunction | None = None,
+    baseline: str = "linear",
 ) -> Tensor:
     """Generalized advantage estimates [N, T, E], in units of reward.
 
-    The baseline is the value function if there is one, otherwise linear features fitted to each task.
+    The baseline is the value function if there is one, otherwise that of `fitted_values`.
     """
-    if value_function is None:
-        target = discounted_sum(trajectory.reward, gamma)
-        value = linear_baseline(trajectory.obs, target, trajectory.mask)
-    else:
-        value = value_function(trajectory)
+    value = value_function(trajectory) if value_function else fitted_values(trajectory, gamma, baseline)
     return gae(trajectory.reward, value, trajectory.mask, gamma, gae_lambda)
 
 

@@ -65,7 +65,7 @@ def distributions(problem, meta, old=None, tasks=slice(None)):
         distribution, _ = policy.bind(theta)(trajectory.inputs, None)
         found.append(distribution)
         if k + 1 < len(trajectories):
-            raw = advantages(trajectory, config.gamma, config.gae_lambda, problem.algorithm.value)
+            raw = advantages(trajectory, config.gamma, config.gae_lambda, problem.algorithm.value, config.baseline)
             before = distribution.detach() if old is None else old[k]
             advantage = standardize(raw, trajectory.mask)
             loss = inner_loss(config.estimator, distribution, before, trajectory, advantage)
@@ -83,7 +83,7 @@ def old_distributions(problem, tasks=slice(None)):
 
 def outer_advantage(problem):
     config, outer = problem.algorithm.config, problem.trajectories[-1]
-    raw = advantages(outer, config.gamma, config.gae_lambda, problem.algorithm.value)
+    raw = advantages(outer, config.gamma, config.gae_lambda, problem.algorithm.value, config.baseline)
     return standardize(raw, outer.mask, over_tasks=config.outer_scale == "batch")
 
 

@@ -8,6 +8,8 @@ import torch
 
 from metarl.learning.advantage import (
     advantages,
+    constant_baseline,
+    cross_fitted_baseline,
     discounted_sum,
     gae,
     linear_baseline,
@@ -127,3 +129,47 @@ def test_advantages_of_equal_rewards_vanish():
         torch.zeros(1, 6, 4, 2, dtype=torch.float64), torch.zeros(1, 6, 4, 2), reward, ones, ones.bool()
     )
     assert advantages(trajectory, 1.0, 1.0).abs().max() < 0.05
+
+
+def noisy(num_envs: int, horizon: int = 10):
+    """Observations [64, T, E, 3], rewards that nothing predicts, and a mask that ends some episodes early."""
+    generator = torch.Generator().manual_seed(3)
+    obs, target = (torch.randn(64, horizon, num_envs, k, generator=generator).double() for k in (3, 1))
+    last = torch.randint(3, horizon + 1, (64, 1, num_envs), generator=generator)
+    return obs, target.squeeze(-1), (torch.arange(horizon)[None, :, None] < last).double()
+
+
+def test_the_constant_baseline_is_the_mean_return_of_the_other_episodes():
+    target, mask = lanes([1, 2], [3, 5], [4, 100]), lanes([1, 1], [1, 1], [1, 0])
+    expected = lanes([4, 4], [7 / 3, 7 / 3], [11 / 4, 0])
+    torch.testing.assert_close(constant_baseline(target, mask), expected)
+    torch.testing.assert_close(constant_baseline(lanes([1, 2]), lanes([1, 1])), lanes([1.5, 1.5]))
+
+
+def test_a_cross_fitted_value_is_that_of_a_linear_fit_to_the_other_episodes():
+    obs, target, mask = noisy(6)
+    value = cross_fitted_baseline(obs, target * mask, mask)
+    others = [k for k in range(6) if k != 2]
+    x, weight = linear_features(obs), mask.unsqueeze(-1)
+    fit = linear_weights(
+        (x * weight)[:, :, others].flatten(1, 2), (target * mask)[:, :, others].flatten(1, 2)[..., None]
+    )
+    torch.testing.assert_close(value[:, :, 2], (x[:, :, 2] @ fit).squeeze(-1) * mask[:, :, 2])
+
+
+def test_no_return_enters_its_own_value():
+    """What the linear baseline takes from returns that nothing predicts is their own noise."""
+    obs, target, mask = noisy(6)
+    own, other = (f(obs, target * mask, mask) for f in (linear_baseline, cross_fitted_baseline))
+    left, kept = (((target - value) * mask).square().sum() / mask.sum() for value in (own, other))
+    assert left < 0.85 < 1 < kept, "the variance is 1"
+    changed = target.clone()
+    changed[:, :, 0] += 9
+    torch.testing.assert_close(cross_fitted_baseline(obs, changed * mask, mask)[:, :, 0], other[:, :, 0])
+
+
+@pytest.mark.parametrize(("num_envs", "horizon"), [(1, 10), (2, 12)])
+def test_few_other_steps_leave_their_mean(num_envs, horizon):
+    obs, target, mask = noisy(num_envs, horizon)
+    value = cross_fitted_baseline(obs, target * mask, mask)
+    torch.testing.assert_close(value, constant_baseline(target * mask, mask))
