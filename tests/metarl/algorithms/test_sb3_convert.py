@@ -53,7 +53,7 @@ def test_a_round_trip_changes_no_output(algorithm, actions, architecture):
     assert params.shape == (policy.num_parameters,)
     assert_same(ours(policy, params, obs), theirs(model, obs))
     back = policy_to_sb3(policy, params, env, **SMALL)
-    assert_same(theirs(back, obs), theirs(model, obs), 0)
+    assert_same(theirs(back, obs), theirs(model, obs), 1e-6)  # equal weights may lie otherwise in memory
     np.testing.assert_array_equal(*(m.predict(obs.numpy(), deterministic=True)[0] for m in (back, model)))
     assert torch.equal(from_sb3(back).init(Generator()), params)
     kind = architecture.get("activation_fn", nn.Tanh)
