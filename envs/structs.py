@@ -63,6 +63,25 @@ def _zip(function: Callable[[list[Tensor]], Tensor], values: list[Any]) -> Any:
     return None if first is None else function(values)
 
 
+def tensors_of(struct: Struct | None) -> list[Tensor]:
+    """The tensors that a Struct holds, in the order of its fields."""
+    found: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    if struct is not None:
+        struct.map(keep)
+    return found
+
+
+def with_tensors(like: Any, tensors: Sequence[Tensor]) -> Any:
+    """A Struct like another one that holds these tensors."""
+    values = iter(tensors)
+    return None if like is None else like.map(lambda _: next(values))
+
+
 def map_tensors(function: Callable[[Tensor], Tensor], x: Any) -> Any:
     """Apply `function` to each tensor in `x`: a tensor, a Struct, or lists and tuples of them. All else stays."""
     if isinstance(x, Tensor):

@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 
 import envs
 import metarl.learning.rollout
-from envs.structs import Struct
+from envs.structs import Struct, tensors_of
 from metarl.algorithms.maml import MAMLConfig
 from metarl.backend.cuda_graphs import Graphs
 from metarl.cli import TrainSession
@@ -53,7 +53,7 @@ def steps(session: TrainSession, repeats: int, family: str, lanes: int) -> dict[
     seconds = _median(repeats, 1, work)
     return {
         "env_steps_per_second": count * lanes / seconds,
-        "bytes_per_lane": _bytes((task, start)) / lanes,
+        "bytes_per_lane": _bytes(task, start) / lanes,
         "work_seconds": seconds,
         **_work(env, work),
     }
@@ -251,10 +251,8 @@ def _work(env: envs.Env, work: Callable[[], Any]) -> dict[str, float]:
     return {} if has_engine(env.config) else {f"work_{key}": x for key, x in vars(count_work(work)).items()}
 
 
-def _bytes(x: Any) -> int:
-    if isinstance(x, Tensor):
-        return x.nbytes
-    return sum(_bytes(part) for part in (vars(x).values() if isinstance(x, Struct) else x or ()))
+def _bytes(*structs: Struct) -> int:
+    return sum(tensor.nbytes for struct in structs for tensor in tensors_of(struct))
 
 
 def _median(repeats: int, warm: int, work: Callable[[], Any]) -> float:

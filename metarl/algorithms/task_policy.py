@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from envs.errors import require
-from envs.structs import Struct
+from envs.structs import tensors_of, with_tensors
 from metarl.backend.errors import NonFiniteError
 from metarl.learning.rollout import Adapter, Trajectory
 from metarl.policies.distributions import Distribution
@@ -191,22 +191,3 @@ def _without_past(rows: StepInput, lanes: Tensor) -> StepInput:
     """Rows whose previous step, in `lanes` [E] bool, was padding."""
     action = torch.where(lanes.view(-1, *[1] * (rows.prev_action.dim() - 1)), 0, rows.prev_action)
     return replace(rows, prev_action=action, prev_reward=torch.where(lanes, 0.0, rows.prev_reward))
-
-
-def tensors_of(struct: Struct | None) -> list[Tensor]:
-    """The tensors that a Struct holds, in the order of its fields."""
-    found: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    if struct is not None:
-        struct.map(keep)
-    return found
-
-
-def with_tensors(like: Any, tensors: Sequence[Tensor]) -> Any:
-    """A Struct like another one that holds these tensors."""
-    values = iter(tensors)
-    return None if like is None else like.map(lambda _: next(values))
