@@ -24,6 +24,7 @@ from scipy import stats
 import envs
 import metarl
 from envs.errors import InputError
+from envs.fields import Checked, PositiveInt
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.backend.files import write_json
 from metarl.cli import Session, run_main
@@ -90,7 +91,7 @@ TABLES = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """Train, evaluate and print one table."""
 
     table: Annotated[str, tyro.conf.Positional]
@@ -99,13 +100,13 @@ class Options:
     """Rows to make; none means all."""
     columns: tuple[str, ...] = ()
     """Columns to make; none means all."""
-    seeds: int = 5
+    seeds: PositiveInt = 5
     """Runs of each row and column: the seeds 0, 1, 2, ..."""
     folder: Path = Path("runs/memory")
     """Where run folders are kept."""
-    num_tasks: int = 2000
+    num_tasks: PositiveInt = 2000
     """Held-out tasks of an evaluation."""
-    num_iterations: int | None = None
+    num_iterations: PositiveInt | None = None
     """Meta-iterations, if not those of the table."""
     output: Path | None = None
     """A JSON file for the figures."""

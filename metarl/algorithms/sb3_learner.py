@@ -45,6 +45,15 @@ def global_streams(generator: Generator) -> Iterator[None]:
             np.random.set_state(before)  # noqa: NPY002
 
 
+def minibatch_size(steps: int, minibatches: int) -> int:
+    """Steps of a minibatch where a pass over `steps` has `minibatches`, none of fewer than `LEAST_MINIBATCH` steps.
+
+    Raises `InputError` for a single step, of which PPO cannot learn.
+    """
+    require(steps > 1, "PPO needs at least two steps to learn from.")
+    return min(steps, max(LEAST_MINIBATCH, -(-steps // minibatches)))
+
+
 def draw_seed(generator: Generator) -> int:
     return int(torch.randint(2**32, (), generator=generator, device=generator.device))
 
@@ -68,7 +77,7 @@ class Recorder(Proxy):
         return StepResult(result.state, result.obs, result.reward * self.reward_scale, result.terminated)
 
 
-class Learner:
+class SB3Learner:
     """A PPO of SB3 in `num_envs` lanes on each of N tasks: a round of episodes, `train`, a round of episodes, ..."""
 
     def __init__(
@@ -99,9 +108,7 @@ class Learner:
         vec_env = TaskVecEnv(self.recorder, lanes, seed=seed)
         self.lanes = vec_env.lanes
         self.lanes.assign(task.map(lambda x: x.repeat_interleave(num_envs, 0)))
-        steps = lanes * env.horizon
-        require(steps > 1, "PPO needs at least two steps to learn from.")
-        batch = min(steps, max(LEAST_MINIBATCH, -(-steps // minibatches)))
+        batch = minibatch_size(lanes * env.horizon, minibatches)
         with warnings.catch_warnings(action="ignore"):  # of a smaller last minibatch, and of running on a GPU
             self.model = make_ppo(vec_env, policy, device=env.device, n_steps=env.horizon, batch_size=batch, **options)
 

@@ -23,7 +23,7 @@ from envs.errors import require
 from envs.fields import Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
-from metarl.algorithms.sb3_learner import Learner, draw_seed, global_streams
+from metarl.algorithms.sb3_learner import SB3Learner, draw_seed, global_streams
 from metarl.algorithms.sb3_task_policy import FinetunedPolicy
 from metarl.backend.errors import NonFiniteError
 from metarl.learning.rollout import Play, Trajectory
@@ -67,7 +67,7 @@ class SB3PPOConfig(AlgorithmConfig):
         return SB3PPO(self, setup.env, setup.mlp_config(SB3PPO.name), setup.generator)
 
     def ppo(self, finetune: bool) -> dict[str, Any]:
-        """The options of a `Learner`."""
+        """The options of a `SB3Learner`."""
         return {
             "minibatches": self.minibatches,
             "reward_scale": self.reward_scale,
@@ -119,7 +119,7 @@ class SB3PPO(Algorithm):
         with global_streams(generator), warnings.catch_warnings(action="ignore"):  # it runs on a GPU, too
             fresh = make_ppo(TaskVecEnv(self.seen(env), 1), policy, device=env.device)
         self.parameters = fresh.get_parameters()
-        self.learning: Learner | None = None
+        self.learning: SB3Learner | None = None
 
     @property
     def params(self) -> Tensor:
@@ -134,11 +134,11 @@ class SB3PPO(Algorithm):
         generator: Generator,
         finetune: bool = False,
         keep_states: bool = False,
-    ) -> Learner:
+    ) -> SB3Learner:
         """A PPO on these tasks, with a copy of the parameters. Call it within `global_streams`."""
         options = self.config.ppo(finetune)
         seed = draw_seed(generator)
-        made = Learner(self.policy_config, self.seen(env), task, num_envs, seed, keep_states=keep_states, **options)
+        made = SB3Learner(self.policy_config, self.seen(env), task, num_envs, seed, keep_states=keep_states, **options)
         made.model.set_parameters(copy.deepcopy(self.parameters))  # type: ignore[arg-type]  # Adam writes into its tensors
         return made
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from torch import Generator
 
 from envs.errors import require
-from metarl.algorithms.sb3_learner import LEAST_MINIBATCH, Learner, global_streams
+from metarl.algorithms.sb3_learner import SB3Learner, global_streams, minibatch_size
 from metarl.algorithms.task_policy import Episode, TaskPolicy
 from metarl.backend.errors import NonFiniteError
 from metarl.policies.distributions import Categorical, DiagGaussian, Distribution
@@ -31,7 +31,7 @@ class FinetunedPolicy(TaskPolicy):
         generator: SB3's random numbers come from it.
     """
 
-    def __init__(self, learner: Learner, minibatches: int, num_steps: int, generator: Generator) -> None:
+    def __init__(self, learner: SB3Learner, minibatches: int, num_steps: int, generator: Generator) -> None:
         from metarl.algorithms.sb3_convert import silence
 
         self.learner, self.model, self.minibatches = learner, learner.model, minibatches
@@ -47,9 +47,8 @@ class FinetunedPolicy(TaskPolicy):
 
     def learn(self, episodes: Sequence[Episode]) -> None:
         steps = sum(len(e.reward) for e in episodes)
-        require(steps > 1, "PPO needs at least two steps to learn from.")
-        before = self.state_dict()
-        self.model.batch_size = min(steps, max(LEAST_MINIBATCH, -(-steps // self.minibatches)))
+        batch_size, before = minibatch_size(steps, self.minibatches), self.state_dict()
+        self.model.batch_size = batch_size
         self.model.rollout_buffer = self._buffer(episodes, steps)
         with torch.enable_grad(), global_streams(self.generator):
             metrics = self.learner.train()

@@ -22,9 +22,10 @@ from metarl.cli.session import TrainSession
 from metarl.evaluation.held_out import HeldOut
 from metarl.training.config import TrainConfig, flat, to_dict
 from metarl.training.config_file import recorded_threads
-from metarl.training.presets import METHODS, PRESETS, SUITES, families, preset
+from metarl.training.presets import METHODS, PRESETS, preset
 from metarl.training.run import Run
 from metarl.training.start import new_run, resume_run
+from metarl.training.suites import SUITES, families
 
 Flat = tyro.conf.OmitArgPrefixes
 

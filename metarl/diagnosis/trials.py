@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from envs.structs import Struct
 from metarl.diagnosis.findings import Finding, Interval, judge_gain, short
 from metarl.diagnosis.probe import Probe, other_tasks
-from metarl.evaluation.curve import reference_rewards
+from metarl.evaluation.curve import play_references
 from metarl.learning.rollout import Actor, Trajectory, rollout
 from metarl.policies.distributions import Distribution
 from metarl.policies.recurrent import TrialNetwork
@@ -85,9 +85,9 @@ def adaptation(probe: Probe, task: Struct, played: Trajectory) -> Finding:
     _, other = ends(trial(probe, task, without).reward, episodes)
     gain, specific = Interval.of_change(last, first), Interval.of_change(last, other)
     references = {}
-    rewards = reference_rewards(probe.run.env, task, probe.num_envs, probe.generator("references"), episodes)
-    for name, reward in rewards.items():
-        references[name] = [float(x.mean()) for x in ends(reward.flatten(1), episodes)]
+    others = play_references(probe.run.env, task, probe.num_envs, probe.generator("references"), episodes)
+    for name, other_played in others.items():
+        references[name] = [float(x.mean()) for x in ends(other_played.rewards.flatten(1), episodes)]
     numbers = {
         "start": Interval.of(first),
         "end": Interval.of(last),

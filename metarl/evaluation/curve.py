@@ -100,18 +100,6 @@ def play_references(
     return {name: Played.join(list(played(reference))) for name, reference in all_references(env).items()}
 
 
-def adaptation_rewards(*args: Any, **kwargs: Any) -> Tensor:
-    """The rewards of `play_stages` [N, K, T]; their sum over time is the return."""
-    return play_stages(*args, **kwargs).rewards
-
-
-def reference_rewards(
-    env: Env, task: Struct, num_envs: int, generator: Generator, num_episodes: int = 1
-) -> dict[str, Tensor]:
-    """The rewards of `play_references` by name [N, num_episodes, T]."""
-    return {name: p.rewards for name, p in play_references(env, task, num_envs, generator, num_episodes).items()}
-
-
 def fingerprint(task: Struct) -> str:
     """A short hash of tasks, equal for equal tasks."""
     digest = hashlib.sha256()
@@ -133,7 +121,7 @@ def summarize(
     """Statistics over tasks, JSON-able.
 
     Args:
-        rewards: [N, K, T] as `adaptation_rewards` returns them.
+        rewards: [N, K, T] of `play_stages`.
         references: name -> [N, num_episodes, T].
         stages: what the K stages are; by default gradient steps.
         greedy: [N, num_episodes, T] under the most probable actions.

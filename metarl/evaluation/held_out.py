@@ -8,7 +8,7 @@ import envs
 from envs.contract import draw_tasks
 from metarl.backend import distributed
 from metarl.backend.errors import NonFiniteError
-from metarl.evaluation.curve import adaptation_rewards
+from metarl.evaluation.curve import play_stages
 from metarl.training.run import Run
 
 
@@ -44,7 +44,7 @@ class HeldOut:
         num_envs, stages = run.config.eval_num_envs, run.algorithm.stages()
         play = run.algorithm.play(self.env, num_envs, generator, stages)
         try:
-            rewards = adaptation_rewards(self.env, play, self.task, num_envs * stages.episodes)
+            rewards = play_stages(self.env, play, self.task, num_envs * stages.episodes).rewards
         except NonFiniteError:  # in fine-tuning
             finite = False
         else:

@@ -11,7 +11,7 @@ import envs
 from envs.contract import draw_tasks
 from envs.core import Env
 from envs.fields import Checked, PositiveInt
-from metarl.evaluation.curve import reference_rewards
+from metarl.evaluation.curve import play_references
 from metarl.training.config import Seed
 
 
@@ -41,8 +41,8 @@ def reference_returns(env: Env, config: ReferencesConfig | None = None) -> dict[
     task = draw_tasks(env, config.num_tasks, envs.task_generator(config.seed, config.split, env.device), config.split)
     generator = Generator(env.device).manual_seed(config.seed)
     out = {}
-    for name, rewards in reference_rewards(env, task, config.num_envs, generator, config.num_episodes).items():
-        returns = rewards.sum((1, 2))
+    for name, played in play_references(env, task, config.num_envs, generator, config.num_episodes).items():
+        returns = played.rewards.sum((1, 2))
         error = returns.std() / len(returns) ** 0.5 if len(returns) > 1 else torch.tensor(torch.nan)
         out[name] = (float(returns.mean()), float(error))
     return out

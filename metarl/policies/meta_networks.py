@@ -59,7 +59,7 @@ class SlowPass(SlowOutputs):
 
 
 @dataclass(frozen=True, eq=False)
-class FastWeights(Struct):
+class WeightPairs(Struct):
     """An entry for each step: fast weights of all layers as pairs of vectors, and the key."""
 
     key: Tensor  # [B, T, K] of length 1
@@ -69,12 +69,12 @@ class FastWeights(Struct):
 
 
 @dataclass(frozen=True, eq=False)
-class TrialMemory(Struct):
+class PairsMemory(Struct):
     """Between two steps of a trial."""
 
     past: SlowPass  # [B, 1, ...] the step before
     key: Tensor  # [B, 1, K] its key
-    entries: FastWeights  # [B, t - 1, ...]
+    entries: WeightPairs  # [B, t - 1, ...]
     t: Tensor  # [B, 1] int64 steps so far
 
 
@@ -135,12 +135,12 @@ class MetaNetworks(TrialNetwork):
         second = error @ self.out.weight * (h2 > 0)
         return [second @ self.second.weight * (h > 0), second, error]
 
-    def entries(self, key: Tensor, past: SlowPass, now: SlowPass, inputs: StepInput) -> FastWeights:
+    def entries(self, key: Tensor, past: SlowPass, now: SlowPass, inputs: StepInput) -> WeightPairs:
         """About steps `past` [B, T, ...], when those after them are seen."""
         error = torch.cat(self.errors(past, now, inputs), -1)
-        return FastWeights(key, self.of_error(error), self.of_input(past.inputs.detach()), past.mask)
+        return WeightPairs(key, self.of_error(error), self.of_input(past.inputs.detach()), past.mask)
 
-    def share(self, query: Tensor, entries: FastWeights) -> Tensor:
+    def share(self, query: Tensor, entries: WeightPairs) -> Tensor:
         """Attention [B, T', T] of the queries [B, T', K] of steps to the entries of those before each of them.
 
         The last entry is that of the step before the last query.
@@ -151,7 +151,7 @@ class MetaNetworks(TrialNetwork):
         weight = (sharpness * (query @ entries.key.transpose(1, 2))).exp() * earlier * entries.valid.unsqueeze(1)
         return weight / (1 + weight.sum(-1, keepdim=True))
 
-    def decide(self, x: Tensor, share: Tensor, entries: FastWeights, slow: SlowPass) -> Outputs:
+    def decide(self, x: Tensor, share: Tensor, entries: WeightPairs, slow: SlowPass) -> Outputs:
         """Outputs of slow and fast weights together for inputs x [B, T', D] and attention [B, T', T]."""
         errors = entries.error.split([layer.out_features for layer in self.layers], -1)
         inputs = entries.input.split([layer.in_features for layer in self.layers], -1)
@@ -166,7 +166,7 @@ class MetaNetworks(TrialNetwork):
         entries = self.entries(key[:, :-1], slow[:, :-1], slow[:, 1:], inputs[:, 1:])
         return self.decide(x, self.share(key, entries), entries, slow)
 
-    def step(self, inputs: StepInput, memory: TrialMemory | None) -> tuple[Outputs, TrialMemory]:
+    def step(self, inputs: StepInput, memory: PairsMemory | None) -> tuple[Outputs, PairsMemory]:
         inputs = inputs.map(lambda x: x.unsqueeze(1))
         t = torch.zeros_like(inputs.first, dtype=torch.int64) if memory is None else memory.t
         x, key, slow = self.see(inputs, t)
@@ -174,9 +174,9 @@ class MetaNetworks(TrialNetwork):
             entries = self.entries(key[:, :0], slow[:, :0], slow[:, :0], inputs[:, :0])
         else:
             entry = self.entries(memory.key, memory.past, slow, inputs)
-            entries = FastWeights.cat([memory.entries, entry], 1)
+            entries = WeightPairs.cat([memory.entries, entry], 1)
         outputs = self.decide(x, self.share(key, entries), entries, slow)
-        return outputs.map(lambda x: x.squeeze(1)), TrialMemory(slow, key, entries, t + 1)
+        return outputs.map(lambda x: x.squeeze(1)), PairsMemory(slow, key, entries, t + 1)
 
     @torch.no_grad()
     def attention(self, inputs: StepInput) -> Tensor:

@@ -1,46 +1,23 @@
-"""Presets of train.py: each method on each family, as METHOD-FAMILY.
-
-`SUITES` holds what was chosen for a family. Every other registered family has `general` settings.
-"""
+"""Presets of train.py: each method on each family, as METHOD-FAMILY; the settings of families are in suites.py."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from gymnasium import spaces
-
-import envs
 from envs.errors import InputError
 from metarl.algorithms.maml import MAMLConfig
-from metarl.algorithms.outer import AdamConfig, TRPOConfig
+from metarl.algorithms.outer import AdamConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
 from metarl.policies.gru import GRUConfig
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
-from metarl.policies.mlp import MLPConfig
 from metarl.training.config import Algorithms, Policies, TrainConfig, from_dict
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Settings of a family for every method."""
-
-    about: str
-    config: TrainConfig
-    inner: dict[str, Any]  # fields of InnerConfig
-    trpo: TRPOConfig = field(default_factory=TRPOConfig)  # of methods with that outer step
-    clipped_lr: float = 3e-3  # outer learning rate of methods with PPO's outer step
-    maml: dict[str, Any] = field(default_factory=dict)  # fields of MAMLConfig
-    trial: dict[str, Any] = field(default_factory=dict)  # fields of RecurrentPPOConfig
-    trials: dict[str, Any] = field(default_factory=dict)  # fields of TrainConfig where a policy has a memory
-    ppo: dict[str, Any] = field(default_factory=dict)  # fields of SB3PPOConfig
-    methods: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What differs for single methods, by name and nested as in config.json."""
+from metarl.training.suites import SUITES, Suite, families, suite_of
 
 
 @dataclass(frozen=True)
@@ -54,34 +31,6 @@ class MethodSpec:
     """Fields of TrainConfig that are not the suite's, either."""
 
 
-PPO_ROUNDS = {"inner_loss": "ppo", "inner_optimizer": "adam", "inner_lr": 3e-3, "inner_epochs": 10}
-
-
-def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pretrain: int) -> Suite:
-    """Actions start with a std of 0.5: with 1, half of them are clipped and the first inner steps find no signal."""
-    config = TrainConfig(
-        env,
-        next(iter(envs.family(env).presets)),
-        num_iterations=200,
-        meta_batch_size=meta_batch_size,
-        eval_num_tasks=40,
-        eval_num_envs=20,
-        policy=MLPConfig(init_std=0.5),
-    )
-    inner = {"inner_lr": inner_lr, "gae_lambda": 0.95}
-    return Suite(
-        about,
-        config,
-        inner,
-        TRPOConfig(max_kl=0.02),
-        maml={"pretrain_iterations": pretrain},
-        trial={"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95},
-        trials=trials(200, 100, 40),
-        ppo={"reward_scale": 0.1, "finetune_lr": 1e-3},
-        methods={"reptile": {"algorithm": PPO_ROUNDS}},
-    )
-
-
 def all_tasks(suite: Suite) -> dict[str, Any]:
     """As many episodes as MAML collects: two rounds, or one in iterations without inner steps.
 
@@ -91,210 +40,6 @@ def all_tasks(suite: Suite) -> dict[str, Any]:
     return {"num_iterations": rounds, "eval_num_tasks": 40}
 
 
-def trials(num_iterations: int, meta_batch_size: int, eval_num_tasks: int) -> dict[str, Any]:
-    """One trial on each task."""
-    evaluation = {"eval_num_tasks": eval_num_tasks, "eval_num_envs": 1}
-    return {"num_iterations": num_iterations, "meta_batch_size": meta_batch_size, "num_envs": 1, **evaluation}
-
-
-def bandits(env_preset: str, meta_batch_size: int) -> Suite:
-    """γ = 0: a pull affects only its own reward, so all later rewards are noise in its advantage."""
-    config = TrainConfig(
-        "bernoulli-bandit",
-        env_preset,
-        num_iterations=20,
-        meta_batch_size=meta_batch_size,
-        num_envs=1,
-        eval_num_tasks=10_000,
-        eval_num_envs=1,
-        policy=MLPConfig(hidden_sizes=(16, 16)),
-    )
-    arms, pulls = env_preset.removeprefix("k").split("-n")
-    return Suite(
-        f"Bernoulli bandits with {arms} arms and {pulls} pulls, one episode a step",
-        config,
-        {"inner_lr": 1.0, "gamma": 0.0},
-        clipped_lr=1e-2,
-        trial={"gae_lambda": 0.9, "entropy_coef": 0.02},
-        trials=trials(120, 1000, 10_000) if pulls == "10" else trials(220, 256, 10_000),
-        ppo={"gamma": 0.0},
-        methods={
-            "metanet": {
-                "policy": {"hidden_size": 32, "num_heads": 2, "key_size": 2, "code_size": 8, "action_units": 16}
-            },
-            "reptile": {"num_iterations": 13, "algorithm": {"inner_lr": 3.0}},
-            "sb3-ppo": {"algorithm": {"finetune_lr": 0.1}},
-            "sb3-ppo-scratch": {"algorithm": {"finetune_lr": 0.1}},
-        },
-    )
-
-
-def card_game(env: str, about: str) -> Suite:
-    """γ = 0, since an answer changes nothing but its own reward; one deck is one trial, as published."""
-    config = TrainConfig(env, "easy", eval_num_tasks=1000, policy=MLPConfig(hidden_sizes=(32, 32)))
-    return Suite(
-        about,
-        config,
-        {"inner_lr": 1.0, "gamma": 0.0, "entropy_coef": 0.02},
-        clipped_lr=1e-3,
-        trial={"gamma": 0.0, "entropy_coef": 0.02},
-        trials=trials(200, 128, 1000),
-        ppo={"gamma": 0.0},
-        methods={"metanet": {"policy": {"positions": True}}},
-    )
-
-
-def general(id: str) -> Suite:
-    """Settings for a registered family of which nothing is known but its spaces and its horizon H.
-
-    Discrete actions: inner steps of 1, since tasks then differ by logits of that size, and an entropy bonus. Box
-    actions: inner steps of 0.1, and an initial std of 0.5, so that few actions are clipped. A trial of a memory has 2
-    to 4 episodes, of about 200 steps in all. An evaluation plays about 4 million steps a stage.
-    """
-    made = envs.family(id)
-    env = envs.make(id)
-    discrete = isinstance(env.action_space, spaces.Discrete)
-    hidden = (32, 32) if discrete else (64, 64)
-    num_tasks = min(1000, max(40, 100_000 // env.horizon))
-    config = TrainConfig(
-        id,
-        next(iter(made.presets)),
-        eval_num_tasks=num_tasks,
-        policy=MLPConfig(hidden, init_std=1.0 if discrete else 0.5),
-    )
-    entropy = {"entropy_coef": 0.02} if discrete else {}
-    return Suite(
-        "general settings",
-        config,
-        {"inner_lr": 1.0 if discrete else 0.1, "gae_lambda": 0.95, **entropy},
-        trial={"num_episodes": min(4, max(2, 200 // env.horizon)), "gamma": 0.99, "gae_lambda": 0.9},
-        trials=trials(100, 100, num_tasks),
-        ppo=entropy,
-        methods={"reptile": {"num_iterations": 33}},
-    )
-
-
-# Reptile collects three rounds of episodes in a meta-iteration where the others collect two.
-SUITES = {
-    "point": Suite(
-        "2D navigation, as in Finn et al. 2017, section 5.3",
-        TrainConfig(),
-        {},
-        trial={"num_episodes": 3, "gae_lambda": 0.95, "gamma": 0.99},
-        trials=trials(100, 100, 1000),
-        ppo={"reward_scale": 0.1, "finetune_lr": 1e-2},
-        methods={"reptile": {"num_iterations": 33, "algorithm": {"inner_lr": 1.0}}},
-    ),
-    "bandit": bandits("k5-n10", 400),
-    "bandit-100": bandits("k5-n100", 100),
-    "tabular-mdp": Suite(
-        "random tabular MDPs of Duan et al. 2016, 10 episodes a step",
-        TrainConfig(
-            "tabular-mdp",
-            "rl2",
-            num_iterations=40,
-            meta_batch_size=40,
-            num_envs=10,
-            eval_num_envs=10,
-            policy=MLPConfig(hidden_sizes=(32, 32)),
-        ),
-        {"inner_lr": 3.0, "gae_lambda": 0.4},
-        clipped_lr=1e-2,
-        trial={"num_episodes": 10, "gamma": 0.99, "gae_lambda": 0.9},
-        trials=trials(120, 200, 10_000),
-        methods={
-            "maml-vpg": {"algorithm": {"outer": {"outer_lr": 3e-3}}},
-            "reptile": {"num_iterations": 27},
-        },
-    ),
-    "gridworld": Suite(
-        "a 5 x 5 grid with a hidden goal",
-        TrainConfig(
-            "gridworld",
-            "varibad-one-hot",
-            num_iterations=30,
-            meta_batch_size=42,
-            num_envs=20,
-            eval_num_tasks=48 * 21,  # each goal equally often, here and below
-            eval_num_envs=20,
-            policy=MLPConfig(hidden_sizes=(32, 32)),
-        ),
-        {"inner_lr": 3.0, "gae_lambda": 0.9, "entropy_coef": 0.1},
-        trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.1},
-        trials=trials(180, 400, 500 * 21),
-        methods={
-            "maml-vpg": {"algorithm": {"outer": {"outer_lr": 3e-3}}},
-            "reptile": {"num_iterations": 20},
-            "sb3-ppo": {"eval_num_tasks": 42, "algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
-            "sb3-ppo-informed": {"eval_num_tasks": 42},
-            "sb3-ppo-scratch": {"eval_num_tasks": 42, "algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
-        },
-    ),
-    "repeat-previous": card_game("repeat-previous", "POPGym's RepeatPrevious, one deck a trial"),
-    "count-recall": card_game("count-recall", "POPGym's CountRecall, one deck a trial"),
-    "autoencode": card_game("autoencode", "POPGym's Autoencode, one deck a trial"),
-    "contextual-bandit": Suite(
-        "20 contexts with the best of 5 arms each, 100 pulls, one episode a step",
-        TrainConfig(
-            "contextual-bandit",
-            "c20",
-            num_iterations=60,
-            meta_batch_size=200,
-            num_envs=1,
-            eval_num_tasks=2000,
-            eval_num_envs=1,
-            policy=MLPConfig(hidden_sizes=(32, 32)),
-        ),
-        {"inner_lr": 3.0, "gamma": 0.0},
-        trial={"num_episodes": 1, "gamma": 0.0, "gae_lambda": 0.9, "entropy_coef": 0.02},
-        trials=trials(100, 240, 2000),
-        ppo={"gamma": 0.0},
-        methods={"metanet": {"policy": {"key_size": 32}}, "reptile": {"num_iterations": 40}},
-    ),
-    "control-map": Suite(
-        "reaching under a hidden map from action to motion",
-        TrainConfig(
-            "control-map",
-            "map",
-            num_iterations=60,
-            meta_batch_size=24,
-            num_envs=20,
-            eval_num_envs=20,
-            policy=MLPConfig(init_std=0.5),
-        ),
-        {"inner_lr": 0.1, "gae_lambda": 0.95},
-        trial={"num_episodes": 4, "gamma": 0.95, "gae_lambda": 0.9},
-        trials=trials(60, 240, 2000),
-        methods={"metanet": {"algorithm": {"aux_coef": 0.0}}, "reptile": {"num_iterations": 40}},
-    ),
-    "glyphs": Suite(
-        "5-way one-shot label prediction on letters, an episode a step",
-        TrainConfig(
-            "glyphs",
-            "5-way",
-            num_iterations=30,
-            meta_batch_size=40,
-            num_envs=10,
-            eval_num_envs=10,
-            policy=MLPConfig(hidden_sizes=(64, 64)),
-        ),
-        {"inner_lr": 1.0, "gamma": 0.0},
-        trial={"num_episodes": 1, "gamma": 0.0, "gae_lambda": 0.9, "entropy_coef": 0.02},
-        trials=trials(200, 200, 1000),
-        ppo={"gamma": 0.0},
-        methods={
-            "metanet": {"policy": {"hidden_size": 128, "key_size": 32}},
-            "reptile": {"num_iterations": 20},
-        },
-    ),
-    "half-cheetah-vel": locomotion("HalfCheetah with a hidden goal velocity", "half-cheetah-vel", 20, 0.05, 60),
-    "half-cheetah-dir": locomotion("HalfCheetah with a hidden direction", "half-cheetah-dir", 10, 0.3, 0),
-    "ant-vel": locomotion("Ant with a hidden goal velocity", "ant-vel", 20, 0.05, 60),
-    "ant-dir": locomotion("Ant with a hidden direction", "ant-dir", 10, 0.3, 0),
-    "ant-goal": locomotion("Ant with a hidden place to go to", "ant-goal", 20, 0.05, 60),
-    "hopper-params": locomotion("Hopper with a hidden body", "hopper-params", 20, 0.05, 60),
-    "walker2d-params": locomotion("Walker2d with a hidden body", "walker2d-params", 20, 0.05, 60),
-}
 METHODS = {
     "maml": MethodSpec("MAML with a TRPO outer step", lambda s: MAMLConfig(outer=s.trpo, **s.inner, **s.maml)),
     "fomaml": MethodSpec(
@@ -348,17 +93,6 @@ METHODS = {
 }
 PRESETS = tuple(f"{method}-{suite}" for method in METHODS for suite in SUITES)
 """Those of `SUITES`; `preset` also takes METHOD-FAMILY of every other registered family."""
-
-
-def suite_of(family: str) -> Suite:
-    """The settings of a family: its own in `SUITES`, by that name or by the environment's, else `general` ones."""
-    named = (suite for key, suite in SUITES.items() if family in (key, suite.config.env))
-    return next(named, None) or general(family)
-
-
-def families() -> list[str]:
-    """What may stand for FAMILY: the names of `SUITES`, then all other registered families."""
-    return list(dict.fromkeys([*SUITES, *envs.FAMILIES]))
 
 
 def preset_names() -> list[str]:

@@ -72,6 +72,19 @@ def test_shares_stand_beside_a_figure(monkeypatch, tmp_path, capfd, limits):
     assert report["results"][1]["share_of_flops"] > 0 and report["results"][1]["total_seconds"] > 0
 
 
+@pytest.mark.parametrize("form", ["delta", "full", "none", "rl2"])
+def test_a_memory_of_constant_size_stays_as_large_in_longer_trials(monkeypatch, form):
+    benchmark(monkeypatch)
+    import benchmark_measures as measures
+
+    short, long = (
+        measures.memory(measures.TrainSession(device="cpu", num_threads=1), 1, form, pulls, count=2 * pulls)
+        for pulls in (3, 9)
+    )
+    assert short["bytes_per_lane"] > 0 and short["training_steps_per_second"] > 0
+    assert (long["bytes_per_lane"] > short["bytes_per_lane"]) == (form == "full")
+
+
 def test_a_case_has_a_process_of_its_own(monkeypatch):
     assert benchmark(monkeypatch).in_fresh_process(os.getpid) != os.getpid()
 

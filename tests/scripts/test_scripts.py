@@ -29,8 +29,9 @@ from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.outer import TRPOConfig
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import TrainConfig
-from metarl.training.presets import METHODS, SUITES
+from metarl.training.presets import METHODS
 from metarl.training.run import Run
+from metarl.training.suites import SUITES
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

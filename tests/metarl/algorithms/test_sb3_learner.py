@@ -9,14 +9,14 @@ from torch import Generator
 
 import envs
 from envs import InputError
-from metarl.algorithms.sb3_learner import Learner, global_streams
+from metarl.algorithms.sb3_learner import SB3Learner, global_streams
 from metarl.policies.mlp import MLPConfig
 
 
-def learner(horizon=6, **options) -> Learner:
+def learner(horizon=6, **options) -> SB3Learner:
     env = envs.make("point", horizon=horizon)
     task = env.sample_tasks(3, Generator().manual_seed(0))
-    return Learner(MLPConfig((4,)), env, task[:1] if horizon == 1 else task, 1, 0, minibatches=1, **options)
+    return SB3Learner(MLPConfig((4,)), env, task[:1] if horizon == 1 else task, 1, 0, minibatches=1, **options)
 
 
 def test_trajectories_hold_rewards_as_they_are_whatever_ppo_learns_from():

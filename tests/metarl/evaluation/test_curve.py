@@ -17,11 +17,9 @@ import envs
 from metarl.algorithms.base import Stages
 from metarl.evaluation import curve as evaluate
 from metarl.evaluation.curve import (
-    adaptation_rewards,
     has_scores,
     play_references,
     play_stages,
-    reference_rewards,
     summarize,
     summarize_scores,
 )
@@ -68,7 +66,7 @@ def test_a_row_is_a_task_and_a_column_a_step(make_run):
     run = make_run()
     task, adapters = run.env.sample_tasks(5, seeded()), run.algorithm.adapters(2, test=True)
     args = run.algorithm.policy, run.algorithm.params, task, adapters, 3
-    returns = adaptation_rewards(run.env, run.algorithm.play(run.env, 3, seeded(1), Stages(2)), task, 3).sum(2)
+    returns = play_stages(run.env, run.algorithm.play(run.env, 3, seeded(1), Stages(2)), task, 3).rewards.sum(2)
     trajectories = collect(run.env, *args, seeded(1))
     assert returns.shape == (5, 3)
     for k, trajectory in enumerate(trajectories):
@@ -84,13 +82,13 @@ def test_groups_of_tasks_come_back_in_order(make_run, monkeypatch):
     fractions: list[float] = []
     monkeypatch.setattr(evaluate, "CHUNK_STEPS", 3 * run.env.horizon * 4)  # three tasks a group
     play = run.algorithm.play(run.env, 4, seeded(), Stages(1))
-    returns = adaptation_rewards(run.env, play, task, 4, fractions.append).sum(2)
+    returns = play_stages(run.env, play, task, 4, fractions.append).rewards.sum(2)
     assert fractions == [3 / 8, 6 / 8, 1.0]
     assert returns.shape == (8, 2)
     assert returns.isfinite().all()
     expected = -run.env.horizon * (0.2 * torch.arange(8.0)) ** 2
     torch.testing.assert_close(returns[1:, 0], expected[1:], rtol=0.02, atol=1e-3)
-    references = {name: r.sum((1, 2)) for name, r in reference_rewards(run.env, task, 4, seeded()).items()}
+    references = {name: p.rewards.sum((1, 2)) for name, p in play_references(run.env, task, 4, seeded()).items()}
     assert all(len(values) == 8 for values in references.values())
     assert (references["straight line"].diff() < 0).all()
 
@@ -98,10 +96,10 @@ def test_groups_of_tasks_come_back_in_order(make_run, monkeypatch):
 def test_references_are_played_on_the_given_tasks():
     env = envs.make("point", horizon=20)
     task = env.task_from_dicts([{"goal": [0.05, 0.0]}, {"goal": [0.25, 0.0]}])
-    line = reference_rewards(env, task, 2, seeded())["straight line"].sum((1, 2))
+    line = play_references(env, task, 2, seeded())["straight line"].rewards.sum((1, 2))
     torch.testing.assert_close(line, torch.tensor([0.0, -(0.15**2) - 0.05**2]), atol=1e-6, rtol=0)
     far = env.sample_tasks(30, seeded())
-    references = reference_rewards(env, far, 10, seeded())
+    references = {name: p.rewards for name, p in play_references(env, far, 10, seeded()).items()}
     assert references.keys() == {"random", "straight line"}
     assert references["straight line"].sum() > references["random"].sum() / 4
 
@@ -109,7 +107,7 @@ def test_references_are_played_on_the_given_tasks():
 def test_adaptation_with_a_step_of_zero_leaves_the_curve_flat(make_run):
     run = make_run(inner_lr=0.0, horizon=10)
     task = run.env.sample_tasks(200, seeded())
-    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 10, seeded(1), Stages(3)), task, 10)
+    rewards = play_stages(run.env, run.algorithm.play(run.env, 10, seeded(1), Stages(3)), task, 10).rewards
     returns = rewards.sum(2).double()
     change = returns[:, 1:] - returns[:, :1]
     standard_error = change.std(0) / np.sqrt(200)
@@ -198,9 +196,9 @@ def test_it_evaluates_the_checkpoint_on_the_tasks_of_the_seed(script, trained):
     e = evaluated(script, trained, "--num-tasks", 6, "--num-steps", 1, "--seed", 9, "--num-envs", 5)
     run, generator = Run.open(trained), seeded(9)
     task = run.env.sample_tasks(6, envs.task_generator(9, "test"), "test")
-    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 5, generator, Stages(1)), task, 5)
+    rewards = play_stages(run.env, run.algorithm.play(run.env, 5, generator, Stages(1)), task, 5).rewards
     np.testing.assert_array_equal(np.array(e["per_task"]), rewards.double().sum(2).numpy())
-    line = reference_rewards(run.env, task, 5, generator)["straight line"].sum((1, 2))
+    line = play_references(run.env, task, 5, generator)["straight line"].rewards.sum((1, 2))
     assert e["references"]["straight line"]["mean"] == pytest.approx(float(line.mean()))
 
 

@@ -16,15 +16,16 @@ from metarl.algorithms.outer import TRPO, Adam
 from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
 from metarl.algorithms.reptile import Reptile, ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig
-from metarl.evaluation.curve import adaptation_rewards
+from metarl.evaluation.curve import play_stages
 from metarl.policies.gru import GRUNetwork
 from metarl.policies.meta_networks import MetaNetworks
 from metarl.policies.metanet import MetaNet
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import from_dict, to_dict
 from metarl.training.loop import train_iteration
-from metarl.training.presets import METHODS, PRESETS, SUITES, preset, split_name
+from metarl.training.presets import METHODS, PRESETS, preset, split_name
 from metarl.training.run import Run
+from metarl.training.suites import SUITES
 
 HEAVY = [name for name in PRESETS if hasattr(envs.make_config(preset(name).env), "engine")]
 ROBOTS = ["maml-half-cheetah-vel", "reptile-ant-dir", "rl2-ant-goal", "maml-hopper-params", "maml-walker2d-params"]
@@ -81,19 +82,6 @@ def test_every_registered_family_has_general_settings(method, family, arena, tmp
     assert all(math.isfinite(value) for value in metrics.values())
     run.save()
     assert Run.open(run.path).config == run.config
-
-
-def test_general_settings_follow_the_actions_and_the_horizon(arena):
-    discrete, box = preset("maml-gaussian-bandit"), preset("maml-arena")
-    assert discrete.algorithm.inner_lr > box.algorithm.inner_lr
-    assert discrete.algorithm.entropy_coef > 0 == box.algorithm.entropy_coef
-    assert box.policy.init_std < 1
-    short, long = preset("rl2-gaussian-bandit"), preset("rl2-arena")
-    assert short.algorithm.num_episodes > long.algorithm.num_episodes >= 2
-
-
-def test_an_environment_with_settings_under_another_name_has_these():
-    assert preset("maml-bernoulli-bandit") == preset("maml-bandit")
 
 
 def test_an_own_family_is_offered_where_its_name_is_misspelled(arena):
@@ -184,7 +172,7 @@ def test_bandits_are_learned_fast(method, tmp_path):
     while run.iteration < 4:
         train_iteration(run)
     task = run.env.sample_tasks(2000, envs.task_generator(0, "test"), "test")
-    rewards = adaptation_rewards(run.env, run.algorithm.play(run.env, 1, run.generator, Stages(2)), task, 1)
+    rewards = play_stages(run.env, run.algorithm.play(run.env, 1, run.generator, Stages(2)), task, 1).rewards
     before, first, second = rewards.sum(2).mean(0).tolist()
     assert before == pytest.approx(5.0, abs=0.2)
     assert first > 6.0 and second > first
@@ -197,10 +185,3 @@ def test_a_wrong_name_is_answered_with_the_nearest(wrong, right, sentence):
     with pytest.raises(InputError) as error:
         preset(wrong)
     assert f"Unknown preset {wrong!r}. Did you mean '{right}" in sentence(error)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_evaluations_of_the_gridworld_have_each_goal_equally_often(method):
-    config = preset(f"{method}-gridworld")
-    goals = envs.make(config.env, config.env_preset).board.goals["test"]
-    assert config.eval_num_tasks % len(goals) == 0

@@ -1,0 +1,35 @@
+"""What families ask of every method."""
+
+from __future__ import annotations
+
+import pytest
+
+import envs
+from metarl.training.presets import METHODS, preset
+from metarl.training.suites import SUITES, families, general, suite_of
+
+
+def test_general_settings_follow_the_actions_and_the_horizon(arena):
+    discrete, box = preset("maml-gaussian-bandit"), preset("maml-arena")
+    assert discrete.algorithm.inner_lr > box.algorithm.inner_lr
+    assert discrete.algorithm.entropy_coef > 0 == box.algorithm.entropy_coef
+    assert box.policy.init_std < 1
+    short, long = preset("rl2-gaussian-bandit"), preset("rl2-arena")
+    assert short.algorithm.num_episodes > long.algorithm.num_episodes >= 2
+
+
+def test_an_environment_with_settings_under_another_name_has_these():
+    assert preset("maml-bernoulli-bandit") == preset("maml-bandit")
+
+
+def test_a_family_has_its_own_settings_or_general_ones(arena):
+    assert suite_of("bandit") is suite_of("bernoulli-bandit") is SUITES["bandit"]
+    assert suite_of("arena") == general("arena")
+    assert families()[: len(SUITES)] == list(SUITES) and set(envs.FAMILIES) <= set(families())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_evaluations_of_the_gridworld_have_each_goal_equally_often(method):
+    config = preset(f"{method}-gridworld")
+    goals = envs.make(config.env, config.env_preset).board.goals["test"]
+    assert config.eval_num_tasks % len(goals) == 0
