@@ -20,10 +20,10 @@ setup: .venv/.installed
 	touch $@
 
 demo: setup
-	@if [ -f $(DEMO)/config.json ]; then $(BIN)/python scripts/train.py --resume $(DEMO); \
-	else $(BIN)/python scripts/train.py maml-point --run-dir $(DEMO); fi
-	$(BIN)/python scripts/evaluate.py $(DEMO) --output videos/demo-curve.json
-	$(BIN)/python scripts/record.py $(DEMO) --output videos/demo.mp4
+	@if [ -f $(DEMO)/config.json ]; then $(BIN)/metarl train --resume $(DEMO); \
+	else $(BIN)/metarl train maml-point --run-dir $(DEMO); fi
+	$(BIN)/metarl evaluate $(DEMO) --output videos/demo-curve.json
+	$(BIN)/metarl record $(DEMO) --output videos/demo.mp4
 
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadscope

@@ -1,4 +1,4 @@
-"""Families in words: rows of a name and what it stands for, such as list_envs.py prints."""
+"""Families in words: rows of a name and what it stands for, such as metarl envs prints."""
 
 from __future__ import annotations
 

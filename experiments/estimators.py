@@ -21,7 +21,8 @@ from torch import Generator
 import envs
 from envs.errors import require
 from metarl.backend.files import write_atomically
-from metarl.cli import Session, run_main
+from metarl.cli.main import run_main
+from metarl.cli.session import Session
 from metarl.figures.terminal import show as print_table
 from metarl.policies.mlp import MLPConfig, make_policy
 

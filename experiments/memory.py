@@ -27,7 +27,8 @@ from envs.errors import InputError
 from envs.fields import Checked, PositiveInt
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.backend.files import write_json
-from metarl.cli import Session, run_main
+from metarl.cli.main import run_main
+from metarl.cli.session import Session
 from metarl.evaluation.evaluate import EvaluationConfig
 from metarl.figures.terminal import show
 from metarl.training.presets import preset

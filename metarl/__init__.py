@@ -6,10 +6,9 @@
     metarl.evaluate(run)["adaptation"]["mean"]  # metarl.diagnose(run), metarl.record(run, "point.mp4")
 
 Importing this package looks whether `envs` is ours, since many projects have a folder of that name. It also refuses
-`python -m metarl.train` and its like: the programs are in scripts/, and a module would end having done nothing.
+`python -m metarl.train` and its like: a module would end having done nothing. `python -m metarl train` is the command.
 """
 
-import shlex
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
@@ -20,16 +19,23 @@ from typing import Any
 _SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
+def _module() -> str | None:
+    """The module that Python looks for in order to run it (`python -m`), if it does."""
+    return sys.orig_argv[-len(sys.argv)].removeprefix("-m") if sys.argv[:1] == ["-m"] else None
+
+
 def _refuse_as_program() -> None:
-    """End with a sentence where Python looks for a module of this package to run it (`python -m`)."""
-    if sys.argv[:1] != ["-m"]:
-        return
-    module = sys.orig_argv[-len(sys.argv)].removeprefix("-m")
-    if module.split(".")[0] != __name__:
-        return
-    name = module.rpartition(".")[2]
-    script = f"scripts/{name}.py" if (_SCRIPTS / f"{name}.py").exists() else "scripts/train.py"
-    _end(f"{module} is no program, but a part of the library; run python {shlex.join([script, *sys.argv[1:]])}.")
+    """End with a sentence where a module of this package is to be run, other than `python -m metarl`."""
+    module = _module()
+    if module is not None and module.startswith(f"{__name__}."):
+        _end(f"{module} is no program, but a part of the library; metarl --help lists the commands.")
+
+
+def _is_command() -> bool:
+    """Is this `metarl`, `python -m metarl` or a file of scripts/?"""
+    main = getattr(sys.modules["__main__"], "__file__", None)
+    path = Path(main).resolve() if main else Path()
+    return _module() == __name__ or path.parent == _SCRIPTS or path.stem == __name__
 
 
 def _end(message: str) -> None:
@@ -49,8 +55,7 @@ def _check_envs() -> ModuleSpec:
             f"metarl needs the package envs of metarl-toolkit, but Python finds another one first, {place}; "
             "rename that one or run from another folder."
         )
-        main = getattr(sys.modules["__main__"], "__file__", None)
-        if main and Path(main).resolve().parent == _SCRIPTS:
+        if _is_command():
             _end(message)  # a program ends without a traceback
         raise ImportError(message, name="envs")
     return spec

@@ -1,46 +1,6 @@
-"""Record a video of adaptation: the same held-out tasks before and after each gradient step, side by side.
+"""`metarl record` from a checkout."""
 
-Of a policy with a memory: trials, episode after episode, with the memory's attention over the past.
-"""
-
-from __future__ import annotations
-
-import metarl.backend.starting  # noqa: F401  before torch, which takes seconds to load
-
-# isort: split
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated
-
-import tyro
-
-from metarl.cli import Session, run_main
-from metarl.video.record import VideoConfig, record_run
-
-
-@dataclass(frozen=True)
-class Record:
-    """Record a video of adaptation: the same held-out tasks before and after each gradient step, side by side.
-
-    Of a policy with a memory: trials, episode after episode, with the memory's attention over the past.
-    """
-
-    run_dir: Annotated[Path, tyro.conf.Positional]
-    """The run folder that train.py wrote."""
-    video: VideoConfig = field(default_factory=VideoConfig)
-    output: Path | None = None
-    """An .mp4 or .gif file; by default videos/NAME.mp4 with the name of the run folder."""
-    frame: Path | None = None
-    """A .png file for the end of the first task, as a picture that links to the video; by default there is none."""
-    session: Session = field(default_factory=Session)
-
-
-def main(arguments: list[str]) -> None:
-    args = tyro.cli(Record, prog="record.py", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
-    output = args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4"
-    made = record_run(args.session.open(args.run_dir), output, args.video, args.frame)
-    print(f"Wrote {made}" + (f" and {args.frame}" if args.frame else ""))
-
+from metarl.__main__ import main
 
 if __name__ == "__main__":
-    run_main(main)
+    main("record")

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("contract", "core", "structs", "errors", "fields", "files", "proxy", "registry", "tasks", "threads")
+NAMES = (
+    "contract",
+    "core",
+    "describing",
+    "structs",
+    "errors",
+    "fields",
+    "files",
+    "proxy",
+    "registry",
+    "tasks",
+    "threads",
+)
 INTERFACE = {"envs", *(f"envs.{name}" for name in NAMES)}
 SOURCES = sorted(path for package in ("envs", "metarl") for path in (ROOT / package).rglob("*.py"))
 

@@ -14,6 +14,12 @@ MODULES = sorted(
     if path.name != "__init__.py"
 )
 TESTED_ELSEWHERE = {
+    "metarl/__main__.py": "test_command.py",
+    "metarl/cli/verbs.py": "test_command.py",
+    "metarl/cli/train.py": "../scripts/test_scripts.py",
+    "metarl/cli/evaluate.py": "evaluation/test_evaluate.py",
+    "metarl/cli/record.py": "video/test_record.py",
+    "metarl/cli/benchmark/cases.py": "cli/benchmark/test_command.py",
     "metarl/backend/errors.py": "training/test_loop.py",  # two exceptions without code
     "metarl/policies/recurrent.py": "policies/test_metanet.py",  # what its concrete networks share
 }

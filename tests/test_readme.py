@@ -80,17 +80,21 @@ def test_a_run_of_an_own_family_without_its_module_says_what_is_missing(with_sli
     assert "'slider'" in result.err and "--imports" in result.err
 
 
-@pytest.mark.parametrize("script_file", sorted(set(re.findall(r"python scripts/(\w+\.py) ", TEXT))))
-def test_every_option_that_these_pages_show_exists(script_file, with_slider):
-    """An option of train.py must be one of the preset that the line names."""
+COMMANDS = re.findall(r"(?:^|`|&& )(?:python scripts/(\w+)\.py|(?:torchrun .* -m )?metarl (\w+)) (.*)", TEXT, re.M)
+SCRIPT_OF = {"envs": "list_envs"}
+
+
+@pytest.mark.parametrize("name", sorted({SCRIPT_OF.get(verb, verb) or script for script, verb, _ in COMMANDS}))
+def test_every_option_that_these_pages_show_exists(name, with_slider):
+    """An option of training must be one of the preset that the line names."""
     options: dict[tuple[str, ...], set[str]] = {}
-    for line in re.findall(rf"python scripts/{script_file} (.*)", TEXT):
-        words = line.split("#")[0].split()
-        preset = tuple(words[:1]) if script_file == "train.py" and not words[0].startswith("-") else ()
+    for line in [rest for script, verb, rest in COMMANDS if name in (script, SCRIPT_OF.get(verb, verb))]:
+        words = line.split("#")[0].split("`")[0].split("&&")[0].split()
+        preset = tuple(words[:1]) if name == "train" and not words[0].startswith("-") else ()
         options.setdefault(preset, set()).update(re.findall(r"--[\w.-]+", " ".join(words)))
     for preset, shown in options.items():
-        if preset == () and script_file == "train.py":
+        if preset == () and name == "train":
             shown.discard("--resume")
         imports = ["--imports", "slider"] if "--imports" in shown else []
-        help_text = with_slider(script_file.removesuffix(".py"), *preset, *imports, "--help").out
+        help_text = with_slider(name, *preset, *imports, "--help").out
         assert {o for o in shown if o not in help_text} == set(), preset

@@ -1,4 +1,4 @@
-"""The frame of every script: its arguments, its exit status, and one sentence for a mistake."""
+"""The frame of every verb and script: its arguments, its exit status, and one sentence for a mistake."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from metarl.backend.signals import Stopped, raised
 from metarl.training.room import too_large
 
 
-def run_main(main: Callable[[list[str]], int | None], parallel: bool = False) -> None:
+def run_main(
+    main: Callable[[list[str]], int | None], parallel: bool = False, arguments: Sequence[str] | None = None
+) -> None:
     """Call `main` with the command line's arguments and exit with its status.
 
     Args:
         parallel: can processes that torchrun starts do this work together? Otherwise it is refused there.
+        arguments: by default those of this process.
 
     Exit status: 0 when all went well, 2 for bad input, 1 when the work could not be finished, 128 + N after signal N
     (130 after Ctrl-C).
     """
-    arguments = sys.argv[1:]
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     threading.excepthook = _thread_error
     try:
         with raised(), distributed.session() if parallel else nullcontext():
             if not parallel and distributed.launched() > 1:
                 if os.environ["RANK"] == "0":
-                    _fail("Only train.py works in several processes; start this script without torchrun.", 2)
+                    _fail("Only metarl train works in several processes; start this one without torchrun.", 2)
                 sys.exit(2)
             import_modules(arguments)
             status = main(arguments) or 0

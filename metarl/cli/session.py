@@ -94,7 +94,7 @@ class TrainSession(Session):
     eval_every: int = 0
     """Meta-iterations between evaluations on held-out tasks during training, which change nothing in it; 0: none."""
     eval_every_tasks: int | None = None
-    """Tasks in such an evaluation, by default 10; held out, the same each time, and not those of evaluate.py."""
+    """Tasks in such an evaluation, by default 10; held out, the same each time, and not those of metarl evaluate."""
 
     def held_out(self, run: Run) -> HeldOut | None:
         """What --eval-every asks for. Raises `InputError` where it cannot be done."""

@@ -1,4 +1,4 @@
-"""The arguments of train.py: a preset with every field of it, of its environment and of the session; or a run folder.
+"""The arguments of `metarl train`: a preset with every field of it, its environment and the session; or a run folder.
 
 Which fields there are follows from the preset and from --env, so these are looked for first.
 """
@@ -51,7 +51,7 @@ def run_to_train(arguments: list[str], about: str) -> tuple[Run, HeldOut | None]
         InputError: when it describes none, or one that cannot be made.
     """
     if any(argument.split("=")[0] == "--resume" for argument in arguments):
-        args = tyro.cli(Resume, prog="train.py", args=arguments, config=(Flat,))
+        args = tyro.cli(Resume, prog="metarl train", args=arguments, config=(Flat,))
         session: TrainSession = args.session
         device = session.apply(recorded_threads(args.resume))
         run = resume_run(args.resume, args.num_iterations, device, session.choose_engine)
@@ -60,7 +60,7 @@ def run_to_train(arguments: list[str], about: str) -> tuple[Run, HeldOut | None]
     elif "--help" in arguments or "-h" in arguments:
         run, session = _new_run(PRESETS[0], ["--help"], about)
     else:
-        raise InputError(f"Name a preset first, such as train.py {PRESETS[0]}; train.py --help lists them.")
+        raise InputError(f"Name a preset first, such as metarl train {PRESETS[0]}; metarl train --help lists them.")
     session.speed_up(run.algorithm, run.env)
     return run, session.held_out(run)
 
@@ -72,21 +72,27 @@ def _new_run(name: str, arguments: list[str], about: str) -> tuple[Run, TrainSes
     env_preset = option(arguments, "--env-preset") or (config.env_preset if env == config.env else None)
     env_config = envs.make_config(env, env_preset)
     config = dataclasses.replace(config, env=env, env_preset=env_preset or next(iter(envs.family(env).presets)))
-    fields: list[tuple[str, Any, Any]] = [
-        ("run_dir", Path, Path("runs") / name),
-        ("session", Annotated[TrainSession, Flat], TrainSession()),
-        ("train", Annotated[TrainConfig, Flat], config),
-        ("env", type(env_config), env_config),
-    ]
     args: Any = tyro.cli(
-        dataclasses.make_dataclass("Args", fields),
-        prog="train.py PRESET",
+        arguments_of(name, config, env_config),
+        prog="metarl train PRESET",
         description=_description(name, about),
         args=arguments,
         config=(tyro.conf.AvoidSubcommands,),
     )
     session: TrainSession = args.session
     return new_run(name, args.run_dir, args.train, session.choose_engine(args.env), session.apply()), session
+
+
+def arguments_of(name: str, config: TrainConfig, env_config: Any, *more: tuple[str, Any, Any]) -> type:
+    """A dataclass of the options that a preset has, with these values as defaults; `more` fields come first."""
+    fields: list[tuple[str, Any, Any]] = [
+        *more,
+        ("run_dir", Path, Path("runs") / name),
+        ("session", Annotated[TrainSession, Flat], TrainSession()),
+        ("train", Annotated[TrainConfig, Flat], config),
+        ("env", type(env_config), env_config),
+    ]
+    return dataclasses.make_dataclass("Args", fields)
 
 
 def _description(name: str, about: str) -> str:
@@ -117,14 +123,14 @@ def option_names(config: Any) -> set[str]:
 def resume_command(run: Run, arguments: Sequence[str]) -> str:
     """The command that goes on with a run, as it was started."""
     several = "torchrun ..." if launched() > local_world_size() else f"torchrun --nproc-per-node {launched()}"
-    start = "python" if launched() == 1 else several
+    start = "metarl" if launched() == 1 else f"{several} -m metarl"
     kept = _options(run, arguments, "--imports", "--eval-every", "--eval-every-tasks")
-    return f"{start} scripts/train.py --resume {kept}"
+    return f"{start} train --resume {kept}"
 
 
 def evaluate_command(run: Run, arguments: Sequence[str]) -> str:
     """The command that evaluates a run."""
-    return f"python scripts/evaluate.py {_options(run, arguments, '--imports')}"
+    return f"metarl evaluate {_options(run, arguments, '--imports')}"
 
 
 def _options(run: Run, arguments: Sequence[str], *names: str) -> str:

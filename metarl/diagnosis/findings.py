@@ -29,7 +29,7 @@ class Finding:
     numbers: dict[str, Any] = field(default_factory=dict)
     """JSON-able; an `Interval` is written as its `mean` and `mean_ci95`."""
     next: str | None = None
-    """What to try, in options of train.py."""
+    """What to try, in options of metarl train."""
 
 
 def does_not_apply(name: str, why: str) -> Finding:

@@ -120,7 +120,7 @@ def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:
     if verdict == "ok":
         return None
     if verdict == "note":
-        return f"diagnose.py --num-tasks {4 * probe.num_tasks}"
+        return f"metarl diagnose --num-tasks {4 * probe.num_tasks}"
     if gain.positive:
         return f"--num-iterations {2 * config.num_iterations}: a poor initialization gains from any task's data"
     return f"the other problems first; then --num-envs {2 * config.num_envs}, for less noisy inner gradients"

@@ -110,7 +110,7 @@ def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:
     if not (network and network.remembers):
         return "--memory linear, in a new run: this one has none"
     if verdict == "note":
-        return f"diagnose.py --num-tasks {4 * probe.num_tasks}"
+        return f"metarl diagnose --num-tasks {4 * probe.num_tasks}"
     longer = f"--num-iterations {2 * config.num_iterations}"
     return f"{longer}, or --entropy-coef {2 * config.algorithm.entropy_coef or 0.01:g}"
 

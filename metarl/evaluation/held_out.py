@@ -1,4 +1,4 @@
-"""Evaluation during training, on a few validation tasks: `train.py --eval-every K`."""
+"""Evaluation during training, on a few validation tasks: `metarl train --eval-every K`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metarl.training.run import Run
 class HeldOut:
     """Evaluates a run every so many meta-iterations, and changes nothing in it.
 
-    The tasks are the same each time and in every run of a family, and they are not the ones of evaluate.py. Episodes
+    The tasks are the same each time and in every run of a family, and they are not those of `metarl evaluate`. Episodes
     follow from the seed of the run and the iteration, so that a resumed run plays the same ones. The environment is
     one of its own: a physics engine keeps buffers, and counts what went wrong.
 
@@ -34,7 +34,7 @@ class HeldOut:
         self.task = draw_tasks(self.env, num_tasks, generator, "validation")
 
     def __call__(self, run: Run) -> dict[str, float]:
-        """`eval_return_k`: the mean return of stage k, of those that evaluate.py has by default.
+        """`eval_return_k`: the mean return of stage k, of those that metarl evaluate has by default.
 
         Empty where none is due, in all processes but the main one, and where returns are not finite, which is said.
         """

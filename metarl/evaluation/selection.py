@@ -25,7 +25,7 @@ class Selection(Checked):
     """train, validation (to choose settings by), test (for a table, once they are chosen) or ood (outside the training
     range)."""
     tasks: Path | None = None
-    """A file of tasks that list_envs.py saved, instead of tasks drawn by split and seed."""
+    """A file of tasks that metarl envs saved, instead of tasks drawn by split and seed."""
     num_steps: NonNegativeInt | None = None
     """Gradient steps, by default 3. A policy with a memory takes none: it adapts in the episodes of its trial."""
     refine_steps: NonNegativeInt = 0

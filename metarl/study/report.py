@@ -177,7 +177,7 @@ def record_command(run: EvaluatedRun) -> str:
     """Writes a video into the run's folder."""
     video = run.path / f"{run.path.resolve().name}.mp4"
     imports = [] if run.train["env"] in envs.FAMILIES else ["--imports", "MODULE"]
-    return shlex.join(["python", "scripts/record.py", str(run.path), "--output", str(video), *imports])
+    return shlex.join(["metarl", "record", str(run.path), "--output", str(video), *imports])
 
 
 def _video(caption: str, file: Path, folder: Path, embed: bool) -> Video:

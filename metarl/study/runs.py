@@ -77,7 +77,7 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
     """A run and its evaluation. Raises `InputError` when the folder is no run, or is not evaluated on that split."""
     config = read(path)
     file = path / f"evaluation-{split}.json"
-    command = f"python scripts/evaluate.py {path}" + (f" --split {split}" if split != "test" else "")
+    command = f"metarl evaluate {path}" + (f" --split {split}" if split != "test" else "")
     if not file.is_file():
         there = sorted(f.stem.removeprefix("evaluation-") for f in path.glob("evaluation-*.json"))
         other = f", or choose one that it holds by --split {' or '.join(there)}" if there else ""

@@ -9,10 +9,10 @@ from pathlib import Path
 from metarl.backend.distributed import launched, main_only
 
 
-def command_line(script: str, arguments: Sequence[str]) -> str:
-    """The line for a shell that starts a script as it was started here."""
-    start = ["python"] if launched() == 1 else ["torchrun", "--nproc-per-node", str(launched())]
-    return shlex.join([*start, f"scripts/{script}", *arguments])
+def command_line(verb: str, arguments: Sequence[str]) -> str:
+    """The line for a shell that starts a verb in as many processes as here."""
+    start = ["metarl"] if launched() == 1 else ["torchrun", "--nproc-per-node", str(launched()), "-m", "metarl"]
+    return shlex.join([*start, verb, *arguments])
 
 
 @main_only
@@ -26,4 +26,4 @@ def read(run_dir: Path) -> list[str]:
     """The commands that made a run; a comment where its folder does not say."""
     file = run_dir / "command.txt"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return lines or [f"# {' '.join(str(run_dir).split())} was not made by train.py, or by an earlier version of it."]
+    return lines or [f"# {' '.join(str(run_dir).split())} was not made by metarl train, or by an earlier version."]

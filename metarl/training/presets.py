@@ -1,4 +1,4 @@
-"""Presets of train.py: each method on each family, as METHOD-FAMILY; the settings of families are in suites.py."""
+"""Presets of metarl train: each method on each family, as METHOD-FAMILY; the settings of families are in suites.py."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class Run:
         require(
             (self.path / "checkpoint.pt").exists(),
             f"{self.path} holds no checkpoint.pt: it was stopped before its "
-            f"first iteration; `python scripts/train.py --resume {self.path}` trains it.",
+            f"first iteration; `metarl train --resume {self.path}` trains it.",
         )
 
     def state_dict(self) -> dict[str, Any]:

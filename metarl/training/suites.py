@@ -1,4 +1,4 @@
-"""What was chosen for each family, for every method: the settings behind the presets of train.py.
+"""What was chosen for each family, for every method: the settings behind the presets of metarl train.
 
 A family without an entry in `SUITES` has `general` settings.
 """

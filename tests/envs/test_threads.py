@@ -41,7 +41,7 @@ def test_waiting_is_bounded_before_torch_is_loaded(module):
     assert when_torch_is_loaded(f"import {module}") == threads.WAITING["GOMP_SPINCOUNT"]
 
 
-@pytest.mark.parametrize("name", [name for name in SCRIPTS if not name.startswith(("benchmark_", "estimator_"))])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_waiting_is_bounded_in_every_script(name):
     code = f"sys.path.insert(0, 'scripts'); runpy.run_path('scripts/{name}', run_name='__main__')"
     assert when_torch_is_loaded(code) == threads.WAITING["GOMP_SPINCOUNT"]

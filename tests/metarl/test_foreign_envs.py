@@ -37,31 +37,23 @@ def test_another_envs_is_named_with_its_place(tmp_path, files):
     )
 
 
-def test_a_script_says_it_without_a_traceback(tmp_path, sentence):
+@pytest.mark.parametrize("command", [["-m", "metarl", "envs"], [str(ROOT / "scripts" / "list_envs.py")]])
+def test_a_command_says_it_without_a_traceback(tmp_path, sentence, command):
     (tmp_path / "envs").mkdir()
     (tmp_path / "envs" / "__init__.py").touch()
-    command = [sys.executable, str(ROOT / "scripts" / "list_envs.py")]
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    result = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert (result.returncode, result.stdout) == (2, "")
     assert str(tmp_path / "envs") in sentence(result.stderr)
 
 
-@pytest.mark.parametrize(
-    ("module", "script"),
-    [
-        ("metarl.train", "scripts/train.py"),
-        ("metarl.evaluate", "scripts/evaluate.py"),
-        ("metarl.training.run", "scripts/train.py"),
-        ("metarl", "scripts/train.py"),
-    ],
-)
-def test_a_module_is_no_program_and_names_the_script(module, script, sentence):
+@pytest.mark.parametrize("module", ["metarl.train", "metarl.training.run", "metarl.cli.evaluate"])
+def test_a_module_is_no_program_and_names_the_command(module, sentence):
     result = subprocess.run(
         [sys.executable, "-m", module, "maml-point", "--seed", "1 2"], capture_output=True, text=True, cwd=ROOT
     )
     assert (result.returncode, result.stdout) == (2, "")
-    assert f"python {script} maml-point --seed '1 2'." in sentence(result.stderr)
+    assert f"{module} is no program" in sentence(result.stderr) and "metarl --help" in result.stderr
 
 
 def test_a_program_of_another_package_may_import_metarl(tmp_path):

@@ -53,4 +53,4 @@ def test_a_comparison_names_the_family_that_was_trained(script, arena, tmp_path)
     assert script("compare", run, "--output", output.with_suffix(".md")).status == 0
     (method,) = json.loads(output.read_text())["methods"]
     assert (method["name"], method["method"], method["preset"]) == ("maml-arena", "maml", "maml-point")
-    assert "train.py maml-point --env arena" in output.with_suffix(".md").read_text()
+    assert "metarl train maml-point --env arena" in output.with_suffix(".md").read_text()

@@ -138,7 +138,7 @@ def test_a_signal_saves_and_the_printed_command_goes_on_to_the_bit(tmp_path, who
     assert 3 <= done < ITERATIONS
     assert f"{done} of {ITERATIONS} iterations" in out
     assert f"Stopped by {number.name} and saved." in out
-    command = re.search(r"python scripts/train.py (--resume .*)", out)
+    command = re.search(r"metarl train (--resume .*)", out)
     assert command is not None
     assert command[1] == f"--resume '{path}'"
     status, out, err = Copy("train", "--resume", path).finish()
@@ -249,7 +249,7 @@ def test_a_new_run_by_script_equals_one_by_library(script, trained, tmp_path):
     result = script("train", "maml-point", "--run-dir", path, "--num-iterations", 3, *TINY)
     assert (result.status, result.err) == (0, "")
     assert f"{path}: 3 of 3 iterations, 180 environment steps" in result.out
-    assert f"Next: python scripts/evaluate.py {path}" in result.out
+    assert f"Next: metarl evaluate {path}" in result.out
     assert outcome(path) == outcome(trained)
     other = script("train", "maml-point", "--run-dir", tmp_path / "b", "--num-iterations=3", "--seed=1", *TINY)
     assert other.status == 0
@@ -275,7 +275,10 @@ NEW = ["train", "maml-point", "--run-dir", "new", *TINY]
 
 BAD_INPUT = {
     # name: (script and arguments, words of the message)
-    "no arguments": (["train"], "Name a preset first, such as train.py maml-point; train.py --help lists them."),
+    "no arguments": (
+        ["train"],
+        "Name a preset first, such as metarl train maml-point; metarl train --help lists them.",
+    ),
     "options but no preset": (["train", "--seed", 1], "Name a preset first"),
     "unknown preset": (["train", "maml-pont"], "Unknown preset 'maml-pont'. Did you mean 'maml-point'?"),
     "strange preset": (["train", "xyz"], "Unknown preset 'xyz'. A preset is METHOD-FAMILY, with a method of maml, "),
@@ -528,7 +531,7 @@ def test_the_help_of_the_others_names_every_option(script, name):
     assert (result.status, result.err) == (0, "")
     expected = {"--num-tasks", "--split", "--num-steps", "--seed", "--output", "--device", "--num-threads", "--imports"}
     assert set(re.findall(r"--[a-z0-9.-]+", result.out)) >= expected
-    assert "run folder that train.py wrote" in plain(result.out)
+    assert "run folder that metarl train wrote" in plain(result.out)
 
 
 # --- Recording, and an environment of one's own ------------------------------------------------------------------
@@ -625,7 +628,7 @@ def test_a_family_of_ones_own_is_trained_resumed_evaluated_and_recorded(tmp_path
         return out
 
     out = run(Script, "train", "maml-point", "--run-dir", "mine", *own)
-    assert "Next: python scripts/evaluate.py mine --imports my_family" in out
+    assert "Next: metarl evaluate mine --imports my_family" in out
     assert json.loads((tmp_path / "mine/config.json").read_text())["env"]["config"] == {
         "length": 0.8,
         "marks": [0.0, 0.5],

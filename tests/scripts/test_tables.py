@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -66,7 +65,6 @@ def test_benchmark(script, width, monkeypatch):
         def __exit__(self, *error):
             pass
 
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
     monkeypatch.setattr("multiprocessing.get_context", lambda kind: SimpleNamespace(Pool=Pool))
     result = script("benchmark", "maml-half-cheetah-vel", "point@64", "--device", "cpu")
     assert result.status == 0

@@ -309,7 +309,7 @@ def test_from_training_to_a_comparison(script, tmp_path, monkeypatch):
         result = script("train", f"{preset}-point", "--num-iterations", iterations, "--run-dir", preset, *TINY)
         assert (result.status, result.err) == (0, "")
         assert f"{preset}: {iterations} of {iterations} iterations" in result.out
-        assert f"Next: python scripts/evaluate.py {preset}" in result.out
+        assert f"Next: metarl evaluate {preset}" in result.out
         result = script("evaluate", preset, "--num-tasks", 3, "--num-steps", 2)
         assert (result.status, result.err) == (0, "") and "after 2 steps" in result.out
         e = json.loads((tmp_path / preset / "evaluation-test.json").read_text())

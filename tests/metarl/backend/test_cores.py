@@ -16,7 +16,7 @@ from envs import threads as env_threads
 from envs.threads import Usage
 from metarl.backend import cores
 from metarl.backend.cores import ShortWaits, Watch, choose
-from metarl.cli import Session
+from metarl.cli.session import Session
 from metarl.training import config_file
 from metarl.training.config_file import recorded_threads
 from metarl.training.loop import train

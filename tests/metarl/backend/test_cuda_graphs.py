@@ -16,7 +16,7 @@ from envs.errors import InputError
 from envs.structs import map_tensors
 from metarl.algorithms.recurrent_ppo import RecurrentPPO
 from metarl.backend.cuda_graphs import Graphs
-from metarl.cli import TrainSession
+from metarl.cli.session import TrainSession
 from metarl.training.config import from_dict
 from metarl.training.loop import train_iteration
 from metarl.training.presets import preset

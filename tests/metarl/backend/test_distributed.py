@@ -34,7 +34,7 @@ from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
 from metarl.backend import distributed
 from metarl.backend.errors import NonFiniteError, ParallelError
-from metarl.cli import Session
+from metarl.cli.session import Session
 from metarl.evaluation.held_out import HeldOut
 from metarl.learning.rollout import Trajectory
 from metarl.policies.gru import GRUConfig
@@ -400,7 +400,7 @@ def test_a_signal_in_one_process_stops_all_after_the_same_iteration(script_job, 
     statuses, outputs = script_job("train", *NEW, "--run-dir", path, first=interrupt).finish()
     assert statuses == [128 + signal.SIGINT] * 2
     assert errors(outputs) == []
-    told = f"torchrun --nproc-per-node 2 scripts/train.py --resume {path}\n"
+    told = f"torchrun --nproc-per-node 2 -m metarl train --resume {path}\n"
     assert outputs[0].count("Stopped by SIGINT and saved. Go on with: " + told) == 1
     assert outputs[1] == ""
     assert Run.open(path).iteration == 3
@@ -630,7 +630,7 @@ def test_torchrun_passes_on_a_signal_and_ends_after_a_kill(tmp_path):
     job.send_signal(signal.SIGINT)
     out, _ = job.communicate(timeout=60)
     assert job.returncode != 0
-    assert out.count("Stopped by SIGINT and saved. Go on with: torchrun --nproc-per-node 2 scripts/train.py") == 1, out
+    assert out.count("Stopped by SIGINT and saved. Go on with: torchrun --nproc-per-node 2 -m metarl train") == 1, out
     done = Run.open(path).iteration
     assert done >= 3 and len(logged(path)) == done
 

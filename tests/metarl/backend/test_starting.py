@@ -13,7 +13,7 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 PROGRAMS = sorted(path for folder in ("scripts", "experiments") for path in (SCRIPTS.parent / folder).glob("*.py"))
-MAINS = [path for path in PROGRAMS if "run_main(main" in path.read_text()]
+MAINS = [SCRIPTS.parent / "metarl" / "__main__.py", *(path for path in PROGRAMS if "run_main(main" in path.read_text())]
 
 
 def start(script: str, torch: str, folder: Path, **options) -> subprocess.CompletedProcess:

@@ -32,6 +32,6 @@ def test_without_a_preset_none_is_guessed():
 def test_commands_repeat_the_options_that_they_need(make_run):
     run = make_run("my run")
     arguments = ["maml-point", "--imports", "my_family", "--eval-every=5", "--seed", "3"]
-    assert evaluate_command(run, arguments) == f"python scripts/evaluate.py '{run.path}' --imports my_family"
-    resume = f"python scripts/train.py --resume '{run.path}' --imports my_family --eval-every 5"
+    assert evaluate_command(run, arguments) == f"metarl evaluate '{run.path}' --imports my_family"
+    resume = f"metarl train --resume '{run.path}' --imports my_family --eval-every 5"
     assert resume_command(run, arguments) == resume

@@ -24,7 +24,7 @@ def test_videos_are_linked_by_a_path_that_leads_from_the_report(write_run, repor
     runs = [write_run(name="a run#1"), write_run(seed=1)]
     page, _, markdown = reports(*runs)
     assert not page.all("video")
-    command = f"python scripts/record.py '{runs[0]}' --output '{runs[0]}/a run#1.mp4'"
+    command = f"metarl record '{runs[0]}' --output '{runs[0]}/a run#1.mp4'"
     assert command in page.text and command in markdown
     (runs[0] / "a & b.mp4").touch()
     (runs[1] / "c.mp4").touch()
@@ -60,10 +60,10 @@ def test_embedded_videos_leave_no_reference_to_another_file(write_run, reports):
 
 
 def test_the_commands_are_those_that_made_the_runs(write_run, reports):
-    first, second = write_run(command="python scripts/evaluate.py 'a b'"), write_run(seed=1)
-    (first / "command.txt").write_text("python scripts/train.py maml-point\npython scripts/train.py --resume x\n")
+    first, second = write_run(command="metarl evaluate 'a b'"), write_run(seed=1)
+    (first / "command.txt").write_text("metarl train maml-point\nmetarl train --resume x\n")
     page, _, markdown = reports(first, second)
-    lines = ["python scripts/train.py maml-point", "python scripts/train.py --resume x"]
-    lines += ["python scripts/evaluate.py 'a b'", f"# {second} was not made by train.py"]
+    lines = ["metarl train maml-point", "metarl train --resume x"]
+    lines += ["metarl evaluate 'a b'", f"# {second} was not made by metarl train"]
     assert "\n".join(lines) in page.text
     assert "\n".join(f"    {line}" for line in lines) in markdown

@@ -72,4 +72,4 @@ def test_an_evaluation_of_an_earlier_version_is_to_be_done_again(write_run, sent
     file.write_text(json.dumps({**e, "adaptation": {**e["adaptation"], "unit": "gradient steps"}}))
     with pytest.raises(InputError) as error:
         read_run(path)
-    assert "evaluate again" in sentence(error) and f"scripts/evaluate.py {path}" in sentence(error)
+    assert "evaluate again" in sentence(error) and f"metarl evaluate {path}" in sentence(error)

@@ -6,10 +6,10 @@ from metarl.training import commands
 
 
 def test_a_folder_keeps_the_commands_that_made_it(tmp_path):
-    assert commands.read(tmp_path)[0].startswith(f"# {tmp_path} was not made by train.py")
+    assert commands.read(tmp_path)[0].startswith(f"# {tmp_path} was not made by metarl train")
     commands.add(tmp_path, commands.command_line("train.py", ["maml-point", "--run-dir", "a b"]))
     commands.add(tmp_path, commands.command_line("train.py", ["--resume", "a b", "--num-iterations", "9"]))
     assert commands.read(tmp_path) == [
-        "python scripts/train.py maml-point --run-dir 'a b'",
-        "python scripts/train.py --resume 'a b' --num-iterations 9",
+        "metarl train maml-point --run-dir 'a b'",
+        "metarl train --resume 'a b' --num-iterations 9",
     ]

@@ -10,7 +10,7 @@ import torch
 
 import envs
 from envs import InputError
-from metarl.cli import Session
+from metarl.cli.session import Session
 from metarl.policies.gru import GRUConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig

@@ -1,4 +1,4 @@
-"""How benchmark.py measures: functions from (session, repeats) and the options of a case to figures."""
+"""How metarl benchmark measures: functions from (session, repeats) and the options of a case to figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import gymnasium
 import torch
-from benchmark_limits import count as count_work
 from torch import Generator, Tensor
 
 import envs
@@ -25,8 +24,8 @@ import metarl.learning.rollout
 from envs.structs import Struct, tensors_of
 from metarl.algorithms.maml import MAMLConfig
 from metarl.backend.cuda_graphs import Graphs
-from metarl.cli import TrainSession
-from metarl.cli.session import has_engine
+from metarl.cli.benchmark.limits import count as count_work
+from metarl.cli.session import TrainSession, has_engine
 from metarl.learning.linearize import AutogradLinearization, linearize
 from metarl.learning.rollout import Trajectory, policy_actor, rollout
 from metarl.policies.mlp import MLPConfig, MLPPolicy
@@ -172,7 +171,7 @@ def _parts(sampling: list[float], optimization: list[float], env_steps: float) -
 
 
 def processes(session: TrainSession, repeats: int, preset_name: str, count: int, **fields: Any) -> dict[str, Any]:
-    """Seconds per meta-iteration of a preset by train.py in `count` processes of one thread, and the memory of one.
+    """Seconds per meta-iteration of a preset by metarl train in `count` processes of one thread, and the memory of one.
 
     By default there are two shards, the same for one process and two, and so is what is computed.
     """
@@ -181,8 +180,8 @@ def processes(session: TrainSession, repeats: int, preset_name: str, count: int,
         run, n = Path(folder) / "run", repeats + 2
         options = {"run_dir": run, "num_iterations": n, "checkpoint_every": n, "shards": 2, "num_threads": 1}
         options |= {"device": session.device, **fields}
-        script = [str(Path(__file__).with_name("train.py")), preset_name]
-        command = [*launcher, *script, *(f"--{name}={value}" for name, value in options.items())]
+        given = [f"--{name}={value}" for name, value in options.items()]
+        command = [*launcher, "-m", "metarl", "train", preset_name, *given]
         one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL, env=one_thread)
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -207,20 +206,10 @@ def locomotion(session: TrainSession, repeats: int, family: str, lanes: int = 80
 
 
 def _plain_c_loop(env: Any, played: Trajectory) -> None:
-    """`mj_step` over every lane of a rollout in one call of `mujoco.rollout`: no Python between the steps."""
-    import mujoco
-    from mujoco.rollout import Rollout
-
-    model, threads, states = env.physics.model, torch.get_num_threads(), played.states
-    start = [getattr(states, name)[:, 0, 0].flatten(0, 1) for name in ("qpos", "qvel")]
-    initial = torch.cat([start[0].new_zeros(len(start[0]), 1), *start], -1).double().numpy()  # time, qpos, qvel
-    assert initial.shape[1] == mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
-    control = played.action.clamp(-1, 1).transpose(1, 2).flatten(0, 1).double()  # [lanes, T, A]
-    controls = control.repeat_interleave(env.frame_skip, 1).numpy()
-    with Rollout(nthread=threads) as pool:
-        for lanes in range(0, len(initial), 100):
-            part = slice(lanes, lanes + 100)
-            pool.rollout(model, [mujoco.MjData(model) for _ in range(threads)], initial[part], controls[part])
+    """The work of a rollout in the engine alone, in one call."""
+    start = [getattr(played.states, name)[:, 0, 0].flatten(0, 1) for name in ("qpos", "qvel")]
+    control = played.action.clamp(-1, 1).transpose(1, 2).flatten(0, 1)  # [lanes, T, A]
+    env.physics.plain_loop(*start, control)
 
 
 def imports(session: TrainSession, repeats: int) -> dict[str, Any]:
@@ -247,7 +236,7 @@ def _make(family: str, session: TrainSession, name: str | None = None, **fields:
 
 
 def _work(env: envs.Env, work: Callable[[], Any]) -> dict[str, float]:
-    """What benchmark.py holds against the machine's limits; a physics engine does not tell what it computes."""
+    """What metarl benchmark holds against the machine's limits; a physics engine does not tell what it computes."""
     return {} if has_engine(env.config) else {f"work_{key}": x for key, x in vars(count_work(work)).items()}
 
 

@@ -1,4 +1,4 @@
-"""The table of cases of benchmark.py: names, what each measures, and the function that measures it with its options."""
+"""The table of cases of `metarl benchmark`: names, what each measures, and the function that does, with its options."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from benchmark_measures import frozen_lake, imports, locomotion, maml, memory, method, policy_steps, processes, steps
-
 import envs
 from metarl.algorithms.outer import TRPOConfig
+from metarl.cli.benchmark.measures import (
+    frozen_lake,
+    imports,
+    locomotion,
+    maml,
+    memory,
+    method,
+    policy_steps,
+    processes,
+    steps,
+)
 from metarl.cli.session import has_engine
 from metarl.training.presets import METHODS
 
@@ -50,7 +59,7 @@ TABLE = (
     Row("maml-{num_envs}-episodes", "maml with more episodes", maml, num_envs=(40,)),
     Row("maml-{inner_steps}-inner-steps", "maml with more inner steps", maml, inner_steps=(2, 3)),
     Row("{preset_name}", "a meta-iteration of a preset", method, preset_name=ON_POINT),
-    Row("{preset_name}-processes-{count}", "train.py with two shards", processes, preset_name=SHARED, count=(1, 2)),
+    Row("{preset_name}-processes-{count}", "metarl train with two shards", processes, preset_name=SHARED, count=(1, 2)),
     Row(
         "{preset_name}-processes-{count}",
         "the same on a robot, without pretraining",
@@ -60,7 +69,7 @@ TABLE = (
         pretrain_iterations=0,
     ),
     Row("{form}-bandit-{pulls}", "a memory on trials of one episode", memory, form=FORMS, pulls=(10, 100, 500)),
-    Row("maml-point-one-shard", "train.py with one shard", processes, preset_name="maml-point", count=1, shards=1),
+    Row("maml-point-one-shard", "metarl train with one shard", processes, preset_name="maml-point", count=1, shards=1),
     Row("maml-first-order", "maml without second derivatives", maml, estimator="first-order"),
     Row("maml-curvature-10-of-20", "curvature from half the episodes", maml, outer=TRPOConfig(curvature_episodes=10)),
     Row("maml-curvature-5-of-20", "curvature from a quarter", maml, outer=TRPOConfig(curvature_episodes=5)),

@@ -58,7 +58,7 @@ def test_tables_markdown_figure_and_numbers(script, evaluated, tmp_path, sentenc
         (): "Name at least one run folder.",
         (empty,): f"{empty} is not a run folder",
         (tmp_path / "none",): f"There is no run folder {tmp_path / 'none'}.",
-        (unevaluated, "--split", "ood"): f"run `python scripts/evaluate.py {unevaluated} --split ood` first, or choose",
+        (unevaluated, "--split", "ood"): f"run `metarl evaluate {unevaluated} --split ood` first, or choose",
         (unevaluated, "--output", tmp_path / "c.txt"): "must end in .md or .html",
         (unevaluated, "--output", empty): "must end in .md or .html",
     }.items():
@@ -67,7 +67,7 @@ def test_tables_markdown_figure_and_numbers(script, evaluated, tmp_path, sentenc
     (unevaluated / "evaluation-test.json").unlink()
     bad = script("compare", *evaluated)
     assert bad.status == 2
-    assert f"holds no evaluation-test.json: run `python scripts/evaluate.py {unevaluated}` first." in sentence(bad.err)
+    assert f"holds no evaluation-test.json: run `metarl evaluate {unevaluated}` first." in sentence(bad.err)
 
 
 def test_runs_on_several_environments_make_one_table_and_one_figure(script, evaluated, tmp_path):
@@ -109,7 +109,7 @@ def test_memory_and_gradient_steps_make_one_report_which_shows_the_video_that_it
     assert (first["episodes_before"], second["episodes_before"]) == ([0, 1, 2], [0, 4, 8, 12])
     text = output.read_text()
     assert "after 12 episodes" in text and "sum of 3 episodes" in text and "<video" not in text
-    (command,) = re.findall("<code>python scripts/record.py (.*?)</code>", text)
+    (command,) = re.findall("<code>metarl record (.*?)</code>", text)
     assert script("record", *shlex.split(html.unescape(command)), "--num-tasks", 1).status == 0
     assert script("compare", metanet, maml.path, "--output", output).status == 0
     (link,) = re.findall('<video [^>]*src="(.*?)"', output.read_text())

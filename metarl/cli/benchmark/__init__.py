@@ -1,0 +1,1 @@
+"""`metarl benchmark`: what is measured, how, and against which limits of the machine."""

@@ -1,0 +1,39 @@
+"""Record a video of adaptation: the same held-out tasks before and after each gradient step, side by side.
+
+Of a policy with a memory: trials, episode after episode, with the memory's attention over the past.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from metarl.cli.session import Session
+from metarl.video.record import VideoConfig, record_run
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Record a video of adaptation: the same held-out tasks before and after each gradient step, side by side.
+
+    Of a policy with a memory: trials, episode after episode, with the memory's attention over the past.
+    """
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """The run folder that metarl train wrote."""
+    video: VideoConfig = field(default_factory=VideoConfig)
+    output: Path | None = None
+    """An .mp4 or .gif file; by default videos/NAME.mp4 with the name of the run folder."""
+    frame: Path | None = None
+    """A .png file for the end of the first task, as a picture that links to the video; by default there is none."""
+    session: Session = field(default_factory=Session)
+
+
+def main(arguments: list[str]) -> None:
+    args = tyro.cli(Arguments, prog="metarl record", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+    output = args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4"
+    made = record_run(args.session.open(args.run_dir), output, args.video, args.frame)
+    print(f"Wrote {made}" + (f" and {args.frame}" if args.frame else ""))
