@@ -66,7 +66,7 @@ def diagnosis(run: Run, num_tasks: int = 40, **options) -> SimpleNamespace:
         assert f.verdict in ("ok", "note", "problem", "does not apply")
         assert f.sentence.endswith(".") and "\n" not in f.sentence
         assert f.numbers or f.verdict == "does not apply" or "cannot" in f.sentence
-        named = set(re.findall(r"--[a-z-]+", f.next or "")) if "diagnose.py" not in (f.next or "") else set()
+        named = set(re.findall(r"--[a-z-]+", f.next or "")) if "metarl diagnose" not in (f.next or "") else set()
         assert named <= options_of(to_dict(run.config)), f.next
     problems = {name for name, f in findings.items() if f.verdict == "problem"}
     return SimpleNamespace(result=result, findings=findings, problems=problems)

@@ -128,3 +128,15 @@ def test_results_do_not_depend_on_the_number_of_threads():
             torch.set_num_threads(1)
         results.append(state)
     assert all(torch.equal(a, b) for a, b in zip(*(vars(state).values() for state in results), strict=True))
+
+
+def test_a_plain_loop_moves_as_steps_do():
+    engine = physics("half_cheetah")
+    data = mujoco.MjData(engine.model)
+    lanes, control = [state_of(data)] * 2, torch.cat(list(actions(engine.model, 5)))[:, :1].transpose(0, 1)
+    start = [torch.cat([getattr(lane, name)[0] for lane in lanes]) for name in ("qpos", "qvel")]
+    found = engine.plain_loop(*start, control.expand(2, -1, -1))
+    state = lanes[0]
+    for t in range(5):
+        state = engine.step(state, control[:, t : t + 1]).state
+        assert found[:, t] == pytest.approx(state.qpos[0].expand(2, -1), abs=1e-9)

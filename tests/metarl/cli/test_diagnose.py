@@ -46,7 +46,7 @@ def test_every_suggestion_is_an_option_of_the_run(script, make_run):
     found = json.loads((run.path / "diagnosis.json").read_text())
     suggestions = [f["next"] for f in found["findings"] if f["next"]]
     options = options_of(to_dict(run.config))
-    named = {name for text in suggestions if "diagnose.py" not in text for name in re.findall(r"--[a-z-]+", text)}
+    named = {name for text in suggestions if "metarl diagnose" not in text for name in re.findall(r"--[a-z-]+", text)}
     assert "--inner-lr" in named and named <= options
 
 
