@@ -148,10 +148,10 @@ def result(args: Options, experiment: Experiment, row: str, column: str, seed: i
         run = metarl.resume_run(path)
     else:
         run = metarl.new_run(f"{method}-{experiment.family}", path, config, env_config)
-    if metarl.train(run, quiet=True) is not None:
-        raise KeyboardInterrupt
+    metarl.train(run, quiet=True)
     evaluation = metarl.evaluate(run, EvaluationConfig(num_tasks=args.num_tasks, num_envs=1))
     network = run.algorithm.network
+    assert network is not None
     figures = {
         "row": row,
         "column": column,

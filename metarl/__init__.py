@@ -1,9 +1,9 @@
 """Meta-reinforcement learning on the task distributions of `envs`: algorithms, training, evaluation, videos.
 
     import metarl
-    run = metarl.new_run("maml-point", "runs/point")
-    metarl.train(run)
+    run = metarl.train("maml-point", "runs/point", inner_lr=0.05)
     metarl.evaluate(run)["adaptation"]["mean"]  # metarl.diagnose(run), metarl.record(run, "point.mp4")
+    learner = metarl.load("runs/point").begin()  # acts and adapts in your own loop
 
 Importing this package looks whether `envs` is ours, since many projects have a folder of that name. It also refuses
 `python -m metarl.train` and its like: a module would end having done nothing. `python -m metarl train` is the command.
@@ -14,7 +14,17 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what `__getattr__` gives, for editors
+    from metarl.agent.load import load as load
+    from metarl.api import compare as compare
+    from metarl.api import diagnose as diagnose
+    from metarl.api import evaluate as evaluate
+    from metarl.api import record as record
+    from metarl.api import train as train
+    from metarl.training.start import new_run as new_run
+    from metarl.training.start import resume_run as resume_run
 
 _SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -76,11 +86,7 @@ _HANDED_ON = {
     "load": "metarl.agent.load",
     "new_run": "metarl.training.start",
     "resume_run": "metarl.training.start",
-    "train": "metarl.training.loop",
-    "evaluate": "metarl.evaluation.evaluate:evaluate_run",
-    "record": "metarl.video.record:record_run",
-    "diagnose": "metarl.diagnosis.diagnose:diagnose_run",
-    "compare": "metarl.study.report:compare_runs",
+    **dict.fromkeys(("train", "evaluate", "record", "diagnose", "compare"), "metarl.api"),
 }
 """Where the functions that people call stand, which load torch; see `__getattr__`."""
 
@@ -89,8 +95,7 @@ def __getattr__(name: str) -> Any:
     """A function of `_HANDED_ON`, imported when it is first asked for."""
     if name not in _HANDED_ON:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, function = _HANDED_ON[name].partition(":")
-    globals()[name] = getattr(import_module(module), function or name)
+    globals()[name] = getattr(import_module(_HANDED_ON[name]), name)
     return globals()[name]
 
 

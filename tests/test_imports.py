@@ -158,10 +158,11 @@ import sys, metarl
 print([name for name in ("torch", "numpy", "rich") if name in sys.modules])
 assert {"new_run", "resume_run", "train", "evaluate", "record", "diagnose"} <= set(dir(metarl))
 from metarl import evaluate
-assert evaluate is metarl.evaluate and evaluate.__module__ == "metarl.evaluation.evaluate"
+assert evaluate is metarl.evaluate and evaluate.__module__ == "metarl.api"
+print([name for name in ("matplotlib", "moviepy", "scipy", "tyro") if name in sys.modules])
 try:
     metarl.nonsense
 except AttributeError as error:
     print(error)
 """
-    assert run(code).splitlines() == ["[]", "module 'metarl' has no attribute 'nonsense'"]
+    assert run(code).splitlines() == ["[]", "[]", "module 'metarl' has no attribute 'nonsense'"]

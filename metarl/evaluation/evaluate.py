@@ -39,12 +39,14 @@ def evaluate_run(
     run: Run,
     config: EvaluationConfig | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
+    task: Struct | None = None,
 ) -> dict[str, Any]:
     """How a run adapts to tasks, as a JSON-able dict; comparisons read it from `RUN_DIR/evaluation-SPLIT.json`.
 
     Args:
         run: a trained run, such as `Run.open(folder)`.
         progress: called with the fraction of the tasks that are done.
+        task: tasks [N] to play instead of those that `config` draws.
 
     Returns:
         What was evaluated (`preset`, `env`, `algorithm`, `split`, `num_tasks`, `tasks` (a fingerprint), `num_envs`,
@@ -58,7 +60,8 @@ def evaluate_run(
     config = config or EvaluationConfig()
     run.require_checkpoint()
     algorithm, stages = run.algorithm, config.stages(run)
-    task, num_envs = config.draw(run, run.config.eval_num_tasks), config.num_envs or run.config.eval_num_envs
+    given, num_envs = task is not None, config.num_envs or run.config.eval_num_envs
+    task = config.draw(run, run.config.eval_num_tasks) if task is None else task
     generator = Generator(run.device).manual_seed(config.seed)
     play, group = algorithm.play(run.env, num_envs, generator, stages), algorithm.tasks_at_a_time
     played = play_stages(run.env, play, task, num_envs * stages.episodes, progress, group)
@@ -71,7 +74,7 @@ def evaluate_run(
         "preset": run.preset,
         "env": f"{run.config.env}/{run.config.env_preset}",
         "algorithm": algorithm.name,
-        "split": config.source,
+        "split": "given tasks" if given else config.source,
         "num_tasks": len(task),
         "tasks": fingerprint(task),
         "num_envs": num_envs,

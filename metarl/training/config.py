@@ -93,6 +93,25 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
+def with_options(config: Any, options: Mapping[str, Any]) -> Any:
+    """A configuration with other values, by the names that they have on the command line, wherever they stand in it.
+
+    Raises `InputError` for a name that is none, with the nearest one, and for a value that does not fit.
+    """
+    own = {field.name: field.name for field in dataclasses.fields(config)}
+    places = {place.rpartition(".")[2]: place for place in flat(to_dict(config))} | own
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in places or name == "kind":
+            raise unknown("option", name, places.keys() - {"kind"})
+        *parts, last = places[name].split(".")
+        held = values
+        for part in parts:
+            held = held.setdefault(part, {})
+        held[last] = value
+    return from_dict(config, values)
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as a JSON-able dict; where it holds another one, `kind` names its class."""
     out: dict[str, Any] = {}

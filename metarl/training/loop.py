@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +31,9 @@ from metarl.training.run import Run
 Evaluate = Callable[[Run], dict[str, float]]
 """Called after each meta-iteration; its figures are logged beside the metrics. See `metarl.evaluation.held_out`."""
 
+Callback = Callable[[Run, dict[str, float]], object]
+"""Called with the metrics of each meta-iteration once they are logged. True ends training, as does an error."""
+
 
 class StopSignals:
     """Within this context SIGINT, SIGTERM and SIGHUP set `received` instead of ending the process. A second does.
@@ -48,6 +53,9 @@ class StopSignals:
         return agreed > 0
 
     def __enter__(self) -> StopSignals:
+        if threading.current_thread() is not threading.main_thread():  # only that one can receive signals
+            self.previous: dict[int, Any] = {}
+            return self
         numbers = [s for s in STOPPING if s in (signal.SIGINT, signal.SIGTERM) or not ignored(s)]
         self.previous = {s: signal.signal(s, self._handle) for s in numbers}
         return self
@@ -141,16 +149,23 @@ def _not_finite(run: Run, values: dict[str, float], fault: str | None) -> NonFin
     )
 
 
-def train(run: Run, quiet: bool = False, held_out: Evaluate | None = None, command: str | None = None) -> int | None:
+def train(
+    run: Run,
+    quiet: bool = False,
+    held_out: Evaluate | None = None,
+    command: str | None = None,
+    callback: Callback | None = None,
+) -> int | None:
     """Train until the configured number of iterations. The run's folder is made if it is new, and locked meanwhile.
 
     Args:
         quiet: print no progress.
         held_out: evaluates on the way.
         command: the command line that makes a new run, which its folder keeps.
+        callback: told of each meta-iteration, in every process; all of them must answer alike.
 
     Returns:
-        None when it finished, else the number of the signal that stopped it after it saved.
+        None when it finished or the callback ended it, else the number of the signal that stopped it after it saved.
 
     Raises:
         InputError: when another process trains the run, or has trained it since it was opened here; when the folder of
@@ -165,7 +180,7 @@ def train(run: Run, quiet: bool = False, held_out: Evaluate | None = None, comma
         with run.locked():
             run.begin()
             run.share()
-            return _train(run, quiet, held_out)
+            return _train(run, quiet, held_out, callback)
 
 
 @contextmanager
@@ -191,7 +206,7 @@ def _new_folder(run: Run, command: str | None) -> Iterator[None]:
             raise
 
 
-def _train(run: Run, quiet: bool, held_out: Evaluate | None) -> int | None:
+def _train(run: Run, quiet: bool, held_out: Evaluate | None, callback: Callback | None) -> int | None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     total, main = run.config.num_iterations, distributed.is_main()
@@ -225,6 +240,8 @@ def _train(run: Run, quiet: bool, held_out: Evaluate | None) -> int | None:
                     report = time.monotonic()
                     left = (total - run.iteration) * (report - started) / (run.iteration - done_before)
                     print(f"{run.iteration}/{total}  {_summary(run, metrics)}  {left:.0f} s left", flush=True)
+                if callback is not None and callback(run, metrics) is True:
+                    break
         except BaseException as error:
             with suppress(OSError):  # the first error is the one to tell
                 run.save()

@@ -16,7 +16,7 @@ from metarl.algorithms.sb3_ppo import SB3PPOConfig
 from metarl.policies.gru import GRUConfig
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
-from metarl.training.config import Algorithms, Policies, TrainConfig, from_dict
+from metarl.training.config import Algorithms, Policies, TrainConfig, flat, from_dict, to_dict
 from metarl.training.suites import SUITES, Suite, families, suite_of
 
 
@@ -115,6 +115,18 @@ def name_on(name: str, env: str) -> str:
     method, family = pair
     own = SUITES[family].config.env if family in SUITES else family
     return name if env == own else f"{method}-{env}"
+
+
+def nearest_preset(config: TrainConfig) -> str:
+    """The preset that a configuration differs from in the fewest fields, which names its method in titles."""
+    suites = [family for family in families() if suite_of(family).config.env == config.env]
+    own = flat(to_dict(config))
+
+    def difference(name: str) -> int:
+        other = flat(to_dict(preset(name)))
+        return sum(own.get(key, ...) != other.get(key, ...) for key in own | other)
+
+    return min((f"{method}-{family}" for method in METHODS for family in suites), key=difference)
 
 
 def preset(name: str) -> TrainConfig:

@@ -20,7 +20,7 @@ SHORT = envs.make_config("point", horizon=5)
 def test_a_new_run_is_trained_and_gone_on_with(tmp_path):
     run = new_run("maml-point", tmp_path / "run", SMALL, SHORT)
     assert run.is_new and not run.path.exists()
-    assert metarl.train(run, quiet=True) is None
+    assert metarl.train(run, quiet=True) is run
     assert not run.is_new and run.iteration == 2
     again = resume_run(run.path, num_iterations=3)
     assert again.iteration == 2 and again.algorithm.params.equal(run.algorithm.params)
@@ -40,7 +40,7 @@ def test_a_folder_that_holds_a_run_is_refused_and_kept(tmp_path, files):
 
 def test_a_fresh_policy_is_saved(tmp_path):
     run = new_run("maml-point", tmp_path / "run", replace(SMALL, num_iterations=0), SHORT)
-    assert metarl.train(run) is None
+    assert metarl.train(run) is run
     assert resume_run(run.path).algorithm.params.equal(run.algorithm.params)
 
 
