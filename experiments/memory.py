@@ -2,7 +2,7 @@
 
 `python experiments/memory.py TABLE --seeds 5` trains and evaluates every row that is not there yet, one
 after the other, and prints the table: the mean return of a trial on held-out tasks by the final policy, and its 95 %
-interval over seeds (Student's t). Several calls with other rows, columns or seeds share the work.
+interval over seeds and tasks. Several calls with other rows, columns or seeds share the work.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import metarl.backend.starting
 
 # isort: split
 import json
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
+import numpy as np
 import tyro
 from rich.table import Table
-from scipy import stats
 
 import envs
 import metarl
@@ -29,8 +27,10 @@ from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.backend.files import write_json
 from metarl.cli.main import run_main
 from metarl.cli.session import Session
+from metarl.evaluation.estimate import estimate
 from metarl.evaluation.evaluate import EvaluationConfig
 from metarl.figures.terminal import show
+from metarl.study.sheets import counted
 from metarl.training.presets import preset
 
 MOST_STEPS = 24_000
@@ -158,6 +158,7 @@ def result(args: Options, experiment: Experiment, row: str, column: str, seed: i
         "seed": seed,
         "iterations": iterations,
         "trial": evaluation["trial"]["mean"],
+        "trial_per_task": [sum(returns) for returns in evaluation["per_task"]],
         "adaptation": evaluation["adaptation"]["mean"],
         "scores": evaluation.get("scores"),
         "references": {k: v["mean"] for k, v in evaluation["references"].items()},
@@ -169,13 +170,11 @@ def result(args: Options, experiment: Experiment, row: str, column: str, seed: i
     return figures
 
 
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean, and the ends of its 95 % interval (Student's t)."""
-    x = torch.tensor(values, dtype=torch.float64)
-    if len(x) < 2:
-        return float(x.mean()), math.nan, math.nan
-    half = float(stats.t.ppf(0.975, len(x) - 1) * x.std() / len(x) ** 0.5)
-    return float(x.mean()), float(x.mean()) - half, float(x.mean()) + half
+def cell(runs: list[dict[str, Any]]) -> str:
+    """Mean and interval; over seeds alone where a folder of an older version says nothing of single tasks."""
+    old = any("trial_per_task" not in run for run in runs)
+    found = estimate(np.array([[run["trial"]] if old else run["trial_per_task"] for run in runs]))
+    return f"{found.mean:.2f} [{found.mean_ci95[0]:.2f}, {found.mean_ci95[1]:.2f}]"
 
 
 def main(arguments: list[str]) -> None:
@@ -187,7 +186,8 @@ def main(arguments: list[str]) -> None:
     columns = known("column", args.columns, list(experiment.columns))
     args.session.apply()
     found = []
-    table = Table(title=f"{name}: return of a trial, {args.seeds} seeds")
+    over = "over tasks" if args.seeds == 1 else "over seeds and tasks"
+    table = Table(title=f"{name}: return of a trial, {counted(args.seeds, 'seed')}; 95 % intervals {over}")
     for title in ("", "parameters", *columns):
         table.add_column(title, justify="left" if not title else "right", no_wrap=True)
     for row in rows:
@@ -195,13 +195,12 @@ def main(arguments: list[str]) -> None:
         for column in columns:
             runs = [result(args, experiment, row, column, seed) for seed in range(args.seeds)]
             found += runs
-            mean, low, high = interval([run["trial"] for run in runs])
-            cells.append(f"{mean:.2f} [{low:.2f}, {high:.2f}]")
+            cells.append(cell(runs))
             print(f"{row} | {column} | {cells[-1]}", flush=True)
         table.add_row(row, f"{runs[0]['parameters']:,}", *cells)
     show(table)
     if args.output:
-        write_json(args.output, found)
+        write_json(args.output, [{k: v for k, v in run.items() if k != "trial_per_task"} for run in found])
 
 
 if __name__ == "__main__":

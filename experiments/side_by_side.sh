@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Trains, evaluates and compares eight methods on four families under equal budgets, three seeds each: the first table
-# of results in README.md. `untrained` is a fresh policy that adapts as MAML's does.
+# Trains, evaluates and compares eight methods on four families under equal budgets: the first table of results in
+# README.md. `untrained` is a fresh policy that adapts as MAML's does.
 #
-#   bash experiments/side_by_side.sh [FOLDER [FAMILY...]]
+#   [SEEDS="0 1 2"] bash experiments/side_by_side.sh [FOLDER [FAMILY...]]
 #
-# FOLDER is runs/side-by-side unless told. Families: bandit gridworld point half-cheetah-vel, all unless told. What is
-# there already is kept, what was interrupted is resumed. One core; several calls with other families share the work.
+# FOLDER is runs/side-by-side unless told. Families: bandit gridworld point half-cheetah-vel, all unless told. SEEDS are
+# ten, on HalfCheetah five, unless told. What is there already is kept, what was interrupted is resumed. One core;
+# several calls with other families or seeds share the work.
 set -eu
 cd "$(dirname "$0")/.."
 folder=${1:-runs/side-by-side}
@@ -36,9 +37,16 @@ evaluation() { # the same tasks and episodes for every method
   esac
 }
 
+seeds() {
+  case $1 in
+  half-cheetah-vel) echo "${SEEDS:-0 1 2 3 4}" ;;
+  *) echo "${SEEDS:-0 1 2 3 4 5 6 7 8 9}" ;;
+  esac
+}
+
 for family in "$@"; do methods "$family" > /dev/null; done
-for seed in 0 1 2; do
-  for family in "$@"; do
+for family in "$@"; do
+  for seed in $(seeds "$family"); do
     methods "$family" | while read -r method iterations options; do
       name=$method
       [ "$method $iterations" != "maml 0" ] || name=untrained
@@ -58,5 +66,5 @@ for seed in 0 1 2; do
   done
 done
 for family in "$@"; do
-  python scripts/compare.py "$folder"/*-"$family"-s[012] --output "$folder/$family.html"
+  python scripts/compare.py "$folder"/*-"$family"-s* --output "$folder/$family.html"
 done

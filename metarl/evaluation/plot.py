@@ -72,7 +72,7 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
         axes.plot(steps, row, color="#cbd2db", lw=0.8, zorder=1.5, label=None if k else label)
     thick: dict[str, Any] = {"marker": look.mark, "color": look.colour, "lw": 2.4, "ms": 6, "mec": "white", "mew": 1}
     band = {"color": look.colour, "alpha": 0.22, "lw": 0, "zorder": 1.8}
-    axes.fill_between(steps, low, high, label="95% interval of the IQM", **band)
+    axes.fill_between(steps, low, high, label="95% interval over tasks, of the IQM", **band)
     axes.plot(steps, curve.mean, color=INK, lw=1.2, ls=(0, (4, 3)), label="mean")
     axes.plot(steps, curve.iqm, label="interquartile mean (IQM)", **thick)
     for reference in references.values():
@@ -109,7 +109,7 @@ def draw_trial(axes: Any, evaluation: Mapping[str, Any], stages: Stages) -> None
         axes.plot(x, y, color=colour, lw=1.1, ls=DASHES[1 + k % 3], label=f"_{name}")
         names.append(Named(y[-1], x[-1], name, colour))
     own, x = looks([e["preset"]])[e["preset"]], 1 + np.arange(len(mean))
-    axes.fill_between(x, *band.T, color=own.colour, alpha=0.22, lw=0, zorder=1.8, label="95% interval of the mean")
+    axes.fill_between(x, *band.T, color=own.colour, alpha=0.22, lw=0, zorder=1.8, label="95% interval over tasks")
     thick: dict[str, Any] = {"color": own.colour, "lw": 2.4, "ms": 6, "mec": "white", "mew": 1}
     axes.plot(x, mean, marker="" if by_step else own.mark, label="mean", **thick)
     if not by_step:

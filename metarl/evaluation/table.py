@@ -28,7 +28,7 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     stages = stages_of(result)
     tasks = f"{result['num_tasks']} {result['split']} tasks"
     heading = f"{title(result['preset'], result['env'])}: return on {tasks}, iteration {result['iteration']}"
-    caption = f"steps: {stages.unit}; IQM: interquartile mean; intervals: bootstrap"
+    caption = f"steps: {stages.unit}; IQM: interquartile mean; intervals: over tasks"
     out = Table(title=escape(heading), caption=caption, box=SIMPLE, padding=(0, 1))
     out.add_column("policy")
     for name in ("mean", "95 % of mean", "IQM", "95 % of IQM", "std"):

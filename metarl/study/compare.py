@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl.evaluation.estimate import Estimate, bootstrap_ci, estimate
+from metarl.evaluation.estimate import Estimate, bootstrap_ci, estimate, interval_over_runs
 from metarl.figures.appearance import labels
 from metarl.study.methods import Method
 from metarl.study.runs import Reference
@@ -32,6 +32,11 @@ class Comparison:
     def tasks(self) -> dict[str, Any]:
         """`split`, `num_tasks` and `seed` (of the tasks)."""
         return {key: self.methods[0].run.evaluation[key] for key in ("split", "num_tasks", "seed")}
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds its methods have, in words."""
+        return counted_seeds(self.methods)
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -119,7 +124,7 @@ class Comparison:
                 f"One seed only ({'; '.join(single)}): these intervals are over tasks and say nothing of other seeds."
             )
         if any(1 < count < 5 for count in counts):
-            notes.append("With fewer than five seeds a bootstrap interval is too narrow: read it as a rough range.")
+            notes.append("Fewer than five seeds: an interval misses what none of them shows, such as seeds that fail.")
         least = min(self.methods, key=lambda method: method.env_steps)
         most = max(self.methods, key=lambda method: method.env_steps)
         if most.env_steps > 1.1 * least.env_steps:
@@ -145,10 +150,10 @@ class Comparison:
         """All numbers.
 
         A method has the fields of an `Estimate`, and `episodes_before` (experience on a task), for each of its stages.
-        `method` is the name without the family, `train_seconds` the median over runs, and `resampled` says whether the
-        bootstrap draws runs or tasks. `improvement` over the same stage of the first method is None where that one has
-        no such stage; `last_improvement` is each one's last stage against the other's. `trials` has the return of
-        whole trials by their number of episodes.
+        `method` is the name without the family, `train_seconds` the median over runs, and `intervals` says whether they
+        are over seeds and tasks or, of one seed, over tasks. `improvement` over the same stage of the first method is
+        None where that one has no such stage; `last_improvement` is each one's last stage against the other's. `trials`
+        has the return of whole trials by their number of episodes.
         """
         return {
             "env": self.env,
@@ -169,7 +174,7 @@ class Comparison:
             "iteration": run.evaluation["iteration"],
             "env_steps": method.env_steps,
             "train_seconds": method.train_seconds,
-            "resampled": "runs" if len(method.runs) > 1 else "tasks",
+            "intervals": "over seeds and tasks" if len(method.runs) > 1 else "over tasks",
             "stages": asdict(run.stages),
             "stage_names": run.stage_names,
             "episodes_before": run.episodes_before,
@@ -199,6 +204,12 @@ def _reference_json(reference: Reference) -> dict[str, Any]:
     return out
 
 
+def counted_seeds(methods: Sequence[Method]) -> str:
+    """Such as `5 seeds`, or `1 or 5 seeds` where methods differ in that."""
+    counts = sorted({len(method.runs) for method in methods})
+    return f"{' or '.join(map(str, counts))} seed{'s' * (counts != [1])}"
+
+
 def average(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of each number over estimates of the same quantities, whatever their order."""
     values = (np.stack(same) for same in zip(*(vars(one).values() for one in estimates), strict=True))
@@ -206,23 +217,14 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(*(np.sort(same, axis=0).mean(0) for same in values))
 
 
-def probability_of_improvement(x: np.ndarray, y: np.ndarray, seed: int = 0) -> Improvement:
+def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Improvement:
     """How probably a run of x [R, T] earns more than one of y [S, T] on a task, and its 95 % interval.
 
     The mean over tasks of the Mann-Whitney statistic, in which a tie counts half (Agarwal et al. 2021, section 4.3).
-    The bootstrap draws runs of both; where one of them has a single run, tasks.
+    The interval is over the runs of both and over tasks; where one of them has a single run, over tasks alone.
     """
-    from scipy.stats import bootstrap
-
     wins = (np.sign(x[:, None] - y[None]) + 1) / 2  # [R, S, T]
+    mean = wins.mean()
     if min(len(x), len(y)) == 1:
-        return float(wins.mean()), bootstrap_ci(wins.mean((0, 1)), np.mean, seed)
-    pairs = wins.mean(2)  # [R, S]
-
-    def statistic(i: np.ndarray, j: np.ndarray, axis: int) -> np.ndarray:
-        return pairs[i[..., :, None], j[..., None, :]].mean((-1, -2))
-
-    rng = np.random.default_rng(seed)
-    samples = np.arange(len(x)), np.arange(len(y))
-    result = bootstrap(samples, statistic, n_resamples=2000, method="percentile", vectorized=True, rng=rng)
-    return float(pairs.mean()), [float(result.confidence_interval.low), float(result.confidence_interval.high)]
+        return float(mean), bootstrap_ci(wins.mean((0, 1)), np.mean)
+    return float(mean), interval_over_runs(mean, wins.mean(1), wins.mean(0)).clip(0, 1).tolist()

@@ -76,9 +76,8 @@ def draw_panels(panels: Iterable[Any], comparisons: Sequence[Comparison]) -> Non
         left = 2.4 * LEFT if single else LEFT
         axes = figure.add_axes((left / width, 0.13, (LEFT + AXES_WIDTH - left) / width, 0.7))
         (draw_intervals if single else draw_comparison)(axes, comparison, own)
-        seeds = " or ".join(str(n) for n in sorted({len(method.runs) for method in comparison.methods}))
         tasks = f"{comparison.tasks['num_tasks']:,} {comparison.tasks['split']} tasks"
-        note = f"{tasks}, {seeds} seed{'s' * (seeds != '1')} · interquartile mean, bars: 95% interval"
+        note = f"{tasks}, {comparison.seeds} · interquartile mean, bars: 95% interval"
         title: dict[str, Any] = {"fontsize": 13, "weight": "bold", "color": INK}
         figure.text(LEFT / width, 0.93, comparison.env, parse_math=False, **title)
         figure.text(LEFT / width, 0.875, note, fontsize=9.5, color=MUTED, parse_math=False)

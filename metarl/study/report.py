@@ -27,8 +27,9 @@ from metarl.study.sheets import Sheet, counted, markdown_text, overview_sheet, s
 from metarl.training.config import flat
 
 LEGEND = (
-    "IQM: interquartile mean over runs and tasks; 95 % bootstrap intervals (Agarwal et al. 2021), over seeds where a "
-    "method has several, otherwise over tasks. train s: median training time."
+    "IQM: interquartile mean over runs and tasks (Agarwal et al. 2021). 95 % intervals are over seeds and tasks, by "
+    "Student's t, where a method has several seeds; of one seed, and of references, over tasks, by a bootstrap. "
+    "train s: median training time."
 )
 EXPERIENCE = (
     "Some methods adapt by gradient steps, others in the episodes of a trial: compare stages by the number of episodes "

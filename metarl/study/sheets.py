@@ -11,7 +11,7 @@ from metarl.algorithms.base import Stages
 from metarl.evaluation.estimate import Estimate
 from metarl.figures.appearance import labels
 from metarl.figures.plot import number
-from metarl.study.compare import Comparison, Improvement
+from metarl.study.compare import Comparison, Improvement, counted_seeds
 from metarl.study.methods import Method
 
 FACTS = ["method", "seeds", "env steps", "train s"]
@@ -88,7 +88,8 @@ def overview_sheet(comparisons: Sequence[Comparison]) -> Sheet:
     rows = [[named.get(name, name), *map(shown, row)] for name, row in table.items()]
     whens = {False: "after the last adaptation step", True: "in the last episode of a trial"}
     kinds = {method.run.stages.trial for comparison in comparisons for method in comparison.methods}
-    title = f"IQM of the return {', or '.join(whens[trial] for trial in sorted(kinds))}"
+    seeds = counted_seeds([method for comparison in comparisons for method in comparison.methods])
+    title = f"IQM of the return {', or '.join(whens[trial] for trial in sorted(kinds))}, {seeds}"
     return Sheet(title, ["method", *(comparison.env for comparison in comparisons)], rows, len(rows) - len(named))
 
 
@@ -157,11 +158,11 @@ def sheets(comparison: Comparison) -> list[Sheet]:
     num_dim = len(c.references)
     out = [
         Sheet.of(title, [*FACTS, *stages], tables["iqm"], num_dim),
-        Sheet.of("Mean of the return", ["method", *stages], tables["mean"], num_dim),
+        Sheet.of(f"Mean of the return, {c.seeds}", ["method", *stages], tables["mean"], num_dim),
         *trial_sheets(c),
     ]
     if len(methods) > 1:
-        title = f"Probability of improvement over {c.labels[methods[0].short]}"
+        title = f"Probability of improvement over {c.labels[methods[0].short]}, {c.seeds}"
         out.append(Sheet.of(title, ["method", *stages], tables["improvement"]))
     return out
 
@@ -197,7 +198,7 @@ def mixed_sheets(comparison: Comparison) -> list[Sheet]:
         Sheet.of(f"{_title(c)}, first and last stage", header, first_last, num_dim),
         *trial_sheets(c),
         Sheet.of(f"{_title(c)}, stage by stage", ["method", *ordinals], tables["iqm"], num_dim),
-        Sheet.of("Mean of the return, stage by stage", ["method", *ordinals], tables["mean"], num_dim),
+        Sheet.of(f"Mean of the return, {c.seeds}, stage by stage", ["method", *ordinals], tables["mean"], num_dim),
     ]
 
 
@@ -214,7 +215,7 @@ def trial_sheets(c: Comparison) -> list[Sheet]:
         ]
         if len(own) == 1:
             header, rows = header[:-1], [row[:-1] for row in rows]
-        title = f"Return of a whole trial: the sum of {length} episodes"
+        title = f"Return of a whole trial: the sum of {length} episodes, {c.seeds}"
         out.append(Sheet(title, header, rows, len(told)))
     return out
 
@@ -226,4 +227,4 @@ def _front(c: Comparison, method: Method) -> dict[str, str]:
 
 
 def _title(c: Comparison) -> str:
-    return f"{c.env}: IQM of the return on {c.tasks['num_tasks']:,} {c.tasks['split']} tasks"
+    return f"{c.env}: IQM of the return on {c.tasks['num_tasks']:,} {c.tasks['split']} tasks, {c.seeds}"

@@ -14,6 +14,7 @@ from metarl.evaluation.estimate import (
     estimate_by_errors,
     interquartile_mean,
     interval_over_runs,
+    winsorized,
 )
 
 
@@ -49,19 +50,59 @@ def test_equal_values_are_their_own_interval(x):
     assert bootstrap_ci(np.array(x), np.mean) == [2.5, 2.5]
 
 
-def test_the_interval_shows_what_a_seed_does_to_all_tasks():
-    """Drawing each task's runs apart, it would be narrow around 10."""
-    scores = np.array([[0.0], [10.0], [20.0]]) + np.zeros(500)
-    assert interval_over_runs(scores, np.mean) == [0.0, 20.0]
+def test_the_interval_over_runs_by_hand():
+    """Of three seeds with the same effect on every task, t(2) standard errors; one task says nothing of others."""
+    for num_tasks in (1, 500):
+        scores = np.array([[0.0], [10.0], [20.0]]) + np.zeros(num_tasks)
+        half = 4.302653 * 10 / np.sqrt(3)
+        np.testing.assert_allclose(interval_over_runs(scores.mean(), scores), [10 - half, 10 + half], rtol=1e-6)
 
 
-def test_the_interval_covers_the_mean_of_the_law_as_often_as_a_bootstrap_of_six_can():
+def test_tasks_count_beside_seeds_and_noise_only_once():
     rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(40):
-        low, high = interval_over_runs(rng.normal(size=(6, 1)) + 0.3 * rng.normal(size=(6, 8)), np.mean)
-        hits += low <= 0 <= high
-    assert 30 <= hits <= 39  # a percentile bootstrap of few is somewhat too narrow
+    tasks, noise = rng.normal(size=400), rng.normal(size=(10, 400))
+    width = lambda scores: np.ptp(interval_over_runs(scores.mean(), scores))  # noqa: E731
+    alone = tasks + np.zeros((10, 1))
+    np.testing.assert_allclose(width(alone), 2 * 1.965927 * tasks.std(ddof=1) / 20, rtol=1e-6)
+    of_seeds = 2 * 2.262157 * noise.mean(1).std(ddof=1) / np.sqrt(10)
+    np.testing.assert_allclose(width(noise), of_seeds, rtol=0.1)
+    assert width(alone + noise) > width(alone)
+
+
+def test_the_winsorized_scores_are_those_of_the_trimmed_mean_interval():
+    """On independent scores, where scipy has it."""
+    from scipy.stats.mstats import trimmed_mean_ci
+
+    x = np.random.default_rng(1).normal(size=401)
+    half = np.ptp(trimmed_mean_ci(x, (0.25, 0.25))) / 2
+    error = winsorized(x[None]).std(ddof=1) / np.sqrt(401)
+    np.testing.assert_allclose(half, 1.972 * error, rtol=0.01)  # t with as many degrees as scores are averaged
+
+
+SEEDS = {
+    "normal": lambda rng, size: rng.normal(size=size),
+    "skewed": lambda rng, size: (4 - rng.gamma(4, size=size)) / 2,
+    "a fifth fails": lambda rng, size: (rng.normal(size=size) - 2.5 * (rng.random(size) < 0.2) + 0.5) / np.sqrt(2),
+}
+"""Effects of seeds, of mean 0 and variance 1."""
+
+
+@pytest.mark.parametrize("law", SEEDS)
+@pytest.mark.parametrize(("seed", "task", "noise"), [(1, 2, 2), (1, 0.5, 0.5), (0.3, 2, 2), (0.1, 0.1, 2)])
+def test_intervals_of_several_seeds_cover_what_they_say(law, seed, task, noise):
+    """Mean and IQM of the law of scores, in 2,000 studies on 40 tasks whose effects are skewed."""
+    rng = np.random.default_rng(0)
+
+    def scores(runs, tasks, studies):
+        effects = SEEDS[law](rng, (runs, 1, studies)), 1 - rng.exponential(size=(1, tasks, studies))
+        return seed * effects[0] + task * effects[1] + noise * rng.normal(size=(runs, tasks, studies))
+
+    truth = {"mean": 0.0, "iqm": interquartile_mean(scores(1, 1, 400_000).ravel())}
+    for runs in (3, 5, 10):
+        found = estimate(scores(runs, 40, 2000))
+        for name, value in truth.items():
+            low, high = getattr(found, f"{name}_ci95").T
+            assert 0.93 <= np.mean((low <= value) & (value <= high)) <= 0.985, (runs, name)
 
 
 @pytest.mark.parametrize("shape", [(1, 9), (3, 9), (1, 9, 4), (3, 9, 4)])

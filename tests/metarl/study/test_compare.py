@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from comparisons import TRIAL, compared, comparison, several
+from scipy.stats import norm
 
 from metarl.study.compare import probability_of_improvement
 from metarl.study.plots import plot_comparisons
@@ -24,11 +25,11 @@ def test_a_method_by_hand(write_run):
     (method,) = result["methods"]
     assert method["iqm"] == [(1 + 2 + 3 + 4) / 4, 2.0]
     assert method["mean"] == [(6 - 84) / 8, 2.0]
-    assert method["iqm_ci95"][1] == method["mean_ci95"][1] == [1.0, 3.0]  # drawn: one run, the other, or both
-    assert method["mean_ci95"][0] == [-84 / 4, 6 / 4]
-    assert method["iqm_ci95"][0][0] <= 1.5 and method["iqm_ci95"][0][1] == 4.5
+    half = 12.7062 * (3 - 1) / 2  # Student's t with one degree of freedom; the tasks differ by nothing but that
+    np.testing.assert_allclose(method["mean_ci95"][1], [2 - half, 2 + half], rtol=1e-4)
+    assert method["iqm_ci95"][1][0] < 2 - half  # of two seeds that have no score in common, the middle half says little
     assert (method["seeds"], method["env_steps"], method["train_seconds"]) == ([2, 7], 600, 6.5)
-    assert (method["name"], method["resampled"]) == ("maml-point", "runs")
+    assert (method["name"], method["intervals"]) == ("maml-point", "over seeds and tasks")
     assert result["references"]["random"]["mean"] == result["references"]["random"]["iqm"] == -4.0
     assert (result["env"], result["num_tasks"]) == ("point/finn2017", 4)
     assert method["stages"] == {"num_steps": 1, "num_episodes": 0} and method["stage_names"] == ["0 steps", "1 step"]
@@ -41,7 +42,7 @@ def test_a_single_seed_has_the_intervals_of_its_evaluation_and_says_so(write_run
     own = read_run(path).evaluation["adaptation"]
     (method,) = result["methods"]
     assert all(method[key] == own[key] for key in ("mean", "mean_ci95", "iqm", "iqm_ci95", "std"))
-    assert method["resampled"] == "tasks" and "improvement" not in method
+    assert method["intervals"] == "over tasks" and "improvement" not in method
     assert "One seed only (MAML)" in result["notes"][0]
 
 
@@ -130,3 +131,15 @@ def test_the_probability_of_improvement_by_hand():
     assert probability_of_improvement(x + 100, y) == (1.0, [1.0, 1.0])
     value, (low, high) = probability_of_improvement(np.array([[1.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 2.0]] * 2))
     assert value == pytest.approx(2 / 3) and (low, high) == (0.0, 1.0)  # a single run: tasks are drawn
+
+
+def test_the_interval_of_a_probability_of_improvement_covers_it():
+    """In 1,500 studies of two methods; the second one's seeds are unequal."""
+    rng = np.random.default_rng(0)
+    task, hits = rng.normal(size=(1500, 20)), 0
+    for own in task:
+        x = 0.5 + 0.5 * rng.normal(size=(5, 1)) + own + rng.normal(size=(5, 20))
+        y = rng.normal(size=(3, 1)) + own + rng.normal(size=(3, 20))
+        _, (low, high) = probability_of_improvement(x, y)
+        hits += low <= norm.cdf(0.5 / np.sqrt(0.5**2 + 1 + 2)) <= high
+    assert 0.93 <= hits / len(task) <= 0.985

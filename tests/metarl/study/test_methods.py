@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from comparisons import STEPS, TRIAL, compared, comparison
 
@@ -18,7 +19,9 @@ def test_the_return_of_a_trial(write_run, metanet):
     batches = write_run(scores=STEPS)
     trials = {m["method"]: m["trials"] for m in compared(metanet, second, alone, batches)["methods"]}
     own = trials["metanet"]["3"]  # 10, 16, 0 and 4
-    assert (own["mean"], own["iqm"], own["mean_ci95"]) == (7.5, 7.0, [2.0, 13.0])
+    assert (own["mean"], own["iqm"]) == (7.5, 7.0)
+    half = 12.7062 * (11**2 / 4 + 5**2 / 4 - 1 / 4) ** 0.5  # seeds, tasks, and the noise that both hold
+    np.testing.assert_allclose(own["mean_ci95"], [7.5 - half, 7.5 + half], rtol=1e-4)
     evaluation = json.loads((alone / "evaluation-test.json").read_text())["trial"]
     assert {key: trials["rl2"]["3"][key] for key in own} == {key: evaluation[key] for key in own}
     assert trials["rl2"]["3"]["improvement"] == 0.75  # 10 = 10, 10 > 0, 16 = 16, 16 > 4

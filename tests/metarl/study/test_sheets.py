@@ -27,7 +27,7 @@ def test_a_trial_of_one_episode_is_a_whole_trial(write_run):
     runs = [write_run(f"{name}-bandit", scores=[[1.0], [2.0]], num_episodes=1) for name in ("metanet", "rl2")]
     iqm, mean, better = sheets(comparison(*runs))
     assert iqm.header[4:] == mean.header[1:] == better.header[1:] == ["whole trial"]
-    assert iqm.title.endswith("on 2 test tasks, of whole trials")
+    assert iqm.title.endswith("on 2 test tasks, 1 seed, of whole trials")
 
 
 def test_mixed_methods_have_first_and_last_and_every_cell_says_what_came_before(write_run, maml, metanet):
@@ -58,8 +58,18 @@ def test_an_overview_of_mixed_units_takes_steps_or_episodes(write_run):
     assert last["ppo-gridworld"][0] is None
     assert (last["ppo-gridworld"][1][0], last["ppo-gridworld"][1][1].iqm) == ("0 steps", 1.5)
     sheet = overview_sheet(results)
-    assert sheet.title == "IQM of the return after the last adaptation step, or in the last episode of a trial"
+    assert sheet.title == "IQM of the return after the last adaptation step, or in the last episode of a trial, 1 seed"
     assert [cell.split("\n")[-1] for cell in sheet.rows[1][1:]] == ["episode 3", "2 steps"]
+
+
+def test_the_head_of_every_table_says_how_many_seeds_there_are(write_run):
+    """Of memories, of gradient steps, and of both."""
+    trials = [write_run("metanet-point", seed, scores=TRIAL, num_episodes=3) for seed in range(3)]
+    steps = [write_run(seed=seed, scores=STEPS) for seed in range(2)]
+    for runs, said in ((trials, "3 seeds"), (steps, "2 seeds"), (trials + steps, "2 or 3 seeds")):
+        assert all(f", {said}" in sheet.title for sheet in sheets(comparison(*runs)))
+    elsewhere = write_run("maml-gridworld", env="gridworld", scores=STEPS)
+    assert overview_sheet(compare_runs([*steps, elsewhere]).comparisons).title.endswith(", 1 or 2 seeds")
 
 
 def test_a_long_trial_has_a_column_for_every_episode_in_the_terminal_and_in_the_files(write_run):
