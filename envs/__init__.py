@@ -11,32 +11,37 @@ from envs import threads  # noqa: F401  first: torch reads what it sets
 
 # isort: split
 from envs import bandit, contextual_bandit, control_map, glyphs, gridworld, point, popgym, tabular
-from envs.checking import check_env
+from envs.checking import check, check_env
 from envs.core import SPLITS, Env, Reference, StepResult, Transition, equal_counts, fresh_splits, task_generator
-from envs.errors import InputError
+from envs.errors import EnvironmentFault, InputError
 from envs.informed import informed
 from envs.locomotion import ant, half_cheetah, rand_params
 from envs.registry import FAMILIES, Family, check_device, family, make, make_config, register
 from envs.structs import Struct
 from envs.tasks import describe_task, load_tasks, save_tasks
+from envs.workers import from_gymnasium
 
 __all__ = [
     "DISTRIBUTION",
     "FAMILIES",
+    "OURS",
     "SPLITS",
     "Env",
+    "EnvironmentFault",
     "Family",
     "InputError",
     "Reference",
     "StepResult",
     "Struct",
     "Transition",
+    "check",
     "check_device",
     "check_env",
     "describe_task",
     "equal_counts",
     "family",
     "fresh_splits",
+    "from_gymnasium",
     "informed",
     "load_tasks",
     "make",
@@ -67,3 +72,6 @@ register("ant-dir", ant.AntDir, ant.DIR_PRESETS)
 register("ant-goal", ant.AntGoal, ant.GOAL_PRESETS)
 register("walker2d-params", rand_params.Walker2dParams, rand_params.PRESETS)
 register("hopper-params", rand_params.HopperParams, rand_params.PRESETS)
+
+OURS = frozenset(FAMILIES)
+"""The families of this package. Others are checked before they are trained on."""

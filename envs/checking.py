@@ -1,9 +1,10 @@
-"""check_env: tries a family of your own against the contract of `Env`."""
+"""check, check_env: try a family of your own against the contract of `Env`."""
 
 from __future__ import annotations
 
 import json
 
+import torch
 from torch import Tensor
 
 from envs.contract import (
@@ -20,14 +21,29 @@ from envs.contract import (
 )
 from envs.core import Env, Reference, Transition, task_generator
 from envs.errors import InputError, require
+from envs.registry import family, make
 from envs.structs import Struct
 
 
-def check_env(env: Env, num_tasks: int = 3, num_envs: int = 2, num_steps: int = 10, seed: int = 0) -> None:
+def check(id: str) -> None:
+    """`check_env` of a registered family under each of its presets, such as in the tests of your own.
+
+    Raises:
+        InputError: at the first thing that is wrong.
+        EnvironmentFault: when an environment of Gymnasium raises.
+    """
+    for preset in family(id).presets:
+        check_env(make(id, preset))
+
+
+def check_env(
+    env: Env, num_tasks: int = 3, num_envs: int = 2, num_steps: int = 10, seed: int = 0, images: bool = True
+) -> None:
     """Play a few steps of each reference, and raise `InputError` at the first thing that breaks the contract of `Env`.
 
-    Beyond the shapes, dtypes and devices that every rollout checks: a generator fixes the tasks, tasks lie in
-    `task_space` and survive JSON, numbers are finite, a step changes nothing that goes in, and images can be drawn.
+    Beyond the shapes, dtypes and devices that every rollout checks: a generator fixes the tasks and episodes, tasks lie
+    in `task_space` and survive JSON, numbers are finite, a step changes nothing that goes in, lanes do not depend on
+    what others do, and images (if `images`) can be drawn.
     """
     check_description(env)
     all_metrics(env)
@@ -35,6 +51,9 @@ def check_env(env: Env, num_tasks: int = 3, num_envs: int = 2, num_steps: int = 
         _check_tasks(env, num_tasks, seed, split)
     for name, reference in all_references(env).items():
         episode = _play(env, name, reference, num_tasks, num_envs, num_steps, seed)
+    _check_lanes(env, num_tasks, num_envs, num_steps, seed)
+    if not images:
+        return
     task = draw_tasks(env, num_tasks, task_generator(seed, "train", env.device))
     check_image(env, env.render(task[0], episode, [episode]))
     check_image(env, env.render(task[0], episode, size=96), 96)
@@ -77,6 +96,32 @@ def _play(
         memory, state = reference.observe(task, memory, transition), result.state
         seen.append(state)
     return type(state).stack(seen)[:, 0, 0]
+
+
+def _check_lanes(env: Env, num_tasks: int, num_envs: int, num_steps: int, seed: int) -> None:
+    """Raise `InputError` unless episodes repeat themselves, whatever other actions the last lane takes."""
+    generator = task_generator(seed, "train", env.device)
+    task, random = draw_tasks(env, num_tasks, generator), all_references(env)["random"]
+
+    def play(last: float) -> list[Tensor]:
+        chance = task_generator(seed, "episodes", env.device)
+        actions = task_generator(seed, "actions", env.device)
+        state, obs = env.reset(task, num_envs, chance)
+        memory, seen = random.start(task, num_envs, actions), [obs]
+        for _ in range(min(num_steps, env.horizon)):
+            action = random.act(task, state, memory, actions)
+            action[-1, -1] = (action[-1, -1] * last).to(action.dtype)
+            result = env.step(task, state, action, chance)
+            state = result.state
+            seen += [result.obs, result.reward.unsqueeze(-1), result.terminated.unsqueeze(-1)]
+        return [x.flatten(0, 1) for x in seen]
+
+    once, again, other = play(1.0), play(1.0), play(0.0)
+    name = env.name
+    same = all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    require(same, f"{name} must play the same episodes from the same generator and actions, but played different ones.")
+    apart = all(torch.equal(a[:-1], b[:-1]) for a, b in zip(once, other, strict=True))
+    require(apart, f"{name} must keep its episodes apart, but one changed with the actions of another.")
 
 
 def _check_finite(env: Env, method: str, field: str, x: Tensor) -> None:

@@ -17,7 +17,6 @@ from torch import Generator, Tensor
 
 from envs.core import Env, Reference, StepResult
 from envs.errors import InputError
-from envs.proxy import Proxy
 from envs.structs import Struct
 
 ATTRIBUTES: dict[str, tuple[Any, str]] = {
@@ -33,8 +32,8 @@ ATTRIBUTES: dict[str, tuple[Any, str]] = {
 
 
 def family_name(env: Env) -> str:
-    """The class of a family, behind any proxy."""
-    return family_name(env.env) if isinstance(env, Proxy) else type(env).__name__
+    """What errors call a family: its class, behind any proxy."""
+    return env.name
 
 
 def check_description(env: Any) -> None:

@@ -20,8 +20,9 @@ import torch
 from gymnasium import spaces
 from torch import Generator, Tensor
 
+from envs.defaults import picture, uniform
 from envs.errors import InputError, require, unknown
-from envs.structs import Struct
+from envs.structs import Struct, chosen, merged
 
 TaskT = TypeVar("TaskT", bound=Struct)
 StateT = TypeVar("StateT", bound=Struct)
@@ -105,6 +106,8 @@ class Env(ABC, Generic[TaskT, StateT]):
         horizon: length of an episode in steps; an episode that reaches it is truncated.
         splits: one sentence for each split that says which tasks it holds.
         device: where tasks, states and observations live. Generators given to methods must live there too.
+
+    A family must have the spaces, `task_type`, a `horizon`, `reset` and `step`; all else has defaults.
     """
 
     config: Any
@@ -117,10 +120,24 @@ class Env(ABC, Generic[TaskT, StateT]):
     device: torch.device
     recordable: bool = True
     """Can `step` be recorded as a part of a CUDA graph?"""
+    fast: bool = True
+    """Are millions of steps a matter of seconds? Otherwise general presets evaluate on fewer tasks."""
 
-    @abstractmethod
+    def __init__(self, config: Any, device: torch.device) -> None:
+        """By default the configuration is a `Horizon`, and held-out tasks are fresh draws."""
+        self.config, self.device, self.horizon = config, device, config.horizon
+        self.splits = fresh_splits("uniform over the space of tasks")
+
+    @property
+    def name(self) -> str:
+        """What errors call the family."""
+        return type(self).__name__
+
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> TaskT:
-        """Draw `n` tasks of a split. Returns a Task with leading axis [n]."""
+        """Draw `n` tasks of a split. Returns a Task with leading axis [n]; by default uniform over `task_space`."""
+        self.check_split(split)
+        require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
+        return self.task_type(**{name: uniform(space, n, generator) for name, space in self.task_space.items()})
 
     @abstractmethod
     def reset(self, task: TaskT, num_envs: int, generator: Generator) -> tuple[StateT, Tensor]:
@@ -130,15 +147,27 @@ class Env(ABC, Generic[TaskT, StateT]):
     def step(self, task: TaskT, state: StateT, action: Tensor, generator: Generator) -> StepResult[StateT]:
         """Advance every lane by one step. `action`: [N, E, A] (or [N, E] when discrete)."""
 
-    @abstractmethod
+    def restart(
+        self, lanes: Tensor, task: TaskT, state: StateT, obs: Tensor, generator: Generator
+    ) -> tuple[StateT, Tensor]:
+        """Start the next episode in `lanes` [N, E] bool; the others go on. Returns the state [N, E] and obs [N, E, O].
+
+        Args:
+            task: N tasks, in force from now on.
+            state, obs: the latest of all lanes.
+        """
+        begun, seen = self.reset(task, lanes.shape[1], generator)
+        return merged(lanes, begun, state), chosen(lanes, seen, obs)
+
     def render(self, task: TaskT, episode: StateT, earlier: Sequence[StateT] = (), size: int = 480) -> np.ndarray:
-        """Draw one lane as a `uint8 [size, size, 3]` image.
+        """Draw one lane as a `uint8 [size, size, 3]` image; by default the numbers of its states over time.
 
         Args:
             task: one task, without a leading axis.
             episode: the states of the current episode up to now, stacked on a leading time axis; the last is drawn.
             earlier: earlier episodes on the same task, drawn as trails.
         """
+        return picture(episode, earlier, size)
 
     def render_beside(
         self, row: Sequence[StateT], task: TaskT, episode: StateT, earlier: Sequence[StateT], size: int
@@ -149,9 +178,9 @@ class Env(ABC, Generic[TaskT, StateT]):
         """
         return self.render(task, episode, earlier, size)
 
-    @abstractmethod
     def references(self) -> dict[str, Reference]:
         """Reference policies by name, against which a learned curve is read. Always holds `random`."""
+        return {"random": Reference(self.random_actions)}
 
     def scores(self, task: TaskT, states: StateT, action: Tensor, reward: Tensor) -> dict[str, Tensor]:
         """What an evaluation reports of episodes beside their return, by name; none by default.

@@ -10,6 +10,10 @@ class InputError(ValueError):
     """A mistake in what the caller gave. The message is one complete sentence; scripts print it and exit with 2."""
 
 
+class EnvironmentFault(RuntimeError):
+    """An environment that others wrote raised, died or returned what it must not. The message names it and the task."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     """An `InputError` for a name that does not exist, with the nearest known name and the whole list."""
     options = sorted(known)

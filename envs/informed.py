@@ -39,12 +39,19 @@ class _Informed(Proxy[TaskT, StateT]):
         for name, field in env.task_space.items():
             require(isinstance(field, known), f"The task field {name!r} cannot be turned into numbers: it is {field}.")
         told: Any = spaces.flatten_space(env.task_space)
+        self.told = len(told.low)  # numbers
         low, high = (np.concatenate(pair) for pair in ((space.low, told.low), (space.high, told.high)))
         self.observation_space = spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
 
     def reset(self, task: TaskT, num_envs: int, generator: Generator) -> tuple[StateT, Tensor]:
         state, obs = check_reset(self.env, self.env.reset(task, num_envs, generator), len(task), num_envs)
         return state, self._tell(task, obs)
+
+    def restart(
+        self, lanes: Tensor, task: TaskT, state: StateT, obs: Tensor, generator: Generator
+    ) -> tuple[StateT, Tensor]:
+        state, seen = self.env.restart(lanes, task, state, obs[..., : -self.told], generator)
+        return state, self._tell(task, seen)
 
     def step(self, task: TaskT, state: StateT, action: Tensor, generator: Generator) -> StepResult[StateT]:
         result = self.env.step(task, state, action, generator)

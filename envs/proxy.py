@@ -18,13 +18,22 @@ class Proxy(Env[TaskT, StateT]):
         self.env, self.config, self.device, self.horizon = env, env.config, env.device, env.horizon
         self.task_type, self.task_space, self.splits = env.task_type, env.task_space, env.splits
         self.observation_space, self.action_space = env.observation_space, env.action_space
-        self.recordable = env.recordable
+        self.recordable, self.fast = env.recordable, env.fast
+
+    @property
+    def name(self) -> str:
+        return self.env.name
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> TaskT:
         return self.env.sample_tasks(n, generator, split)
 
     def reset(self, task: TaskT, num_envs: int, generator: Generator) -> tuple[StateT, Tensor]:
         return self.env.reset(task, num_envs, generator)
+
+    def restart(
+        self, lanes: Tensor, task: TaskT, state: StateT, obs: Tensor, generator: Generator
+    ) -> tuple[StateT, Tensor]:
+        return self.env.restart(lanes, task, state, obs, generator)
 
     def step(self, task: TaskT, state: StateT, action: Tensor, generator: Generator) -> StepResult[StateT]:
         return self.env.step(task, state, action, generator)

@@ -12,6 +12,7 @@ import torch
 
 from envs.contract import check_description
 from envs.core import Env
+from envs.defaults import Horizon
 from envs.errors import InputError, require, unknown
 from envs.fields import check_field, field_types
 
@@ -45,19 +46,29 @@ FAMILIES: dict[str, Family] = {}
 
 
 def register(
-    id: str, env_class: Callable[[Any, torch.device], Env], presets: Mapping[str, Any], gym_id: str | None = None
+    id: str,
+    env_class: Callable[[Any, torch.device], Env],
+    presets: Mapping[str, Any] | None = None,
+    gym_id: str | None = None,
 ) -> None:
     """Add a family under `id`, with named configurations; also makes the Gymnasium id `gym_id`.
 
     Args:
         id: lower-case name, such as `"point"`.
         env_class: called as `env_class(config, device)`.
-        presets: name -> config, all of one frozen dataclass type; the first one is the default.
+        presets: name -> config, all of one frozen dataclass type; the first one is the default. Where there are none,
+            those of `env_class.presets`, or else one with the class's `horizon`.
         gym_id: Gymnasium id; by default `metarl/<Id>-v0`.
 
     Raises:
         InputError: when another class has this `id`, or `presets` is empty or not as above.
     """
+    if presets is None:
+        presets = getattr(env_class, "presets", None)
+    if presets is None:
+        horizon: Any = getattr(env_class, "horizon", None)
+        require(horizon is not None, f"The family {id!r} needs presets, or a class with a horizon.")
+        presets = {"default": Horizon(horizon)}
     require(len(presets) > 0, f"The family {id!r} needs at least one preset.")
     configs = all(dataclasses.is_dataclass(config) and not isinstance(config, type) for config in presets.values())
     alike = len({type(config) for config in presets.values()}) == 1

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
+
+StructT = TypeVar("StructT", bound="Struct")
 
 
 class Struct:
@@ -61,6 +63,16 @@ def _zip(function: Callable[[list[Tensor]], Tensor], values: list[Any]) -> Any:
     if isinstance(first, dict):
         return {key: _zip(function, [value[key] for value in values]) for key in first}
     return None if first is None else function(values)
+
+
+def chosen(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """`new` where `rows` (bool, the leading axes) holds, `old` elsewhere."""
+    return torch.where(rows.view(*rows.shape, *[1] * (new.dim() - rows.dim())), new, old)
+
+
+def merged(rows: Tensor, new: StructT, old: StructT) -> StructT:
+    """`chosen` for each tensor of two Structs."""
+    return type(new).zip_map(lambda pair: chosen(rows, *pair), [new, old])
 
 
 def tensors_of(struct: Struct | None) -> list[Tensor]:

@@ -86,7 +86,7 @@ def save_tasks(
 
 
 def load_tasks(path: str | Path, env: Env) -> Struct:
-    """The tasks of a file that `save_tasks` wrote, on the device of `env`.
+    """The tasks of a file that `save_tasks` wrote, or of a JSON list of tasks, on the device of `env`.
 
     `env` may differ from the one that saved them in parameters that its tasks do not depend on, such as the horizon.
 
@@ -100,13 +100,16 @@ def load_tasks(path: str | Path, env: Env) -> Struct:
         raise InputError(f"The tasks cannot be read from {str(path)!r}: {error.strerror or error}.") from None
     except (ValueError, RecursionError):
         raise InputError(f"The file {str(path)!r} is not valid JSON.") from None
-    ours = isinstance(content, dict) and content.get("format") == FORMAT and isinstance(content.get("tasks"), list)
-    require(ours, f"The file {str(path)!r} is not a file of tasks, such as save_tasks writes.")
-    _check_family(content.get("family"), env, f"The file {str(path)!r} does not fit")
+    rows = content
+    if not isinstance(content, list):
+        ours = isinstance(content, dict) and content.get("format") == FORMAT and isinstance(content.get("tasks"), list)
+        require(ours, f"The file {str(path)!r} is not a list of tasks, or a file of tasks such as save_tasks writes.")
+        _check_family(content.get("family"), env, f"The file {str(path)!r} does not fit")
+        rows = content["tasks"]
     try:
-        return env.task_from_dicts(content["tasks"])
+        return env.task_from_dicts(rows)
     except InputError as error:
-        for number, row in enumerate(content["tasks"], 1):  # which one?
+        for number, row in enumerate(rows, 1):  # which one?
             try:
                 env.task_from_dicts([row])
             except InputError as reason:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +14,7 @@ from envs.adapters.checks import check_seed
 from envs.contract import check_image, check_reset, check_step, draw_tasks, task_dicts
 from envs.core import Env, task_generator
 from envs.errors import require
-from envs.structs import Struct
-
-StructT = TypeVar("StructT", bound=Struct)
+from envs.structs import Struct, merged
 
 RENDER_METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}
 
@@ -109,11 +107,15 @@ class Lanes:
         if self.batch is None:
             rows = [row for row in self.rows if row is not None]
             self.batch = type(rows[0]).cat(rows)
-        chosen = torch.as_tensor(lanes, device=self.env.device)
-        self.task = _merge(chosen, self.batch, self.task)
-        state, obs = check_reset(self.env, self.env.reset(self.task, 1, self.generator), self.num_envs, 1)
-        self.obs = obs if self.state is None else _choose(chosen, obs, self.obs)
-        self.state = _merge(chosen, state, self.state)
+        if lanes.all() or self.state is None or self.task is None:
+            self.task = self.batch
+            self.state, self.obs = check_reset(self.env, self.env.reset(self.task, 1, self.generator), self.num_envs, 1)
+        else:
+            starting = torch.as_tensor(lanes, device=self.env.device)
+            self.task = merged(starting, self.batch, self.task)
+            self.state, self.obs = self.env.restart(
+                starting.unsqueeze(1), self.task, self.state, self.obs, self.generator
+            )
         self.t[lanes], self.ended[lanes] = 0, False
         if self.render_mode is not None:
             self.path[-1:] = [self.state]
@@ -152,15 +154,6 @@ class Lanes:
         assert self.task is not None
         states = [state[lane, 0] for state in self.path[-int(self.t[lane]) - 1 :]]
         return check_image(self.env, self.env.render(self.task[lane], type(states[0]).stack(states)))
-
-
-def _choose(lanes: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """`new` [N, ...] in the lanes [N] bool, `old` elsewhere."""
-    return torch.where(lanes.view(-1, *[1] * (new.dim() - 1)), new, old)
-
-
-def _merge(lanes: Tensor, new: StructT, old: StructT | None) -> StructT:
-    return new if old is None else type(new).zip_map(lambda pair: _choose(lanes, *pair), [new, old])
 
 
 def _numpy(x: Tensor) -> np.ndarray:

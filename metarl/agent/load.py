@@ -101,7 +101,8 @@ def _saved(path: Path, device: str) -> Agent:
     """An agent from the file of a learner."""
     try:
         state = checkpoint.unpack(path.read_bytes(), envs.check_device(device))
-        run = Run(path, *config_file.parse(json.loads(state["run"]), path), device)
+        description = json.loads(state["run"])
+        run = Run(path, *config_file.parse(description, path), device, imports=config_file.imports(description))
         run.load_state_dict(checkpoint.check(state, run.state_dict(), path))
         agent = Agent(run, state["learner"])
         agent.begin()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
@@ -11,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import zip_longest
 
-from envs.errors import InputError, require
+from envs.errors import EnvironmentFault, InputError
 from metarl.backend import distributed
 from metarl.backend.errors import NonFiniteError, ParallelError
 from metarl.backend.signals import Stopped, raised
+from metarl.training import modules
 from metarl.training.room import too_large
 
 
@@ -43,7 +43,7 @@ def run_main(
         sys.exit(status)
     except InputError as error:
         _fail(str(error), 2)
-    except (NonFiniteError, ParallelError) as error:
+    except (NonFiniteError, ParallelError, EnvironmentFault) as error:
         _fail(str(error), 1)
     except OSError as error:  # a full disk, a folder that cannot be written, an encoder that failed
         where = f"{error.filename}: " if error.filename else ""
@@ -85,16 +85,7 @@ def option(arguments: Sequence[str], name: str) -> str | None:
 
 def import_modules(arguments: Sequence[str]) -> None:
     """Import the modules that `--imports` names, also from the current folder."""
-    names = [name for name in (option(arguments, "--imports") or "").split(",") if name]
-    if names:
-        sys.path.insert(0, os.getcwd())
-    for name in names:
-        importable = all(part.isidentifier() for part in name.split("."))
-        require(importable, f"--imports takes names of modules, such as my_family, and {name!r} is none.")
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise InputError(f"--imports {name}: there is no module {error.name!r} here or on the path.") from None
+    modules.load(option(arguments, "--imports") or "")
 
 
 def _thread_error(args: threading.ExceptHookArgs) -> None:

@@ -80,7 +80,8 @@ def _new_run(name: str, arguments: list[str], about: str) -> tuple[Run, TrainSes
         config=(tyro.conf.AvoidSubcommands,),
     )
     session: TrainSession = args.session
-    return new_run(name, args.run_dir, args.train, session.choose_engine(args.env), session.apply()), session
+    env_config, device = session.choose_engine(args.env), session.apply()
+    return new_run(name, args.run_dir, args.train, env_config, device, session.imports), session
 
 
 def arguments_of(name: str, config: TrainConfig, env_config: Any, *more: tuple[str, Any, Any]) -> type:
@@ -124,13 +125,13 @@ def resume_command(run: Run, arguments: Sequence[str]) -> str:
     """The command that goes on with a run, as it was started."""
     several = "torchrun ..." if launched() > local_world_size() else f"torchrun --nproc-per-node {launched()}"
     start = "metarl" if launched() == 1 else f"{several} -m metarl"
-    kept = _options(run, arguments, "--imports", "--eval-every", "--eval-every-tasks")
+    kept = _options(run, arguments, "--eval-every", "--eval-every-tasks")
     return f"{start} train --resume {kept}"
 
 
 def evaluate_command(run: Run, arguments: Sequence[str]) -> str:
     """The command that evaluates a run."""
-    return f"metarl evaluate {_options(run, arguments, '--imports')}"
+    return f"metarl evaluate {_options(run, arguments)}"
 
 
 def _options(run: Run, arguments: Sequence[str], *names: str) -> str:

@@ -57,6 +57,9 @@ class TrainConfig(Checked):
     init_sb3: str | None = None
     """A model that Stable-Baselines3 saved as .zip: its policy is the initialization of a method that adapts by
     gradient steps. Its tensors and the text beside them are read; nothing is unpickled."""
+    train_tasks: str | None = None
+    """A .json file of tasks to train on, each as often as any other, instead of tasks drawn from the split train: a
+    list of tasks, or what list_envs.py saves. The run's folder keeps a copy."""
     policy: Policies = field(default_factory=MLPConfig)
     algorithm: Algorithms = field(default_factory=MAMLConfig)
 

@@ -14,6 +14,7 @@ import envs
 from envs.errors import InputError, require
 from metarl.backend import distributed
 from metarl.backend.files import write_atomically
+from metarl.training import modules
 from metarl.training.config import TrainConfig, from_dict
 
 
@@ -41,6 +42,8 @@ def parse(description: dict[str, Any], file: Path) -> tuple[str, TrainConfig, An
         preset, train, env = description["preset"], description["train"], description["env"]["config"]
         require(isinstance(preset, str), f"the preset is {preset!r}")
         config = from_dict(TrainConfig(), train, whole=True)
+    if config.env not in envs.FAMILIES:
+        modules.load(imports(description), f"{file} names the imports")
     require(
         config.env in envs.FAMILIES,
         f"{file} is of a run on the environment {config.env!r}, which is not registered; "
@@ -49,6 +52,12 @@ def parse(description: dict[str, Any], file: Path) -> tuple[str, TrainConfig, An
     default = envs.make_config(config.env, config.env_preset)
     with _in_words(file):
         return preset, config, from_dict(default, env, whole=True)
+
+
+def imports(description: dict[str, Any]) -> str:
+    """The modules that register what a run needs, joined by commas."""
+    names = description.get("imports", "")
+    return names if isinstance(names, str) else ""
 
 
 @contextmanager

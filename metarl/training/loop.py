@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from envs.contract import all_metrics, draw_tasks
-from envs.errors import InputError
+from envs.contract import all_metrics
+from envs.errors import EnvironmentFault, InputError
 from metarl.backend import distributed
 from metarl.backend.cores import Watch, warn_too_late
 from metarl.backend.errors import NonFiniteError, ParallelError
@@ -85,7 +85,7 @@ def shard_seed(seed: int, iteration: int, shard: int) -> int:
 def collect(run: Run) -> list[Trajectory]:
     """Tasks and episodes of a meta-iteration: this process's shards of them, one after another."""
     config, algorithm, shards = run.config, run.algorithm, run.num_shards
-    task = draw_tasks(run.env, config.meta_batch_size, run.generator)  # the whole meta-batch, the same everywhere
+    task = run.meta_batch()  # the whole meta-batch, the same everywhere
     if shards == 1:
         return algorithm.collect(run.env, task, config.num_envs, run.generator)
     size, own = config.meta_batch_size // shards, shards // distributed.world_size()
@@ -248,6 +248,9 @@ def _train(run: Run, quiet: bool, held_out: Evaluate | None, callback: Callback 
             if isinstance(error, ParallelError):
                 where = f"in iteration {run.iteration + 1}; go on from the last checkpoint by --resume {run.path}."
                 raise ParallelError(f"{str(error).removesuffix('.')} {where}") from error
+            if isinstance(error, EnvironmentFault):
+                where = f"{run.path} keeps the state after iteration {run.iteration}"
+                raise EnvironmentFault(f"{str(error).removesuffix('.')}; {where}.") from error
             raise
         run.save()
     return stop.received if run.iteration < total else None  # nothing was left to stop

@@ -5,6 +5,7 @@ checkpoint.pt   parameters, random generator, iteration; from before the first i
 metrics.jsonl   a line per meta-iteration
 events.*        the same for TensorBoard, and the settings
 command.txt     the command lines that made it, where they did
+train-tasks.json  tasks of one's own to train on
 .lock           while the run is trained
 
 Where several processes train a run together, all of them hold it and the main one writes.
@@ -23,9 +24,11 @@ from typing import Any
 from torch import Generator
 
 import envs
+from envs.contract import draw_tasks
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.files import remove_partials
+from envs.structs import Struct
 from metarl.backend import distributed
 from metarl.backend.distributed import main_only
 from metarl.backend.files import locked, write_atomically
@@ -40,12 +43,14 @@ class Run:
     Args:
         policy: of a method that adapts by gradient steps, instead of the one that the configuration describes; its
             parameters are the start. The checkpoint keeps them.
+        imports: modules, joined by commas, that register what the run needs; its folder names them.
 
     Attributes:
         path: the folder.
         preset: name of the preset that the run started from.
         config: the TrainConfig.
         env, algorithm, generator: as the configuration and the seed make them, or as the checkpoint left them.
+        train_tasks: tasks to train on, instead of those of the split train.
         num_shards: parts of a meta-batch with random streams of their own, spread over the processes.
         shard_generator: seeded anew for each of them.
         is_new: has it no folder yet?
@@ -60,8 +65,10 @@ class Run:
         env_config: Any,
         device: str = "cpu",
         policy: MLPPolicy | None = None,
+        imports: str = "",
     ) -> None:
         self.path, self.preset, self.config, self.env_config = path, preset, config, env_config
+        self.imports = imports
         self.device = envs.check_device(device)
         self.num_shards, processes = config.shards or 1, distributed.world_size()
         require(
@@ -72,6 +79,10 @@ class Run:
         self.env: Env = envs.family(config.env).build(env_config, self.device)
         self.generator, self.shard_generator = Generator(self.device).manual_seed(config.seed), Generator(self.device)
         self.algorithm = make_algorithm(config, self.env, self.generator, policy)
+        self.train_tasks: Struct | None = None
+        if config.train_tasks is not None:
+            own = path / "train-tasks.json"
+            self.train_tasks = envs.load_tasks(own if own.exists() else config.train_tasks, self.env)
         self.iteration, self.env_steps, self.seconds = 0, 0, 0.0
         self.is_new = True
         self._saved: tuple[int, ...] | None = None  # the checkpoint's mark when it was read or written
@@ -79,7 +90,16 @@ class Run:
     @property
     def description(self) -> dict[str, Any]:
         """The content of config.json."""
-        return {"preset": self.preset, "env": {"config": to_dict(self.env_config)}, "train": to_dict(self.config)}
+        imports = {"imports": self.imports} if self.imports else {}
+        env = {"config": to_dict(self.env_config)}
+        return {"preset": self.preset, **imports, "env": env, "train": to_dict(self.config)}
+
+    def meta_batch(self) -> Struct:
+        """Tasks of a meta-iteration: of the split train, or of those to train on, each as often as any other."""
+        count = self.config.meta_batch_size
+        if self.train_tasks is None:
+            return draw_tasks(self.env, count, self.generator)
+        return self.train_tasks[envs.equal_counts(count, len(self.train_tasks), self.generator)]
 
     def create(self) -> None:
         """Make the folder and write config.json. Raises `InputError` when it holds a run already or cannot be made."""
@@ -93,6 +113,9 @@ class Run:
             with self.locked():
                 config_file.check_vacant(self.path, self.description)
                 config_file.write(self.path, self.description)
+                if self.train_tasks is not None:
+                    name, own = self.config.env, self.path / "train-tasks.json"
+                    envs.save_tasks(own, name, self.config.env_preset, self.env, self.train_tasks)
         except OSError as error:
             reason = error.strerror or error
             raise InputError(
@@ -149,7 +172,8 @@ class Run:
         preset, config, env_config = config_file.read_run(path)
         if num_iterations is not None:
             config = dataclasses.replace(config, num_iterations=num_iterations)
-        run = cls(path, preset, config, change_env(env_config), device)
+        imports = config_file.imports(config_file.read(path))
+        run = cls(path, preset, config, change_env(env_config), device, imports=imports)
         run.is_new = False
         if (path / "checkpoint.pt").exists():
             run._load_checkpoint()

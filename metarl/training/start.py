@@ -23,6 +23,7 @@ def new_run(
     config: TrainConfig | None = None,
     env_config: Any = None,
     device: str = "cpu",
+    imports: str = "",
 ) -> Run:
     """A run that is not trained yet. Writes nothing: training makes the folder.
 
@@ -32,10 +33,13 @@ def new_run(
         config: what to train, by default as the preset says; change fields of it by `dataclasses.replace`. Without a
             number of shards there is one for each process.
         env_config: the environment's configuration, by default that of the preset that `config` names.
+        imports: modules, joined by commas, that register the family; `Run.open` imports them where it is unknown.
 
     Raises:
         InputError: for an unknown preset or environment, options that do not fit each other, a model of
-            Stable-Baselines3 (`config.init_sb3`) that cannot be taken over, or sizes that do not fit into memory.
+            Stable-Baselines3 (`config.init_sb3`) that cannot be taken over, sizes that do not fit into memory, or a
+            family of one's own that breaks the contract of `envs.Env`.
+        EnvironmentFault: when an environment of such a family raises.
     """
     usual = preset(name)
     config = config or usual
@@ -50,10 +54,12 @@ def new_run(
         config = dataclasses.replace(config, policy=policy.config)
     if config.shards is None and world_size() > 1:
         config = dataclasses.replace(config, shards=world_size())
-    run = Run(Path(run_dir), name, config, env_config, device, policy)
+    run = Run(Path(run_dir), name, config, env_config, device, policy, imports)
     if policy is not None:
         check_spaces(policy, run.env, f"The model {config.init_sb3}")
     check_room(run.config, run.env, run.algorithm)
+    if config.env not in envs.OURS:
+        envs.check_env(run.env, images=False)
     return run
 
 

@@ -119,17 +119,18 @@ def general(id: str) -> Suite:
 
     Discrete actions: inner steps of 1, since tasks then differ by logits of that size, and an entropy bonus. Box
     actions: inner steps of 0.1, and an initial std of 0.5, so that few actions are clipped. A trial of a memory has 2
-    to 4 episodes, of about 200 steps in all. An evaluation plays about 4 million steps a stage.
+    to 4 episodes, of about 200 steps in all. An evaluation plays about 4 million steps a stage, where they are fast.
     """
     made = envs.family(id)
     env = envs.make(id)
     discrete = isinstance(env.action_space, spaces.Discrete)
     hidden = (32, 32) if discrete else (64, 64)
-    num_tasks = min(1000, max(40, 100_000 // env.horizon))
+    num_tasks = min(1000, max(40, 100_000 // env.horizon)) if env.fast else 40
     config = TrainConfig(
         id,
         next(iter(made.presets)),
         eval_num_tasks=num_tasks,
+        eval_num_envs=40 if env.fast else 20,
         policy=MLPConfig(hidden, init_std=1.0 if discrete else 0.5),
     )
     entropy = {"entropy_coef": 0.02} if discrete else {}
@@ -138,7 +139,7 @@ def general(id: str) -> Suite:
         config,
         {"inner_lr": 1.0 if discrete else 0.1, "gae_lambda": 0.95, **entropy},
         trial={"num_episodes": min(4, max(2, 200 // env.horizon)), "gamma": 0.99, "gae_lambda": 0.9},
-        trials=trials(100, 100, num_tasks),
+        trials=trials(100, 100, num_tasks if env.fast else 200),
         ppo=entropy,
         methods={"reptile": {"num_iterations": 33}},
     )

@@ -156,7 +156,7 @@ IN_DESCRIPTION = {
         type("Broken", (Line,), {"__init__": lambda self, *args: None}),
         "task_space must be a gymnasium.spaces.Dict",
     ),
-    "no methods": (type("Broken", (envs.Env,), {}), "lacks methods that an envs.Env must have: references"),
+    "no methods": (type("Broken", (envs.Env,), {}), "lacks methods that an envs.Env must have: reset, step"),
     "no Env": (type("Broken", (), {"__init__": Line.__init__}), "must make an envs.Env, not an object of class Broken"),
 }
 ELSEWHERE = {
