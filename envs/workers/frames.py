@@ -62,7 +62,7 @@ class Frames:
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"The environment cannot be drawn: {said(error)}") from error
+            raise InputError(f"The environment cannot be drawn: {said(error).removesuffix('.')}.") from error
         right = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
         require(right, "render() of an environment in the mode rgb_array must return an array uint8 [H, W, 3].")
         return fitted(frame, size)

@@ -162,14 +162,34 @@ class Pool:
 
 
 def pickled(program: Program) -> bytes:
-    """A program for another process. Raises `InputError`."""
+    """A program for another process. Raises `InputError`.
+
+    What the module of `make` or `apply` defines goes by value where it can: to import that module there would import
+    this package and torch, too.
+    """
+    functions = [function for function in (program.make, program.apply) if function is not None]
+    own = {sys.modules[name] for name in map(_module, functions) if name in sys.modules}
+    own = {module for module in own if module.__name__ not in cloudpickle.list_registry_pickle_by_value()}
+    content = tuple(vars(program).values())
+    for module in own:
+        cloudpickle.register_pickle_by_value(module)
     try:
-        return cloudpickle.dumps(tuple(vars(program).values()))
+        with suppress(Exception):
+            return cloudpickle.dumps(content)
+    finally:
+        for module in own:
+            cloudpickle.unregister_pickle_by_value(module)
+    try:
+        return cloudpickle.dumps(content)
     except Exception as error:
         raise InputError(
             f"make, apply and the tasks go to worker processes, and cannot be pickled: {worker.said(error)}; create "
             "what they need inside of make."
         ) from None
+
+
+def _module(function: Any) -> str:
+    return getattr(function, "__module__", None) or type(function).__module__
 
 
 def _end(workers: list[Worker]) -> None:

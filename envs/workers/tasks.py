@@ -238,7 +238,7 @@ def columns(rows: Sequence[Any], wrapped: bool, space: spaces.Dict | None = None
             dtype: Any = space[name].dtype
             out[str(name)] = out[str(name)].astype(dtype)
             for value in out[str(name)]:
-                held = space[name].contains(value)
+                held = space[name].contains(np.asarray(value))
                 require(held, f"The task field {name!r} must lie in {space[name]}, and {value} does not.")
     return out
 

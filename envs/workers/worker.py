@@ -87,7 +87,7 @@ def take(space: spaces.Space, actions: np.ndarray) -> list[Any]:
     if isinstance(space, spaces.Discrete):
         return (actions + int(space.start)).tolist() if space.start else actions.tolist()
     assert isinstance(space, spaces.Box)
-    return list(np.clip(actions.reshape(-1, *space.shape), space.low, space.high).astype(space.dtype))
+    return list(np.clip(actions.reshape(len(actions), *space.shape), space.low, space.high).astype(space.dtype))
 
 
 def said(error: BaseException) -> str:
@@ -207,7 +207,7 @@ class Share:
     def check(self, method: str) -> None:
         """Raise `Failure` for observations and rewards that are not finite, and for observations out of bounds."""
         memory, share = self.memory, slice(self.start, self.stop)
-        if self.plain and memory.obs.dtype == np.uint8:
+        if self.start == self.stop or memory.obs.dtype == np.uint8:
             return
         obs = memory.obs[share].reshape(self.stop - self.start, -1)
         for name, values in (("obs", obs), ("reward", memory.reward[share, None])):

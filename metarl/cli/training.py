@@ -135,6 +135,7 @@ def evaluate_command(run: Run, arguments: Sequence[str]) -> str:
 
 
 def _options(run: Run, arguments: Sequence[str], *names: str) -> str:
-    """The run's folder, and the options of these names as they were given."""
+    """The run's folder, and the options of these names as they were given; modules that its folder does not name."""
+    names = names if run.imports else ("--imports", *names)
     given = ((name, option(arguments, name)) for name in names)
     return " ".join([shlex.quote(str(run.path)), *(f"{name} {shlex.quote(value)}" for name, value in given if value)])

@@ -1,0 +1,29 @@
+"""The program of a worker: actions as environments take them, and values in words; the rest in test_family.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from envs.workers.worker import kind, said, take
+
+
+def test_actions_are_what_the_space_holds():
+    assert take(spaces.Discrete(3), np.array([0, 2])) == [0, 2]
+    assert take(spaces.Discrete(3, start=5), np.array([0, 2])) == [5, 7]
+    space = spaces.Box(-1, 2, (2, 1), np.float64)
+    first, second = take(space, np.array([[-5, 0.5], [9, 0]], np.float32))
+    assert space.contains(first) and space.contains(second)
+    assert first.tolist() == [[-1], [0.5]] and second.tolist() == [[2], [0]]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"), [(ValueError("a\nb"), "ValueError: a"), (AssertionError(), "AssertionError")]
+)
+def test_an_error_is_its_class_and_a_line(error, words):
+    assert said(error) == words
+
+
+def test_a_value_in_a_few_words():
+    assert [kind(x) for x in (np.zeros(2), None, 3.0, "x")] == ["an array float64 [2]", "None", "3.0", "a str"]
