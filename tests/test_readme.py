@@ -18,6 +18,7 @@ PAGES = ("README.md", "docs/environments.md", "docs/python.md", "docs/results.md
 TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 FAMILY = next(block for block in BLOCKS if block.startswith('"""slider.py'))
+MINE = next(block for block in BLOCKS if "cartpole-length" in block)
 
 
 def run(*arguments, cwd):
@@ -25,30 +26,32 @@ def run(*arguments, cwd):
 
 
 @pytest.fixture
-def with_slider(tmp_path, monkeypatch, script):
-    """Runs a script where slider.py lies in the current folder and nobody has imported it yet, as in a new process."""
+def with_own(tmp_path, monkeypatch, script):
+    """Runs a script where slider.py and mine.py lie in the current folder and nobody has imported them yet."""
     (tmp_path / "slider.py").write_text(FAMILY)
+    (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
 
     def run(name: str, *arguments: object) -> SimpleNamespace:
         try:
             return script(name, *arguments)
         finally:
-            sys.modules.pop("slider", None)
-            envs.FAMILIES.pop("slider", None)
-            gymnasium.registry.pop("metarl/Slider-v0", None)
+            for module, family in {"slider": "slider", "mine": "cartpole-length"}.items():
+                sys.modules.pop(module, None)
+                if family in envs.FAMILIES:
+                    del gymnasium.registry[envs.FAMILIES.pop(family).gym_id]
 
     return run
 
 
 def test_python_examples_run(tmp_path):
     """The examples share a session, in which the SB3 run is cut short."""
-    program = "\n".join(block for block in BLOCKS if block is not FAMILY).replace("50_000", "64")
+    program = "\n".join(block for block in BLOCKS if block not in (FAMILY, MINE)).replace("50_000", "64")
     result = run("-W", "error::DeprecationWarning:envs", "-c", program, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
 
 
-def test_an_own_family_of_about_60_lines_gets_training_evaluation_video_and_gymnasium(with_slider, tmp_path):
+def test_an_own_family_of_about_60_lines_gets_training_evaluation_video_and_gymnasium(with_own, tmp_path):
     lines = [line for line in FAMILY.splitlines() if line.strip()]
     assert len(lines) <= 65
     small = ["--meta-batch-size", "4", "--num-envs", "5", "--eval-num-envs", "5", "--num-iterations", "3"]
@@ -58,7 +61,7 @@ def test_an_own_family_of_about_60_lines_gets_training_evaluation_video_and_gymn
         "evaluate": ["runs/slider", "--num-tasks", "6", "--num-steps", "1", "--split", "ood"],
         "record": ["runs/slider", "--num-tasks", "1", "--num-steps", "1", "--output", "slider.mp4"],
     }.items():
-        result = with_slider(name, *arguments, *session)
+        result = with_own(name, *arguments, *session)
         assert result.status == 0, result.err
     assert (tmp_path / "runs/slider/evaluation-ood.json").exists()
     assert (tmp_path / "slider.mp4").stat().st_size > 1000
@@ -72,12 +75,25 @@ def test_an_own_family_of_about_60_lines_gets_training_evaluation_video_and_gymn
     assert result.returncode == 0, result.stderr
 
 
-def test_a_run_of_an_own_family_without_its_module_says_what_is_missing(with_slider):
+@pytest.mark.parametrize("method", ["maml", "reptile", "metanet", "rl2"])
+def test_a_gymnasium_environment_is_trained_and_evaluated(with_own, method):
+    sizes = ["--meta-batch-size", "2", "--num-envs", "2", "--num-iterations", "1", "--env.horizon", "20"]
+    session = ["--num-threads", "1"]
+    train = [f"{method}-cartpole-length", "--imports", "mine", *sizes, "--env.workers", "1", "--run-dir", "r"]
+    result = with_own("train", *train, *session)
+    assert result.status == 0, result.err
+    assert "--imports" not in result.out
+    result = with_own("evaluate", "r", "--num-tasks", "2", "--num-envs", "2", *session)
+    assert result.status == 0 and "random" in result.out, result.err
+
+
+def test_a_run_names_its_module_and_says_where_that_is_missing(with_own):
     train = ["maml-point", "--env", "slider", "--run-dir", "r", "--num-iterations", "1", "--meta-batch-size", "2"]
-    assert with_slider("train", *train, "--imports", "slider").status == 0
-    result = with_slider("evaluate", "r")
+    assert with_own("train", *train, "--imports", "slider").status == 0
+    Path("slider.py").unlink()
+    result = with_own("evaluate", "r")
     assert result.status == 2
-    assert "'slider'" in result.err and "--imports" in result.err
+    assert "'slider'" in result.err and "r/config.json" in result.err
 
 
 COMMANDS = re.findall(r"(?:^|`|&& )(?:python scripts/(\w+)\.py|(?:torchrun .* -m )?metarl (\w+)) (.*)", TEXT, re.M)
@@ -85,7 +101,7 @@ SCRIPT_OF = {"envs": "list_envs"}
 
 
 @pytest.mark.parametrize("name", sorted({SCRIPT_OF.get(verb, verb) or script for script, verb, _ in COMMANDS}))
-def test_every_option_that_these_pages_show_exists(name, with_slider):
+def test_every_option_that_these_pages_show_exists(name, with_own):
     """An option of training must be one of the preset that the line names."""
     options: dict[tuple[str, ...], set[str]] = {}
     for line in [rest for script, verb, rest in COMMANDS if name in (script, SCRIPT_OF.get(verb, verb))]:
@@ -95,6 +111,6 @@ def test_every_option_that_these_pages_show_exists(name, with_slider):
     for preset, shown in options.items():
         if preset == () and name == "train":
             shown.discard("--resume")
-        imports = ["--imports", "slider"] if "--imports" in shown else []
-        help_text = with_slider(name, *preset, *imports, "--help").out
+        imports = ["--imports", "slider,mine"] if "--imports" in shown else []
+        help_text = with_own(name, *preset, *imports, "--help").out
         assert {o for o in shown if o not in help_text} == set(), preset
