@@ -36,6 +36,8 @@ from metarl.training.presets import preset
 MOST_STEPS = 24_000
 """Steps of a meta-iteration, so that long trials are fewer."""
 
+DEFAULT = {"memory": "delta", "keys": "transition"}
+"""MetaNet's in all rows, also where a preset chose others."""
 METANET: dict[str, dict[str, Any]] = {
     "fast weights, delta rule": {},
     "gated delta rule": {"memory": "gated-delta"},
@@ -84,6 +86,9 @@ TABLES = {
     "contextual-bandit": Experiment(
         "contextual-bandit", {f"C = {n}": {"preset": f"c{n}"} for n in (5, 20, 50, 100, 200)}, 60
     ),
+    "repeat-previous": Experiment(
+        "repeat-previous", {f"lag {n}": {"preset": p} for n, p in ((4, "easy"), (32, "medium"), (64, "hard"))}, 200
+    ),
     "tabular-mdp": Experiment("tabular-mdp", {"rl2": {}}, 120),
     "tabular-large": Experiment("tabular-mdp", {"large": {"preset": "large"}}, 60),
     "gridworld": Experiment("gridworld", {"5 x 5": {}}, 120),
@@ -129,7 +134,7 @@ def result(args: Options, experiment: Experiment, row: str, column: str, seed: i
     path, kept = args.folder / name, args.folder / name / "row.json"
     if kept.exists():
         return json.loads(kept.read_text())
-    own = {} if row == "no memory" else experiment.policy
+    own = DEFAULT if row == "no memory" else {**DEFAULT, **experiment.policy}
     method, changes = OTHERS[row] if row in OTHERS else ("metanet", {**own, **METANET[row]})
     options = dict(experiment.columns[column])
     config = replace(preset(f"{method}-{experiment.family}"), seed=seed, num_iterations=iterations)

@@ -138,7 +138,7 @@ class MetaNetworks(TrialNetwork):
     def entries(self, key: Tensor, past: SlowPass, now: SlowPass, inputs: StepInput) -> WeightPairs:
         """About steps `past` [B, T, ...], when those after them are seen."""
         error = torch.cat(self.errors(past, now, inputs), -1)
-        return WeightPairs(key, self.of_error(error), self.of_input(past.inputs.detach()), past.mask)
+        return WeightPairs(key, self.of_error(error.detach()), self.of_input(past.inputs.detach()), past.mask)
 
     def share(self, query: Tensor, entries: WeightPairs) -> Tensor:
         """Attention [B, T', T] of the queries [B, T', K] of steps to the entries of those before each of them.

@@ -111,7 +111,8 @@ class TrialNetwork(nn.Module):
     def output_gradient(self, past: SlowOutputs, now: SlowOutputs, inputs: StepInput) -> Tensor:
         """Gradient [..., A + 1] of log π(a) δ + δ v at the policy and value of the step `past`, with its TD error δ.
 
-        `inputs` are those of the step after it, `now`: they hold its action and reward.
+        `inputs` are those of the step after it, `now`: they hold its action and reward. The gradient is data: nothing
+        learns through it, since its size depends so steeply on the outputs that it upsets the training of these.
         """
         reward = self.normalizer.reward(inputs.prev_reward)
         # A value is the mean reward of the steps that remain, so the return to come is that many times it.
@@ -120,7 +121,7 @@ class TrialNetwork(nn.Module):
             score = self.one_hot(inputs.prev_action) - past.policy.softmax(-1)
         else:
             score = (inputs.prev_action - past.policy) * torch.exp(-2 * self.free)
-        return torch.cat([score * error.unsqueeze(-1), error.unsqueeze(-1)], -1)
+        return torch.cat([score * error.unsqueeze(-1), error.unsqueeze(-1)], -1).detach()
 
     def check_length(self, num_steps: int) -> None:
         """Raise `InputError` for a trial longer than those that the network was made for."""

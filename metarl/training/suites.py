@@ -110,7 +110,7 @@ def card_game(env: str, about: str) -> Suite:
         trial={"gamma": 0.0, "entropy_coef": 0.02},
         trials=trials(200, 128, 1000),
         ppo={"gamma": 0.0},
-        methods={"metanet": {"policy": {"positions": True}}},
+        methods={"metanet": {"policy": {"memory": "full", "positions": True}}},  # fast weights fail from 32 cards on
     )
 
 
@@ -254,7 +254,10 @@ SUITES = {
         trials=trials(200, 200, 1000),
         ppo={"gamma": 0.0},
         methods={
-            "metanet": {"policy": {"hidden_size": 128, "key_size": 32}},
+            "metanet": {  # attention: fifty images are few, and it keeps each of them
+                "policy": {"memory": "full", "keys": "observation", "hidden_size": 128, "key_size": 32},
+                "num_iterations": 500,
+            },
             "reptile": {"num_iterations": 20},
         },
     ),

@@ -123,6 +123,13 @@ def test_every_parameter_learns_and_slow_weights_do_so_at_their_own_outputs_too(
         assert parts - {"free"} == still
 
 
+def test_nothing_learns_through_the_gradients_of_layers():
+    network, rows, _ = played("board")
+    _, _, written = entries(network, rows.inputs)
+    (written.error.square().sum() + written.input.square().sum()).backward()
+    assert all(p.grad is None or not p.grad.any() for layer in network.layers for p in layer.parameters())
+
+
 def test_a_trial_of_too_many_steps_is_refused():
     with pytest.raises(InputError, match="at most 4,000 steps, and these trials have 18,000"):
         trials.make(trials.arms(pulls=6000), CONFIG)

@@ -256,6 +256,25 @@ def test_meta_information_is_the_gradient_of_the_actor_critic_loss(where):
     assert gradient.abs().mean() > 0.01
 
 
+@pytest.mark.parametrize("where", ENVS)
+def test_nothing_learns_through_the_loss_gradient(where):
+    """What is written depends on the outputs of the slow weights, and its derivative leaves them out."""
+    network = trials.make(ENVS[where](), config(meta_information="gradient"))
+    rows, _ = trials.play(ENVS[where](), network)
+
+    def written():
+        _, past = network.embed(rows.inputs, network.all_steps(rows.inputs))
+        return network.entries(past, rows.inputs)["layer"].value
+
+    before = written()
+    before.square().sum().backward()
+    outputs = [*network.policy_out.parameters(), *network.value_out.parameters()]
+    assert all(p.grad is None or not p.grad.any() for p in outputs)
+    with torch.no_grad():
+        network.value_out.slow.weight.add_(1.0)
+    assert (written() - before).abs().max() > 1e-3
+
+
 def test_gradients_are_preprocessed_on_a_logarithmic_scale():
     """Andrychowicz et al. 2016, appendix A, with p = 7."""
     log, sign = preprocessed(torch.tensor([-1.0, math.exp(-3.5), 0.0, math.exp(-8.0), -100.0]))
