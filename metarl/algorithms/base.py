@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 import envs
 from envs.core import Env
-from envs.errors import InputError, require
+from envs.errors import InputError
 from envs.fields import Checked
 from envs.structs import Struct
 from metarl.algorithms.task_policy import GradientPolicy, TaskPolicy
@@ -29,7 +29,7 @@ class Stages:
     """The stages in which a method adapts to a task: before and after gradient steps, or the episodes of a trial.
 
     Attributes:
-        num_steps: gradient steps; in a trial, refinements of its last episode.
+        num_steps: gradient steps; a trial has none.
         num_episodes: in a trial; 0 where the stages are no trial.
     """
 
@@ -48,11 +48,11 @@ class Stages:
 
     @property
     def episodes(self) -> int:
-        """Stages before any gradient step."""
+        """Episodes that a lane plays one after another: those of a trial, or 1."""
         return max(1, self.num_episodes)
 
     def __len__(self) -> int:
-        return self.episodes + self.num_steps
+        return self.num_episodes or 1 + self.num_steps
 
     @property
     def names(self) -> list[str]:
@@ -61,18 +61,15 @@ class Stages:
             return [f"after {k} step{'s' * (k != 1)}" for k in range(len(self))]
         if len(self) == 1:
             return ["whole trial"]
-        refined = (f"refined {k + 1}×" for k in range(self.num_steps))
-        return [*(f"episode {k + 1}" for k in range(self.num_episodes)), *refined]
+        return [f"episode {k + 1}" for k in range(self.num_episodes)]
 
     def episodes_before(self, num_envs: int) -> list[int]:
         """How many episodes of experience on a task each stage comes after.
 
         A gradient step learns from all of the `num_envs` episodes that are played in a stage. A memory has seen the
-        earlier episodes of its own trial alone; refined, it plays the last one again, after as many.
+        earlier episodes of its own trial alone.
         """
-        if self.trial:
-            return [min(k, self.num_episodes - 1) for k in range(len(self))]
-        return [k * num_envs for k in range(len(self))]
+        return [k * (1 if self.trial else num_envs) for k in range(len(self))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,17 +128,12 @@ class Algorithm(ABC):
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """Learn from what `collect` returned. Returns metrics."""
 
-    def stages(self, num_steps: int | None = None, refine_steps: int = 0) -> Stages:
-        """The stages that `play` has for a number of gradient steps.
-
-        Args:
-            num_steps: of a method that adapts by gradient steps; by default 3.
-            refine_steps: of a policy with a memory, on its own experience.
+    def stages(self, num_steps: int | None = None) -> Stages:
+        """The stages that `play` has for a number of gradient steps, by default 3.
 
         Raises:
             InputError: for steps that this method does not take.
         """
-        require(refine_steps == 0, "--refine-steps is for policies with a memory, and here is none; give --num-steps.")
         return Stages(3 if num_steps is None else num_steps)
 
     @abstractmethod

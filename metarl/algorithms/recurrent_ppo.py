@@ -6,9 +6,8 @@ of the whole trial, with advantages that reach across the ends of episodes.
 
 from __future__ import annotations
 
-import copy
 import statistics
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -64,8 +63,6 @@ class RecurrentPPOConfig(AlgorithmConfig):
     """Fraction of the run after which the entropy has no weight."""
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
     """Gradients are scaled down to this norm."""
-    refine_lr: NonNegativeFloat = 0.001
-    """Learning rate of gradient steps on a trial's own experience, in evaluation (--refine-steps)."""
 
     def make(self, setup: Setup) -> RecurrentPPO:
         if not isinstance(setup.policy, MemoryConfig):
@@ -139,69 +136,23 @@ class RecurrentPPO(Algorithm):
 
         return [self.graphs(("collect", num_envs), play, task, generators=[generator])]
 
-    def stages(self, num_steps: int | None = None, refine_steps: int = 0) -> Stages:
-        """The episodes of a trial; after them the last one again, refined."""
+    def stages(self, num_steps: int | None = None) -> Stages:
+        """The episodes of a trial."""
         require(
             num_steps is None,
-            "A policy with a memory adapts in the episodes of its trial; --refine-steps adds gradient steps.",
+            "A policy with a memory adapts in the episodes of its trial and takes no gradient steps; leave "
+            "--num-steps out.",
         )
-        require(
-            refine_steps == 0 or self.config.num_episodes > 1,
-            "Refinement learns from the episodes before the last one of a trial, and these trials have one episode; "
-            "train with --num-episodes 2 or more, or leave --refine-steps out.",
-        )
-        return Stages(refine_steps, self.config.num_episodes)
+        return Stages(num_episodes=self.config.num_episodes)
 
     def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages, greedy: bool = False) -> Play:
-        """Trials, and their last episode again with parameters that took 1, 2, ... gradient steps.
-
-        These steps minimize ordinary policy-gradient losses on the earlier episodes, with the memory read as usual.
-        Everything before the last episode is the same, with the same random numbers.
-        """
-        require(not (greedy and stages.num_steps), "Refinement learns from sampled actions; leave one of both out.")
+        """Trials."""
 
         def play(task: Struct, keep_states: bool) -> list[Trajectory]:
-            if stages.num_steps == 0:
-                act = actor(self.network, generator, greedy=greedy)
-                return [self._trial(env, act, task, num_envs, generator, keep_states)]
-            alone = [
-                self._refined_trial(env, task[n : n + 1], num_envs, generator, stages.num_steps, keep_states)
-                for n in range(len(task))
-            ]
-            return [Trajectory.cat(list(entry)) for entry in zip(*alone, strict=True)]
+            act, num_episodes = actor(self.network, generator, greedy), self.config.num_episodes
+            return [rollout(env, act, task, num_envs, generator, num_episodes, keep_states=keep_states)]
 
         return play
-
-    def _trial(
-        self, env: Env, act: Actor, task: Struct, num_envs: int, generator: Generator, keep_states: bool
-    ) -> Trajectory:
-        return rollout(env, act, task, num_envs, generator, self.config.num_episodes, keep_states=keep_states)
-
-    def _refined_trial(
-        self, env: Env, task: Struct, num_envs: int, generator: Generator, num_steps: int, keep_states: bool
-    ) -> list[Trajectory]:
-        """The trial of one task, and its last episode after each gradient step."""
-        start = generator.get_state()
-        played = [self._trial(env, actor(self.network, generator), task, num_envs, generator, keep_states)]
-        before_last = played[0].reward.shape[1] - env.horizon
-        known = replace(played[0], states=None)[:, : before_last + 1]  # and what the last episode starts from
-        batch, _ = self.batch(known.map(lambda x: x.transpose(1, 2).flatten(0, 1)), bootstrap=True)
-        network = copy.deepcopy(self.network)
-        for _ in range(num_steps):
-            outputs = network(batch.inputs)
-            gain = network.distribution(outputs).log_prob(batch.action) * batch.advantage
-            gradients = torch.autograd.grad(
-                -(gain * batch.mask).sum() / batch.mask.sum(), list(network.parameters()), allow_unused=True
-            )
-            with torch.no_grad():
-                for parameter, gradient in zip(network.parameters(), gradients, strict=True):
-                    if gradient is not None:
-                        parameter.sub_(self.config.refine_lr * gradient)
-            generator.set_state(start)
-            switch = actor(self.network, generator, network, batch.mask.shape[1])
-            again = self._trial(env, switch, task, num_envs, generator, keep_states)
-            played.append(again.episodes(env.horizon)[-1])
-        return played
 
     def task_policy(self, env: Env, num_envs: int, num_steps: int, generator: Generator) -> MemoryPolicy:
         return MemoryPolicy(self.network, num_envs)
@@ -243,19 +194,13 @@ class RecurrentPPO(Algorithm):
         return [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
     @torch.no_grad()
-    def batch(self, t: Trajectory, bootstrap: bool = False) -> tuple[Batch, Tensor]:
-        """Trials [B, T, ...] with advantages and targets of the value output; and the explained variance of the values.
-
-        With `bootstrap` only the value of the last step is used, as the value after the steps before it.
-        """
+    def batch(self, t: Trajectory) -> tuple[Batch, Tensor]:
+        """Trials [B, T, ...] with advantages and value targets; and the explained variance of the values."""
         n, outputs = self.network, self.outputs(t.inputs)
         remaining = n.num_steps - torch.arange(t.reward.shape[1], device=t.reward.device, dtype=t.reward.dtype)
         shift, scale = n.normalizer.mean[-1], n.normalizer.reward_scale
         value = remaining * (shift + scale * outputs.value)
-        end = None
-        if bootstrap:
-            end, t, outputs, value, remaining = value[:, -1], t[:, :-1], outputs[:, :-1], value[:, :-1], remaining[:-1]
-        advantage = gae(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda, end)
+        advantage = gae(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda)
         target = ((advantage + value) / remaining - shift) / scale
         columns = torch.stack([target, target - outputs.value, advantage], -1).flatten(0, 1)
         _, mean, variance = distributed.moments(columns, t.mask.flatten())
@@ -321,24 +266,14 @@ class RecurrentPPO(Algorithm):
         self.updates = int(state["updates"])
 
 
-def actor(
-    network: TrialNetwork,
-    generator: Generator,
-    later: TrialNetwork | None = None,
-    since: int = 0,
-    greedy: bool = False,
-) -> Actor:
-    """Acts with a memory kept throughout the trial; from step `since` on with the network `later`.
-
-    Actions are sampled or, if `greedy`, the most probable ones.
-    """
+def actor(network: TrialNetwork, generator: Generator, greedy: bool = False) -> Actor:
+    """Acts with a memory kept throughout the trial; actions are sampled or, if `greedy`, the most probable ones."""
 
     def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
         t, memory = (0, None) if memory is None else memory
         network.check_length(t + 1)
-        now = network if later is None or t < since else later
-        outputs, memory = now.step(inputs.map(lambda x: x.flatten(0, 1)), memory)
-        distribution = now.distribution(outputs)
+        outputs, memory = network.step(inputs.map(lambda x: x.flatten(0, 1)), memory)
+        distribution = network.distribution(outputs)
         action = distribution.mode() if greedy else distribution.sample(generator)
         return action.unflatten(0, inputs.obs.shape[:2]), (t + 1, memory)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +91,7 @@ def evaluate_run(
 
 
 def _play_greedily(run: Run, task: Struct, num_envs: int, seed: int, stages: Stages) -> Tensor:
-    """Rewards of the trial, not refined, or of the last stage, by the most probable actions [N, num_episodes, T]."""
-    if stages.trial:
-        stages = replace(stages, num_steps=0)
+    """Rewards of the trial, or of the last stage, by the most probable actions [N, num_episodes, T]."""
     generator, group = Generator(run.device).manual_seed(seed), run.algorithm.tasks_at_a_time
     play = run.algorithm.play(run.env, num_envs, generator, stages, greedy=True)
     played = play_stages(run.env, play, task, num_envs * stages.episodes, group=group)

@@ -12,7 +12,7 @@ from envs.errors import require
 from metarl.algorithms.base import Stages
 from metarl.evaluation.curve import stages_of
 from metarl.evaluation.estimate import Estimate
-from metarl.figures.appearance import DASHES, FAINT, INK, MUTED, looks, mix, title
+from metarl.figures.appearance import DASHES, INK, MUTED, looks, mix, title
 from metarl.figures.plot import Named, connect_names, curve_limits, save_png, style_axes
 
 MAX_TASK_CURVES = 60
@@ -87,13 +87,12 @@ def draw_curve(axes: Any, evaluation: Mapping[str, Any]) -> None:
 def draw_trial(axes: Any, evaluation: Mapping[str, Any], stages: Stages) -> None:
     """What a policy with a memory and each reference get in the course of a trial: means over tasks.
 
-    By episode, with 95% intervals; behind the last one, what it brings after gradient steps on those before it. Where a
-    trial is one episode, by its steps; the numbers beside the names are then returns of the whole trial.
+    By episode, with 95% intervals. Where a trial is one episode, by its steps; the numbers beside the names are then
+    returns of the whole trial.
     """
     from matplotlib.ticker import MaxNLocator
 
-    e, episodes = evaluation, stages.num_episodes
-    by_step = episodes == 1
+    e, by_step = evaluation, stages.num_episodes == 1
     of = e["trial"]["curve"] if by_step else e["adaptation"]
     mean, band = np.asarray(of["mean"]), np.asarray(of["mean_ci95"])
     curves = {name: r["trial"]["curve"] for name, r in e["references"].items()}
@@ -122,13 +121,11 @@ def draw_trial(axes: Any, evaluation: Mapping[str, Any], stages: Stages) -> None
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel("reward of the step", color=MUTED)
     else:
-        axes.set_xticks(x, [*range(1, episodes + 1), *(f"refined\n{k}×" for k in x[: len(x) - episodes])])
+        axes.set_xticks(x, map(str, x))
         axes.set_ylabel("return of the episode", color=MUTED)
-        if len(x) > episodes:
-            axes.axvline(episodes + 0.5, color=FAINT, lw=1.2)
     numbers = {name: r["trial"]["mean"] for name, r in [*e["references"].items(), (own.label, e)]}
     connect_names(axes, names, numbers if by_step else {})
     if by_step:
         axes.text(1.05, 1.04, "return of the trial", transform=axes.transAxes, fontsize=8.5, color=INK)
-    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.18 if len(x) > episodes > 1 else -0.12)}
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12)}
     axes.legend(fontsize=8, edgecolor="none", labelcolor=INK, ncols=3, **below)

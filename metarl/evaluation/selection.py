@@ -28,8 +28,6 @@ class Selection(Checked):
     """A file of tasks that metarl envs saved, instead of tasks drawn by split and seed."""
     num_steps: NonNegativeInt | None = None
     """Gradient steps, by default 3. A policy with a memory takes none: it adapts in the episodes of its trial."""
-    refine_steps: NonNegativeInt = 0
-    """Gradient steps of a policy with a memory on its own experience, before the last episode of the trial."""
     seed: Seed = 0
     """Seed of the tasks and episodes; the tasks depend on it and the split alone."""
 
@@ -53,4 +51,4 @@ class Selection(Checked):
 
     def stages(self, run: Run) -> Stages:
         """The stages of adaptation. Raises `InputError` where the method has none of this kind."""
-        return run.algorithm.stages(self.num_steps, self.refine_steps)
+        return run.algorithm.stages(self.num_steps)

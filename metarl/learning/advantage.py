@@ -102,17 +102,14 @@ def _of_others(x: Tensor, axis: int = 2) -> Tensor:
     return x.sum(axis, keepdim=True) - x if x.shape[axis] > 1 else x
 
 
-def gae(
-    reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float, end: Tensor | None = None
-) -> Tensor:
+def gae(reward: Tensor, value: Tensor, mask: Tensor, gamma: float, gae_lambda: float) -> Tensor:
     """Generalized advantage estimates (Schulman et al. 2016, eq. 16) of [N, T, ...], 0 where mask is 0.
 
     Padding after an episode's termination is skipped: in a trial, the next episode's first step follows the step before
-    it. After the last step the value is `end` [N, ...], by default 0, also at the horizon: the objective is the return
-    of these steps, and the baseline knows the time.
+    it. After the last step the value is 0, also at the horizon: the objective is the return of these steps, and the
+    baseline knows the time.
     """
-    none = torch.zeros_like(value[:, 0])
-    columns, next_value, next_advantage = [], none if end is None else end, none
+    columns, next_value, next_advantage = [], torch.zeros_like(value[:, 0]), torch.zeros_like(value[:, 0])
     for r, v, m in zip(*(x.flip(1).unbind(1) for x in (reward, value, mask > 0)), strict=True):
         advantage = r + gamma * next_value - v + gamma * gae_lambda * next_advantage
         columns.append(torch.where(m, advantage, 0.0))

@@ -122,18 +122,13 @@ def draw_comparison(axes: Any, comparison: Comparison, own: Mapping[str, Look]) 
 
 
 def draw_method(axes: Any, method: Method, x: np.ndarray, look: Look, stairs: bool) -> None:
-    """A dot with its interval for each stage at x; refined stages hollow."""
-    y, (low, high), stages = method.adaptation.iqm, method.adaptation.iqm_ci95.T, method.run.stages
-    episodes = stages.num_episodes if stages.trial else len(stages)
+    """A dot with its interval for each stage at x."""
+    y, (low, high) = method.adaptation.iqm, method.adaptation.iqm_ci95.T
     axes.vlines(x, low, high, color=look.colour, lw=2.2, alpha=0.45, zorder=2.5)
     dots: dict[str, Any] = {"marker": look.mark, "ms": 6, "mec": "white", "mew": 0.6, "zorder": 3}
     line = {"ls": look.dashes, "lw": 1.1, "drawstyle": "steps-post" if stairs else "default"}
     own = {"color": (look.colour, 0.6), "mfc": look.colour, "label": look.label}
-    axes.plot(x[:episodes], y[:episodes], **own, **line, **dots)
-    if len(y) > episodes:  # refined versions of the last episode
-        axes.plot(x[episodes - 1 :], y[episodes - 1 :], ls=":", lw=1.2, color=look.colour, label="_refined")
-        dots |= {"mec": look.colour, "mfc": "white", "mew": 1}
-        axes.plot(x[episodes:], y[episodes:], ls="", label="_refined", **dots)
+    axes.plot(x, y, **own, **line, **dots)
 
 
 def dodged(axes: Any, methods: Sequence[Method], places: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -171,19 +166,16 @@ def horizontal(axes: Any, comparison: Comparison, limits: tuple[float, float]) -
         steps = [x for x, method in zip(places, methods, strict=True) if not method.run.stages.trial]
         scale_experience(axes, experience, np.unique(np.concatenate(steps)).tolist())
         return places, float(experience[-1])
-    stages, own = columns(methods)
+    count, own = len(columns(methods)), [np.arange(len(method.run.stages)) for method in methods]
     if not comparison.trials_only:
-        style_axes(axes, limits, len(stages), methods[0].run.stages.unit)
-        axes.set_xlim(-0.25, len(stages) - 0.75)
-        return [np.asarray(x) for x in own], len(stages) - 1
+        style_axes(axes, limits, count, methods[0].run.stages.unit)
+        axes.set_xlim(-0.25, count - 0.75)
+        return own, count - 1
     style_axes(axes, limits, 0, "episode of the trial")
     axes.set_ylabel("return of the episode", color=MUTED)
-    axes.set_xlim(0.75, len(stages) + 0.25)
-    axes.set_xticks(1 + np.arange(len(stages)), [name.removeprefix("episode ").replace(" ", "\n") for name in stages])
-    refined = next((k for k, name in enumerate(stages) if "refined" in name), None)
-    if refined is not None:
-        axes.axvline(refined + 0.5, color=FAINT, lw=1.2)
-    return [1 + np.asarray(x) for x in own], len(stages)
+    axes.set_xlim(0.75, count + 0.25)
+    axes.set_xticks(range(1, count + 1), map(str, range(1, count + 1)))
+    return [1 + x for x in own], count
 
 
 def scale_experience(axes: Any, experience: np.ndarray, preferred: Sequence[int]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metarl.algorithms.base import Stages
 from metarl.evaluation.estimate import Estimate
 from metarl.figures.appearance import labels
 from metarl.figures.plot import number
@@ -121,15 +120,9 @@ def improvement_cell(improvement: Improvement | None) -> str:
     return "–" if improvement is None else cell(*improvement)
 
 
-def columns(methods: Sequence[Method]) -> tuple[list[str], list[list[int]]]:
-    """Names of the stages of methods of one kind, and for each method the columns of its own.
-
-    The episodes of the longest trial come first, then refinements.
-    """
-    own = [method.run.stages for method in methods]
-    most = Stages(max(s.num_steps for s in own), max(s.num_episodes for s in own))
-    places = [[*range(s.episodes), *range(most.episodes, most.episodes + s.num_steps)] for s in own]
-    return [name.removeprefix("after ") for name in most.names], places
+def columns(methods: Sequence[Method]) -> list[str]:
+    """Names of the stages of methods of one kind; a method has the first of them."""
+    return max((method.run.stage_names for method in methods), key=len)
 
 
 def sheets(comparison: Comparison) -> list[Sheet]:
@@ -137,15 +130,15 @@ def sheets(comparison: Comparison) -> list[Sheet]:
     if comparison.mixed:
         return mixed_sheets(comparison)
     c, methods = comparison, comparison.methods
-    stages, places = columns(methods)
+    stages = columns(methods)
     tables: dict[str, list[dict[str, str]]] = {"iqm": [], "mean": [], "improvement": []}
-    for method, own in zip(methods, places, strict=True):
-        front, names = _front(c, method), [stages[k] for k in own]
+    for method in methods:
+        front = _front(c, method)
         for key in ("iqm", "mean"):
-            tables[key].append(front | dict(zip(names, estimate_cells(method.adaptation, key), strict=True)))
+            tables[key].append(front | dict(zip(stages, estimate_cells(method.adaptation, key), strict=False)))
         if method.name in c.improvements:
             better = map(improvement_cell, c.improvements[method.name])
-            tables["improvement"].append(front | dict(zip(names, better, strict=True)))
+            tables["improvement"].append(front | dict(zip(stages, better, strict=False)))
     for name, reference in c.references.items():
         for key in ("iqm", "mean"):
             if c.trials_only and reference.curve is not None:
@@ -182,8 +175,7 @@ def mixed_sheets(comparison: Comparison) -> list[Sheet]:
         shown = estimate_cells(of, "iqm", names)
         ends = {"first": shown[0], "last": shown[-1], "episodes before the last": str(before[-1])}
         first_last.append(front | ends | {better: improvement_cell(improvement)})
-        refined = [f", {name}" if "refined" in name else "" for name in names] or [""] * len(before)
-        notes = [f"after {counted(n, 'episode')}{more}" for n, more in zip(before, refined, strict=True)]
+        notes = [f"after {counted(n, 'episode')}" for n in before]
         for key, rows in tables.items():
             rows.append(front | dict(zip(ordinals, estimate_cells(of, key, notes), strict=False)))
 

@@ -49,7 +49,7 @@ def compose(
     """Draw a recording: its tasks one after another.
 
     Stages of gradient steps play at the same time. The episodes of a trial play one after another, with the memory's
-    attention beside them; refined versions of the last one play with it.
+    attention beside them.
 
     Args:
         title: first line of the header, such as the environment, its preset and the algorithm.
@@ -81,17 +81,14 @@ def compose(
 
 def make_sheet(r: Recording, n: int, title: str, subtitle: str) -> Sheet:
     """What the frames of task n have in common."""
-    count, episodes, duration = len(r.mean_rewards), r.num_episodes, r.durations[n]
+    count, duration = len(r.mean_rewards), r.durations[n]
     curves = torch.nn.functional.pad(r.mean_rewards[:, n, :duration], (1, 0)).cumsum(-1).cpu().numpy()
-    starts = [min(k, episodes - 1) * duration for k in range(count)]
+    starts = [k * duration if r.trial else 0 for k in range(count)]
     attention = None
     if r.attention is not None:  # time passes in which no lane is left; nothing of it is shown
         kept = (torch.arange(r.attention.shape[1]) % r.mean_rewards.shape[2]) < duration
         attention = r.attention[n].cpu()[kept][:, kept].numpy()
-    axis, ticks = r.stages.unit, [str(k) for k in range(count)]
-    if r.trial:
-        refined = (f"{k}×" for k in range(1, count - episodes + 1))
-        axis, ticks = "episode", [*(str(k + 1) for k in range(episodes)), *refined]
+    axis, ticks = ("episode" if r.trial else r.stages.unit), [str(k + r.trial) for k in range(count)]
     return Sheet(title, subtitle, r.names, ticks, axis, curves, starts, len(r.panels), r.num_envs, attention)
 
 
@@ -103,7 +100,7 @@ def draw_panel(
     if not begun:
         return None
     k = begun[-1]
-    episode, past = r.episodes[n][k], r.episodes[n][: min(k, r.num_episodes - 1) if r.trial else k]
+    episode, past = r.episodes[n][k], r.episodes[n][:k]
     length = len(episode.rewards)
     age = min(t - sheet.starts[k], length)
     if old is not None and (old.stage, old.age) == (k, age):

@@ -76,16 +76,11 @@ class Recording:
     def panels(self) -> list[range]:
         """The stages that share a panel, where the last of them stays.
 
-        Each has its own but in long trials: there the first and the last episode do, some between them, and the last
-        refinement.
+        Each has its own but in long trials: there the first and the last episode do, and some between them.
         """
-        count, episodes, most = len(self.mean_rewards), self.num_episodes, MOST_PANELS
-        if not self.trial:
-            return [range(k, k + 1) for k in range(count)]
-        refined = count - episodes
-        shown = min(episodes, most - min(refined, 1))
-        stay = [round(k) for k in np.linspace(0, episodes - 1, shown)]
-        stay += range(count - min(refined, most - shown), count)
+        count = len(self.mean_rewards)
+        shown = min(count, MOST_PANELS) if self.trial else count
+        stay = [round(k) for k in np.linspace(0, count - 1, shown)]
         return [range(a + 1, b + 1) for a, b in pairwise([-1, *stay])]
 
 

@@ -67,7 +67,7 @@ def write_run(tmp_path):
         train["algorithm"] = {"kind": "X", "inner_lr": inner_lr}
         config = {"preset": preset, "env": {"config": {"horizon": horizon}}, "train": train}
         (path / "config.json").write_text(json.dumps(config))
-        stages = None if num_episodes is None else Stages(scores.shape[1] - num_episodes, num_episodes)
+        stages = None if num_episodes is None else Stages(num_episodes=num_episodes)
         random = (
             np.array([-5.0, -3.0])[:, None, None] + np.arange(num_episodes or 1)[:, None]
         )  # learns 1 in each episode

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,33 +82,12 @@ def test_references_are_left_out_on_request(script, runs, tmp_path):
     assert {**without, "references": with_them["references"]} == with_them
 
 
-def test_refinement_adds_stages_behind_the_trial(script, runs, tmp_path):
-    """They are the last episode again, by the same random numbers: after gradient steps of size 0, just as it was."""
-    path = Path(shutil.copytree(runs.grid, tmp_path / "run"))
-    config = json.loads((path / "config.json").read_text())
-    config["train"]["algorithm"]["refine_lr"] = 0.0
-    (path / "config.json").write_text(json.dumps(config))
-    e, out = evaluated(script, path, tmp_path / "e.json", "--refine-steps", 2)
-    rows = np.array(e["per_task"])
-    assert rows.shape == (6, 6)
-    assert np.ptp(rows[:, 3]) > 0
-    np.testing.assert_array_equal(rows[:, 4], rows[:, 3])
-    np.testing.assert_array_equal(rows[:, 5], rows[:, 3])
-    np.testing.assert_allclose(e["trial"]["curve"]["mean"], rows[:, :4].mean(0))
-    assert "refined 1×" in out and "refined 2×" in out
-
-
 @pytest.mark.parametrize(
     ("name", "run", "arguments", "words"),
     [
-        ("evaluate", "grid", ["--num-steps", 2], "--refine-steps adds"),
-        ("record", "grid", ["--num-steps", 0], "--refine-steps adds gradient steps."),
-        ("evaluate", "maml", ["--refine-steps", 1], "--refine-steps is for policies with a memory"),
-        ("record", "maml", ["--refine-steps", 1], "here is none; give --num-steps."),
-        ("evaluate", "bandit", ["--refine-steps", 1], "these trials have one episode"),
-        ("record", "bandit", ["--refine-steps", 1], "train with --num-episodes 2 or more"),
-        ("evaluate", "grid", ["--refine-steps", -1], "refine_steps must be at least 0, not -1."),
-        ("record", "bandit", ["--refine-steps", -1], "refine_steps must be at least 0, not -1."),
+        ("evaluate", "grid", ["--num-steps", 2], "leave --num-steps out."),
+        ("record", "grid", ["--num-steps", 0], "leave --num-steps out."),
+        ("evaluate", "maml", ["--num-steps", -1], "num_steps must be at least 0, not -1."),
     ],
 )
 def test_wrong_options_end_in_one_sentence(script, runs, files, name, run, arguments, words, tmp_path):
@@ -142,12 +120,12 @@ def test_wrong_fields_of_a_memory_are_said(script, tmp_path, arguments, words):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("run", "arguments"), [("grid", []), ("grid", ["--refine-steps", 1]), ("bandit", [])])
-def test_record_writes_a_video(script, runs, tmp_path, run, arguments):
+@pytest.mark.parametrize("run", ["grid", "bandit"])
+def test_record_writes_a_video(script, runs, tmp_path, run):
     from moviepy import VideoFileClip
 
     output = tmp_path / "x.mp4"
-    result = script("record", getattr(runs, run), "--num-tasks", 1, "--output", output, *arguments)
+    result = script("record", getattr(runs, run), "--num-tasks", 1, "--output", output)
     assert (result.status, result.err) == (0, "")
     with VideoFileClip(str(output)) as clip:
         steps, fps = {"grid": (40, 4), "bandit": (10, 2)}[run]

@@ -1,4 +1,4 @@
-"""PPO on trials: advantages by hand, the loss by finite differences, learning, refinement, resuming, bad input."""
+"""PPO on trials: advantages by hand, the loss by finite differences, learning, resuming, bad input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Generator
 import envs
 from envs import InputError
 from metarl.algorithms.base import Stages
-from metarl.algorithms.recurrent_ppo import METRICS, RecurrentPPO, RecurrentPPOConfig
+from metarl.algorithms.recurrent_ppo import METRICS, RecurrentPPOConfig
 from metarl.learning.advantage import discounted_sum, gae
 from metarl.learning.rollout import Trajectory
 from metarl.policies.gru import GRUConfig
@@ -243,53 +243,17 @@ def test_a_restored_algorithm_goes_on_to_the_bit(policy):
     assert other.updates == 2
 
 
-# --- Refinement --------------------------------------------------------------------------------------------------
+# --- Playing -----------------------------------------------------------------------------------------------------
 
 
-def refined(lr, num_steps=2, policy=NET, keep_states=False):
-    """The episodes of a trial and the refined ones; the replays before them have to be the same."""
-    env, trial, replays = trials.board(), RecurrentPPO._trial, []
-    algorithm = trials.algorithm(env, policy, num_episodes=3, refine_lr=lr)
-    algorithm.network.load_state_dict(trials.make(env, policy).state_dict())
-    start = algorithm.params
-    generator = Generator().manual_seed(3)
-    task = env.sample_tasks(3, Generator().manual_seed(0))
-    algorithm._trial = lambda *args: replays.append(trial(algorithm, *args)) or replays[-1]
-    played = algorithm.play(env, 4, generator, algorithm.stages(refine_steps=num_steps))(task, keep_states)
-    for k, replay in enumerate(replays if num_steps else []):
-        first = replays[k - k % (num_steps + 1)].episodes(env.horizon)
-        assert all(equal(replay.episodes(env.horizon)[j], first[j]) for j in (0, 1))
-    assert torch.equal(algorithm.params, start), "refinement leaves the network as it was"
-    return [episode for trajectory in played for episode in trajectory.episodes(env.horizon)]
-
-
-def equal(a, b):
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in ("obs", "action", "reward", "mask", "first"))
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-def test_refinement_of_size_0_plays_the_last_episode_again(policy):
-    played = refined(0.0, policy=POLICIES[policy])
-    assert len(played) == 5
-    assert equal(played[3], played[2]) and equal(played[4], played[2])
-    assert not equal(played[1], played[2])
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-def test_refinement_changes_the_last_episode_alone(policy):
-    still, moved = (refined(lr, policy=POLICIES[policy]) for lr in (0.0, 5.0))
-    for k in range(3):
-        assert equal(still[k], moved[k])
-    assert not equal(moved[3], moved[2]) and not equal(moved[4], moved[3])
-    assert torch.equal(moved[3].obs[:, 0], moved[2].obs[:, 0])
-
-
-def test_states_of_a_trial_are_kept_for_each_stage():
-    for num_steps in (0, 2):
-        played = refined(0.1, num_steps, keep_states=True)
-        assert len(played) == 3 + num_steps
-        assert all(episode.states.cell.shape == (3, 1, 6 + 1, 4) for episode in played)
-        assert all((episode.states.cell[:, 0, 0] == 0).all() for episode in played)
+def test_states_of_a_trial_are_kept_for_each_episode():
+    p = collected()
+    play = p.algorithm.play(p.env, 4, p.algorithm.generator, p.algorithm.stages())
+    (trial,) = play(p.env.sample_tasks(3, p.algorithm.generator), True)
+    episodes = trial.episodes(p.env.horizon)
+    assert len(episodes) == 3
+    assert all(episode.states.cell.shape == (3, 1, 6 + 1, 4) for episode in episodes)
+    assert all((episode.states.cell[:, 0, 0] == 0).all() for episode in episodes)
 
 
 def test_the_most_probable_actions_leave_nothing_to_chance():
@@ -297,16 +261,6 @@ def test_the_most_probable_actions_leave_nothing_to_chance():
     play = p.algorithm.play(p.env, 3, p.algorithm.generator, p.algorithm.stages(), greedy=True)
     trial = play(p.env.sample_tasks(4, p.algorithm.generator), False)[0]
     assert torch.equal(trial.action, trial.action[:, :, :1].expand_as(trial.action))
-    with pytest.raises(InputError, match="sampled"):
-        refined_stages = p.algorithm.stages(refine_steps=1)
-        p.algorithm.play(p.env, 1, p.algorithm.generator, refined_stages, greedy=True)
-
-
-def test_refinement_needs_an_episode_to_learn_from(sentence):
-    env = trials.board()
-    with pytest.raises(InputError) as error:
-        trials.algorithm(env, NET, num_episodes=1).stages(refine_steps=1)
-    assert "these trials have one episode" in sentence(error)
 
 
 # --- Runs and bad input ------------------------------------------------------------------------------------------
@@ -397,10 +351,10 @@ def test_tasks_of_another_number_of_arms_are_refused(tmp_path, sentence):
 def test_gradient_steps_of_a_run_with_a_memory(tmp_path, sentence):
     run = make_trial_run(tmp_path / "run")
     stages = run.algorithm.stages
-    assert (stages(), stages(refine_steps=2)) == (Stages(0, 2), Stages(2, 2))
+    assert stages() == Stages(num_episodes=2)
     with pytest.raises(InputError) as error:
         stages(3)
-    assert "--refine-steps adds gradient steps" in sentence(error)
+    assert "--num-steps" in sentence(error)
 
 
 NONSENSE = {
@@ -416,7 +370,6 @@ NONSENSE = {
     "entropy_until": (2.0, "entropy_until must be at least 0 and at most"),
     "value_coef": (-1.0, "value_coef must be at least 0"),
     "entropy_coef": (-0.1, "entropy_coef must be at least 0"),
-    "refine_lr": (-1.0, "refine_lr must be at least 0"),
 }
 
 

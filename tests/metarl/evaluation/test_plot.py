@@ -98,7 +98,7 @@ def test_what_cannot_be_written_is_said(tmp_path):
 # --- Trials ------------------------------------------------------------------------------------------------------
 
 
-def trials(num_episodes, refined=0, horizon=3, num_tasks=30):
+def trials(num_episodes, horizon=3, num_tasks=30):
     """Random rewards whose mean rises from episode to episode, and those of two references."""
     rng = np.random.default_rng(0)
 
@@ -109,7 +109,7 @@ def trials(num_episodes, refined=0, horizon=3, num_tasks=30):
     return {
         **{key: value for key, value in evaluation().items() if key not in ("adaptation", "per_task", "references")},
         "preset": "metanet-x",
-        **summarize(rewards(0, num_episodes + refined), references, Stages(refined, num_episodes)),
+        **summarize(rewards(0, num_episodes), references, Stages(num_episodes=num_episodes)),
     }
 
 
@@ -127,14 +127,6 @@ def test_episodes_are_counted_from_one_and_references_are_curves():
     assert texts == {f"{name} {value:.{1 + (abs(value) < 10)}f}" for name, value in last.items()}
 
 
-def test_refined_stages_are_marked_and_references_end_before_them():
-    result = trials(3, refined=2)
-    axes, lines = drawn(result)
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "3", "refined\n1×", "refined\n2×"]
-    np.testing.assert_allclose(lines["mean"].get_ydata(), result["adaptation"]["mean"])
-    assert list(lines["_search"].get_xdata()) == [1, 2, 3]
-
-
 def test_a_trial_of_one_episode_is_drawn_by_steps_and_named_by_its_return():
     result = trials(1, horizon=12)
     axes, lines = drawn(result)
@@ -150,8 +142,8 @@ def test_a_trial_of_one_episode_is_drawn_by_steps_and_named_by_its_return():
     assert texts == {"return of the trial", *(f"{n} {v:.{1 + (abs(v) < 10)}f}" for n, v in of.items())}
 
 
-@pytest.mark.parametrize(("episodes", "refined", "horizon"), [(1, 0, 1), (2, 1, 1), (10, 3, 2)])
-def test_the_png_of_a_trial_is_written(tmp_path, episodes, refined, horizon):
-    path = plot_curve(trials(episodes, refined, horizon), tmp_path / "curve.png")
+@pytest.mark.parametrize(("episodes", "horizon"), [(1, 1), (2, 1), (10, 2)])
+def test_the_png_of_a_trial_is_written(tmp_path, episodes, horizon):
+    path = plot_curve(trials(episodes, horizon), tmp_path / "curve.png")
     with Image.open(path) as image:
         assert min(image.size) > 400

@@ -29,8 +29,7 @@ def test_tasks_of_a_file_come_as_they_are(make_run, tmp_path):
 
 def test_stages_are_those_of_the_method(make_run):
     assert len(Selection().stages(make_run())) == 4
-    with pytest.raises(InputError, match="--refine-steps is for policies with a memory"):
-        Selection(refine_steps=1).stages(make_run("other"))
+    assert len(Selection(num_steps=1).stages(make_run("other"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,6 @@ def test_stages_are_those_of_the_method(make_run):
     [
         ({"num_tasks": 0}, "num_tasks"),
         ({"num_steps": -1}, "num_steps"),
-        ({"refine_steps": -1}, "refine_steps"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**63}, "seed"),
         ({"tasks": Path("t.json"), "split": "ood"}, "--split"),

@@ -10,7 +10,7 @@ from metarl.evaluation.curve import summarize
 from metarl.evaluation.table import evaluation_table, interval, number, scores_table
 
 
-@pytest.mark.parametrize("stages", [Stages(2), Stages(0, 3), Stages(1, 2)])
+@pytest.mark.parametrize("stages", [Stages(2), Stages(num_episodes=3)])
 def test_there_is_a_row_for_each_stage_and_reference(stages):
     rewards, references = np.ones((4, 3, 5)), {"random": np.zeros((4, stages.episodes, 5))}
     told = {"preset": "maml-point", "env": "point/finn2017", "num_tasks": 4, "split": "test", "iteration": 1}

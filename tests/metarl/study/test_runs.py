@@ -13,9 +13,9 @@ from metarl.study.runs import read_run
 
 def test_the_episodes_before_each_stage(write_run, maml):
     assert read_run(maml).episodes_before == [0, 4, 8]
-    refined = read_run(write_run("metanet-point", scores=np.zeros((2, 5)), num_episodes=3))
-    assert refined.episodes_before == [0, 1, 2, 2, 2]
-    assert refined.stage_names == ["episode 1", "episode 2", "episode 3", "refined 1×", "refined 2×"]
+    trial = read_run(write_run("metanet-point", scores=np.zeros((2, 3)), num_episodes=3))
+    assert trial.episodes_before == [0, 1, 2]
+    assert trial.stage_names == ["episode 1", "episode 2", "episode 3"]
     whole = read_run(write_run("rl2-point", scores=[[1.0], [2.0]], num_episodes=1))
     assert (whole.stage_names, whole.episodes_before) == (["whole trial"], [0])
     assert read_run(write_run("ppo-point", scores=[[1.0], [2.0]])).stage_names == ["0 steps"]

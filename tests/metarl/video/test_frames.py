@@ -69,30 +69,29 @@ def test_what_is_too_long_ends_in_an_ellipsis_at_a_word():
 EPISODES, HORIZON = 3, 4
 
 
-def stages(num_episodes: int, refined: int = 0) -> Recording:
+def trial(num_episodes: int) -> Recording:
     """A recording of the given length, whose content does not matter."""
-    rewards = torch.zeros(num_episodes + refined, 1, HORIZON)
-    return Recording(torch.zeros(1), [], rewards, [HORIZON], 1, Stages(refined, num_episodes))  # type: ignore[arg-type]
+    rewards, stages = torch.zeros(num_episodes, 1, HORIZON), Stages(num_episodes=num_episodes)
+    return Recording(torch.zeros(1), [], rewards, [HORIZON], 1, stages)  # type: ignore[arg-type]
 
 
 # --- Panels ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("refined", [0, 1, 2, 4])
-@pytest.mark.parametrize("num_episodes", [2, 4, 5, 6, 10, 30])
-def test_panels_are_few_and_keep_the_first_and_last_episode_and_the_last_refinement(num_episodes, refined):
-    panels = stages(num_episodes, refined).panels
-    assert [k for panel in panels for k in panel] == list(range(num_episodes + refined))  # every stage is seen once
+@pytest.mark.parametrize("num_episodes", [1, 2, 4, 5, 6, 10, 30])
+def test_panels_are_few_and_keep_the_first_and_last_episode(num_episodes):
+    panels = trial(num_episodes).panels
+    assert [k for panel in panels for k in panel] == list(range(num_episodes))  # every stage is seen once
     stay = [panel[-1] for panel in panels]
     assert len(stay) <= 5
-    assert {0, num_episodes - 1, num_episodes + refined - 1} <= set(stay)
-    if num_episodes + refined <= 5:
-        assert stay == list(range(num_episodes + refined))
+    assert {0, num_episodes - 1} <= set(stay)
+    if num_episodes <= 5:
+        assert stay == list(range(num_episodes))
 
 
 def test_names():
-    assert stages(2, 1).names == ["episode 1", "episode 2", "refined 1×"]
-    assert stages(1).names == ["trial"]
+    assert trial(2).names == ["episode 1", "episode 2"]
+    assert trial(1).names == ["trial"]
     rewards = torch.zeros(3, 1, 2)
     gradient = Recording(torch.zeros(1), [], rewards, [2], 1, Stages(2))  # type: ignore[arg-type]
     assert gradient.names == ["before adaptation", "after 1 gradient step", "after 2 gradient steps"]

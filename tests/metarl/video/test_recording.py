@@ -19,11 +19,11 @@ from metarl.video.recording import Recording, pace, record_adaptation
 EPISODES, HORIZON = 3, 4
 
 
-def play_and_record(env, num_episodes=EPISODES, refine_steps=0, memory="full") -> Recording:
+def play_and_record(env, num_episodes=EPISODES, memory="full") -> Recording:
     generator = torch.Generator().manual_seed(0)
     policy = MetaNetConfig(memory=memory, hidden_size=8)
     algorithm = RecurrentPPOConfig(num_episodes).make(Setup(env, policy, generator))
-    stages = algorithm.stages(refine_steps=refine_steps)
+    stages = algorithm.stages()
     play = algorithm.play(env, 2, generator, stages)
     return record_adaptation(play, env.sample_tasks(1, generator), stages, algorithm.attention)
 
@@ -38,10 +38,10 @@ def recording(env) -> Recording:
     return play_and_record(env)
 
 
-def stages(num_episodes: int, refined: int = 0) -> Recording:
+def trial(num_episodes: int) -> Recording:
     """A recording of the given length, whose content does not matter."""
-    rewards = torch.zeros(num_episodes + refined, 1, HORIZON)
-    return Recording(torch.zeros(1), [], rewards, [HORIZON], 1, Stages(refined, num_episodes))  # type: ignore[arg-type]
+    rewards, stages = torch.zeros(num_episodes, 1, HORIZON), Stages(num_episodes=num_episodes)
+    return Recording(torch.zeros(1), [], rewards, [HORIZON], 1, stages)  # type: ignore[arg-type]
 
 
 # --- What is recorded --------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def test_without_a_memory_there_is_no_attention(env):
 
 def test_a_trial_is_played_at_a_pace_to_follow():
     for num_episodes, horizon in ((1, 10), (4, 15), (10, 10), (1, 500), (2, 200)):
-        recording = replace(stages(num_episodes), durations=[horizon])
+        recording = replace(trial(num_episodes), durations=[horizon])
         every, fps = pace(recording)
         assert 2 <= fps <= 30 and 4 < num_episodes * horizon / every / fps < 16
         assert num_episodes * horizon / every <= 300
@@ -107,20 +107,6 @@ def test_episodes_play_one_after_another(env, recording):
         assert moving == list(range(begun - (k > 0), begun + HORIZON))
         episodes = recording.episodes[0]
         earlier = [episode.states for episode in episodes[:k]]
-        picture = env.render(recording.task[0], episodes[k].states, earlier, SIZE)
-        np.testing.assert_array_equal(panel_of(frames[-1], k), picture)
-
-
-def test_refined_episodes_play_with_the_last(env):
-    recording = play_and_record(env, refine_steps=1)
-    frames = list(compose(env, recording, size=SIZE, fps=2))
-    assert len(frames) == EPISODES * HORIZON + 1 + 3
-    for k in (EPISODES - 1, EPISODES):
-        start = (EPISODES - 1) * HORIZON
-        assert (panel_of(frames[start - 1], k) == panel_of(frames[0], k)).all()
-        assert (panel_of(frames[start], k) != panel_of(frames[0], k)).any()
-        episodes = recording.episodes[0]
-        earlier = [episode.states for episode in episodes[: EPISODES - 1]]  # not the version that was not refined
         picture = env.render(recording.task[0], episodes[k].states, earlier, SIZE)
         np.testing.assert_array_equal(panel_of(frames[-1], k), picture)
 
