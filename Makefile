@@ -1,5 +1,6 @@
 # make demo: train MAML on 2D navigation, evaluate on held-out tasks, write the curve and the video.
-# make test: every test. Both make .venv from the pins first; both can be repeated.
+# make test: every test. make docs: guides and API reference as a site in site/. All make .venv from the pins first, and
+# can be repeated.
 # A torch of the pinned version that .venv already holds, such as the CPU's build, is kept. TORCH_OPTIONS are options of
 # pip for torch alone: README.md has the use.
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint docs setup clean
 
 setup: .venv/.installed
 
@@ -33,5 +34,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--config-settings editable_mode=compat -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Wrote site/; open site/index.html"
+
 clean:
-	rm -rf .venv runs/demo
+	rm -rf .venv runs/demo site

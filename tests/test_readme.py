@@ -1,7 +1,8 @@
-"""The examples of the README and of the pages that carry it on run as they stand there."""
+"""The examples of the README and of every page of the documentation run as they stand there."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -14,15 +15,29 @@ import pytest
 import envs
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/environments.md", "docs/python.md", "docs/results.md", "CONTRIBUTING.md")
-TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
-FAMILY = next(block for block in BLOCKS if block.startswith('"""slider.py'))
-MINE = next(block for block in BLOCKS if "cartpole-length" in block)
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text() for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+}
+EXAMPLE = re.compile(r"(<!-- not run: .+? -->\n)?```python\n(.*?)```", re.S)
+EXAMPLES = {page: [code for kept, code in EXAMPLE.findall(text) if not kept] for page, text in PAGES.items()}
+"""By page. A comment `<!-- not run: why -->` before one leaves it out; after "Save this as `NAME.py`:" it is a file."""
+SAVED = re.compile(r"Save this as `(\w+\.py)`:\n\n```python\n(.*?)```", re.S)
+FILES = {name: code for text in PAGES.values() for name, code in SAVED.findall(text)}
+FAMILY, MINE = FILES["slider.py"], FILES["mine.py"]
+TEXT = "\n".join(PAGES.values())
+SESSION = """
+import json, sys, metarl
+small = {"num_iterations": 1, "meta_batch_size": 2, "num_envs": 2, "quiet": True}
+metarl.train("maml-point", "runs/maml", **small)  # what some pages begin with
+for page, examples in json.load(sys.stdin).items():
+    names = {"__name__": "__main__"}
+    for code in examples:
+        exec(compile(code, page, "exec"), names)
+"""
 
 
-def run(*arguments, cwd):
-    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True)
+def run(*arguments, cwd, **options):
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, **options)
 
 
 @pytest.fixture
@@ -45,9 +60,12 @@ def with_own(tmp_path, monkeypatch, script):
 
 
 def test_python_examples_run(tmp_path):
-    """The examples share a session, in which the SB3 run is cut short."""
-    program = "\n".join(block for block in BLOCKS if block not in (FAMILY, MINE)).replace("50_000", "64")
-    result = run("-W", "error::DeprecationWarning:envs", "-c", program, cwd=tmp_path)
+    """Those of a page share a session, in which runs of SB3 are cut short."""
+    for name, code in FILES.items():
+        (tmp_path / name).write_text(code)
+    pages = {page: [code for code in codes if code not in FILES.values()] for page, codes in EXAMPLES.items()}
+    text = re.sub(r"\b\d0_000\b", "64", json.dumps({page: codes for page, codes in pages.items() if codes}))
+    result = run("-W", "error::DeprecationWarning:envs", "-c", SESSION, cwd=tmp_path, input=text)
     assert result.returncode == 0, result.stderr
 
 
@@ -106,7 +124,8 @@ def test_every_option_that_these_pages_show_exists(name, with_own):
     options: dict[tuple[str, ...], set[str]] = {}
     for line in [rest for script, verb, rest in COMMANDS if name in (script, SCRIPT_OF.get(verb, verb))]:
         words = line.split("#")[0].split("`")[0].split("&&")[0].split()
-        preset = tuple(words[:1]) if name == "train" and not words[0].startswith("-") else ()
+        named = name == "train" and not words[0].startswith("-") and not words[0].isupper()
+        preset = tuple(words[:1]) if named else ()
         options.setdefault(preset, set()).update(re.findall(r"--[\w.-]+", " ".join(words)))
     for preset, shown in options.items():
         if preset == () and name == "train":
