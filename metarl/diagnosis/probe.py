@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 from gymnasium import spaces
-from scipy.optimize import linear_sum_assignment
 from torch import Generator
 
 from envs.contract import draw_tasks
@@ -113,6 +112,8 @@ def task_columns(env: Env, task: Struct) -> dict[str, np.ndarray]:
 
 def other_tasks(env: Env, task: Struct, seed: int) -> np.ndarray:
     """A random permutation [N] that gives each task another one, and an equal one only where that cannot be avoided."""
+    from scipy.optimize import linear_sum_assignment  # scipy takes half a second to load
+
     rows = np.concatenate(list(task_columns(env, task).values()), 1)
     _, kind = np.unique(rows, axis=0, return_inverse=True)
     same = kind.reshape(-1, 1) == kind.reshape(1, -1)

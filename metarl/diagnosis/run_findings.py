@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from scipy.stats import linregress
 from torch import Tensor
 
 from envs.contract import all_references
@@ -48,6 +47,8 @@ def training(probe: Probe) -> Finding:
     last = np.array(values[-max(SLOPE_ROWS, len(values) // 4) :])
     if len(last) < SLOPE_ROWS:
         return finding(verdict, f"{said}; too few are logged to see a trend.", next=remedy)
+    from scipy.stats import linregress
+
     fit = linregress(np.arange(len(last)), last)
     change, error = fit.slope * (len(last) - 1), fit.stderr * (len(last) - 1)
     numbers |= {"change of the training return": change, "standard error": error, "p": float(fit.pvalue)}

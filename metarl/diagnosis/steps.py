@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from scipy.special import stdtr
 from torch import Tensor
 
 from envs.structs import Struct
@@ -180,6 +179,8 @@ def judge_line(line: Tensor, rate: float, inner_lr: float, num_envs: int, scales
     material = float(mean[one] - mean[zero]) < MATERIAL * float(mean[best] - mean[zero]) or scale == 0
     difference = (line[best] - line[one]).double()
     error = float(difference.std()) / len(difference) ** 0.5 + 1e-12
+    from scipy.special import stdtr
+
     chance = (len(scales) - 1) * float(stdtr(len(difference) - 1, -float(difference.mean()) / error))
     if better.positive and chance < CHANCE and material and (scale >= FAR or scale <= 1 / FAR):
         if scale == 0:
