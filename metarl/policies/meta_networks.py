@@ -28,8 +28,9 @@ from envs.core import Env
 from envs.errors import require
 from envs.fields import PositiveFloat
 from envs.structs import Struct
+from metarl.policies.fast_weights import preprocessed
 from metarl.policies.memory.softmax import MOST_SHARP
-from metarl.policies.metanet import MOST_STEPS, preprocessed
+from metarl.policies.metanet import MOST_STEPS
 from metarl.policies.mlp import NumUnits, StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, SlowOutputs, TrialNetwork
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -31,7 +31,8 @@ from envs.core import Env
 from envs.errors import require
 from envs.fields import PositiveFloat
 from envs.structs import Struct
-from metarl.policies.memory import MEMORIES, Entries, MemoryShape
+from metarl.policies.fast_weights import Embedding, FastLayer, Recall, preprocessed
+from metarl.policies.memory import MEMORIES, Entries, Memory, MemoryShape
 from metarl.policies.mlp import MOST_UNITS, NumUnits, StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, SlowOutputs, TrialNetwork
 
@@ -100,75 +101,6 @@ class TrialMemory(Struct):
     t: Tensor  # [B] int64 steps so far
 
 
-class Embedding(nn.Module):
-    """h = A1 x1 + A2 x2 + ... + b, and B φ(h) added to it: two layers with a linear path around the nonlinearity."""
-
-    def __init__(self, num_inputs: Sequence[int], num_outputs: int) -> None:
-        super().__init__()
-        self.linear = nn.ModuleList(nn.Linear(n, num_outputs, bias=k == 0) for k, n in enumerate(num_inputs))
-        self.residual = nn.Linear(num_outputs, num_outputs)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        h = sum(layer(x) for layer, x in zip(self.linear, inputs, strict=True))
-        return h + self.residual(functional.silu(h))
-
-
-class FastLayer(nn.Module):
-    """A layer φ(W x) augmented with what a memory gave for its input: y = φ(W x) + U c, or y = φ(W [x, c]).
-
-    With codes of size 0 it is only the slow layer.
-    """
-
-    def __init__(self, num_inputs: int, num_outputs: int, code_size: int, weights: str, act: nn.Module) -> None:
-        super().__init__()
-        self.act, self.concatenates = act, weights == "readout"
-        self.slow = nn.Linear(num_inputs + (code_size if self.concatenates else 0), num_outputs)
-        fast = code_size and not self.concatenates
-        self.out = nn.Linear(code_size, num_outputs, bias=False) if fast else None  # U
-
-    def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """x [..., D], code [..., R] -> [..., D']."""
-        if self.concatenates:
-            x = torch.cat([x.expand(*code.shape[:-1], -1), code], -1)
-        y = self.act(self.slow(x))
-        return y if self.out is None else y + self.out(code)
-
-
-class Recall(nn.Module):
-    """A memory with what makes keys, queries, values and gates.
-
-    Args:
-        num_inputs: of the layer that reads it.
-        keys: see `MetaNetConfig.keys`.
-    """
-
-    def __init__(self, config: MetaNetConfig, num_heads: int, num_classes: int, num_inputs: int, keys: str) -> None:
-        super().__init__()
-        c, d = config, config.hidden_size
-        self.keys, self.code_size = keys, num_heads * c.code_size
-        self.shape = MemoryShape(
-            num_heads, c.key_size, c.code_size, num_classes, c.num_slots, c.ring_size, c.attention == "uniform"
-        )
-        self.memory = MEMORIES[c.memory](self.shape)
-        self.key = nn.Linear(d, num_heads * c.key_size)
-        self.query = nn.Linear(num_inputs if keys == "transition" else d, num_heads * c.key_size)
-        self.code = nn.Linear(d, self.code_size)
-        self.gate = nn.Linear(d, num_heads * self.memory.gates) if self.memory.gates else None
-
-    def entries(self, embedding: Tensor, hidden: Tensor, kind: Tensor, valid: Tensor) -> Entries:
-        """Of steps [B, T]."""
-        kind = kind if self.shape.num_classes > 1 else torch.zeros_like(kind)
-        key = self.key(hidden if self.keys == "transition" else embedding)
-        gate = hidden[..., :0] if self.gate is None else self.gate(hidden)
-        return Entries(self._heads(key), self._heads(self.code(hidden)), self._heads(gate), kind, valid)
-
-    def queries(self, x: Tensor, embedding: Tensor) -> Tensor:
-        return self._heads(self.query(x if self.keys == "transition" else embedding))
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.shape.num_heads, x.shape[-1] // self.shape.num_heads))
-
-
 class MetaNet(TrialNetwork):
     """See the module's text."""
 
@@ -176,10 +108,11 @@ class MetaNet(TrialNetwork):
         super().__init__(env, num_episodes, config.init_std)
         c, d, actions = config, config.hidden_size, self.action_size
         self.config, self.remembers = config, config.memory != "none"
+        continuous = f"those of {type(env).__name__} are continuous"
         require(
-            self.discrete or not c.action_heads, f"action_heads={c.action_heads} needs discrete actions, and "
-            f"those of {type(env).__name__} are continuous; leave action_heads out.",
-        )  # fmt: skip
+            self.discrete or not c.action_heads,
+            f"action_heads={c.action_heads} needs discrete actions, and {continuous}; leave action_heads out.",
+        )
         pairs = c.memory != "none" and MEMORIES[c.memory].pairs
         require(
             not pairs or self.num_steps <= MOST_STEPS,
@@ -196,12 +129,13 @@ class MetaNet(TrialNetwork):
                 actions + 2 + self.num_positions + (2 * (actions + 1) if c.meta_information == "gradient" else 0)
             )
             self.embed_entry = Embedding([d, d, meta_size], d)
-            self.recalls["layer"] = Recall(c, c.num_heads, 1, 2 * d, c.keys)
+            by_observation = c.keys == "observation"
+            self.recalls["layer"] = Recall(self.new_memory(c.num_heads), d, 2 * d, by_observation)
             if c.output_memory:
-                self.recalls["output"] = Recall(c, c.num_heads, 1, d, c.keys)
+                self.recalls["output"] = Recall(self.new_memory(c.num_heads), d, d, by_observation)
             action_heads = (1 if self.discrete else 0) if c.action_heads is None else c.action_heads
             if action_heads:
-                self.recalls["actions"] = Recall(c, action_heads, actions, d, "observation")
+                self.recalls["actions"] = Recall(self.new_memory(action_heads, actions), d, d, by_observation=True)
                 self.score = FastLayer(d, c.action_units, self.code_size("actions"), c.weights, nn.SiLU())
                 self.score_evidence = nn.Linear(action_heads, c.action_units)
                 self.score_out = nn.Sequential(
@@ -216,6 +150,14 @@ class MetaNet(TrialNetwork):
                 if layer is not None:
                     nn.init.orthogonal_(layer.weight, 0.01)
             nn.init.zeros_(out.slow.bias)
+
+    def new_memory(self, num_heads: int, num_classes: int = 1) -> Memory:
+        c = self.config
+        return MEMORIES[c.memory](
+            MemoryShape(
+                num_heads, c.key_size, c.code_size, num_classes, c.num_slots, c.ring_size, c.attention == "uniform"
+            )
+        )
 
     def recall(self, name: str) -> Recall:
         recall = self.recalls[name]
@@ -314,11 +256,3 @@ class MetaNet(TrialNetwork):
         x, past = self.embed(inputs, self.all_steps(inputs))
         recall, entries = self.recall("layer"), self.entries(past, inputs)["layer"]
         return recall.memory.attention(recall.queries(x, past.embedding), entries).mean(1)
-
-
-def preprocessed(gradient: Tensor, p: float = 7.0) -> list[Tensor]:
-    """log|g| / p and the sign of g; -1 and e^p g where |g| < e^-p (Andrychowicz et al. 2016, appendix A)."""
-    size = gradient.abs()
-    small = size < math.exp(-p)
-    log = torch.where(small, -1.0, size.clamp_min(math.exp(-p)).log() / p)
-    return [log, torch.where(small, math.exp(p) * gradient, gradient.sign())]

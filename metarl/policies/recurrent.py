@@ -126,9 +126,10 @@ class TrialNetwork(nn.Module):
     def check_length(self, num_steps: int) -> None:
         """Raise `InputError` for a trial longer than those that the network was made for."""
         require(
-            num_steps <= self.num_steps, f"A trial of {num_steps} steps is longer than the {self.num_steps} steps that "
-            "this policy was made for; make it with more num_episodes.",
-        )  # fmt: skip
+            num_steps <= self.num_steps,
+            f"A trial of {num_steps} steps is longer than the {self.num_steps} steps that this policy was made for; "
+            "make it with more num_episodes.",
+        )
 
     def all_steps(self, inputs: StepInput) -> Tensor:
         """Step numbers of whole trials, [B, T]."""

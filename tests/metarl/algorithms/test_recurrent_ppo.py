@@ -113,11 +113,15 @@ def test_a_trial_is_never_divided_and_each_epoch_sees_all():
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_gradient_of_the_loss_equals_finite_differences(policy):
-    """In float64, at ratios on both sides of the clip; the loss is written again in one line a term."""
-    p = collected(policy=POLICIES[policy], max_grad_norm=1e9, tasks=2, aux_coef=0.0)
+    """In float64, at ratios on both sides of the clip; the loss is written again in one line a term.
+
+    Without the loss gradient as meta-information, through which nothing learns.
+    """
+    config = {"metanet": dataclasses.replace(NET, meta_information="transition"), "rl2": GRUConfig(8)}[policy]
+    p = collected(policy=config, max_grad_norm=1e9, tasks=2, aux_coef=0.0)
     algorithm, network, c = p.algorithm, p.algorithm.network.double(), p.algorithm.config
     rows = p.rows.map(lambda x: x.double() if x.is_floating_point() else x)
-    network.load_state_dict(trials.make(p.env, POLICIES[policy]).double().state_dict())
+    network.load_state_dict(trials.make(p.env, config).double().state_dict())
     batch, _ = algorithm.batch(rows)
     noise = torch.randn(batch.mask.shape, generator=algorithm.generator, dtype=torch.float64)
     batch = dataclasses.replace(batch, log_prob=batch.log_prob + 0.3 * noise)

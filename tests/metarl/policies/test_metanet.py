@@ -9,14 +9,15 @@ import math
 import pytest
 import torch
 import trials
-from torch import Generator, nn
+from torch import Generator
 from torch.nn import functional
 
 from envs import InputError
 from metarl.algorithms.recurrent_ppo import actor
 from metarl.learning.rollout import rollout
+from metarl.policies.fast_weights import preprocessed
 from metarl.policies.memory import delta, linear
-from metarl.policies.metanet import FastLayer, MetaNetConfig, preprocessed
+from metarl.policies.metanet import MetaNetConfig
 
 MEMORIES = ["full", "ring", "linear", "delta", "gated-delta", "none"]
 SMALL = {"hidden_size": 12, "num_heads": 2, "key_size": 4, "code_size": 3, "action_units": 5, "num_slots": 2}
@@ -193,16 +194,6 @@ def test_the_memory_survives_the_ends_of_episodes(memory, remembers):
 # --- Parts -------------------------------------------------------------------------------------------------------
 
 
-def test_fast_weights_are_added_after_the_nonlinearity_and_a_readout_is_an_input():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        fast, readout = (FastLayer(3, 4, 2, name, nn.SiLU()) for name in ("fast", "readout"))
-        x, code = torch.randn(5, 3), torch.randn(5, 2)
-    slow = functional.silu(x @ fast.slow.weight.T + fast.slow.bias)
-    torch.testing.assert_close(fast(x, code), slow + code @ fast.out.weight.T)
-    torch.testing.assert_close(readout(x, code), functional.silu(readout.slow(torch.cat([x, code], -1))))
-
-
 def test_a_layer_with_fast_weights_is_a_layer_with_other_weights():
     """What is added is linear in the query: U M q(x), the product with a matrix that the trial has written."""
     env = trials.plane()
@@ -273,13 +264,6 @@ def test_nothing_learns_through_the_loss_gradient(where):
     with torch.no_grad():
         network.value_out.slow.weight.add_(1.0)
     assert (written() - before).abs().max() > 1e-3
-
-
-def test_gradients_are_preprocessed_on_a_logarithmic_scale():
-    """Andrychowicz et al. 2016, appendix A, with p = 7."""
-    log, sign = preprocessed(torch.tensor([-1.0, math.exp(-3.5), 0.0, math.exp(-8.0), -100.0]))
-    torch.testing.assert_close(log, torch.tensor([0.0, -0.5, -1.0, -1.0, math.log(100) / 7]))
-    torch.testing.assert_close(sign, torch.tensor([-1.0, 1.0, 0.0, math.exp(-1.0), -1.0]))
 
 
 @pytest.mark.parametrize("memory", MEMORIES)

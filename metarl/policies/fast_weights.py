@@ -1,0 +1,88 @@
+"""Parts of networks with fast weights: layers that they augment, the memory that gives them, inputs from gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metarl.policies.memory import Entries, Memory
+
+
+class Embedding(nn.Module):
+    """h = A1 x1 + A2 x2 + ... + b, and B φ(h) added to it: two layers with a linear path around the nonlinearity."""
+
+    def __init__(self, num_inputs: Sequence[int], num_outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.ModuleList(nn.Linear(n, num_outputs, bias=k == 0) for k, n in enumerate(num_inputs))
+        self.residual = nn.Linear(num_outputs, num_outputs)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        h = sum(layer(x) for layer, x in zip(self.linear, inputs, strict=True))
+        return h + self.residual(functional.silu(h))
+
+
+class FastLayer(nn.Module):
+    """A layer φ(W x) augmented with what a memory gave for its input: y = φ(W x) + U c, or y = φ(W [x, c]).
+
+    With codes of size 0 it is only the slow layer.
+    """
+
+    def __init__(self, num_inputs: int, num_outputs: int, code_size: int, weights: str, act: nn.Module) -> None:
+        super().__init__()
+        self.act, self.concatenates = act, weights == "readout"
+        self.slow = nn.Linear(num_inputs + (code_size if self.concatenates else 0), num_outputs)
+        fast = code_size and not self.concatenates
+        self.out = nn.Linear(code_size, num_outputs, bias=False) if fast else None  # U
+
+    def forward(self, x: Tensor, code: Tensor) -> Tensor:
+        """x [..., D], code [..., R] -> [..., D']."""
+        if self.concatenates:
+            x = torch.cat([x.expand(*code.shape[:-1], -1), code], -1)
+        y = self.act(self.slow(x))
+        return y if self.out is None else y + self.out(code)
+
+
+class Recall(nn.Module):
+    """A memory with what makes keys, queries, values and gates.
+
+    Args:
+        hidden_size: of the hidden vectors of entries, and of embedded observations (D).
+        num_inputs: of the layer that reads it.
+        by_observation: are keys and queries made from observations alone, and not from entries and the layer's input?
+    """
+
+    def __init__(self, memory: Memory, hidden_size: int, num_inputs: int, by_observation: bool) -> None:
+        super().__init__()
+        self.memory, self.shape, self.by_observation = memory, memory.shape, by_observation
+        heads, d = self.shape.num_heads, hidden_size
+        self.code_size = heads * self.shape.value_size
+        self.key = nn.Linear(d, heads * self.shape.key_size)
+        self.query = nn.Linear(d if by_observation else num_inputs, heads * self.shape.key_size)
+        self.code = nn.Linear(d, self.code_size)
+        self.gate = nn.Linear(d, heads * memory.gates) if memory.gates else None
+
+    def entries(self, embedding: Tensor, hidden: Tensor, kind: Tensor, valid: Tensor) -> Entries:
+        """Of steps [B, T]: embedded observations and hidden vectors of the entries, both [B, T, D], and classes."""
+        kind = kind if self.shape.num_classes > 1 else torch.zeros_like(kind)
+        key = self.key(embedding if self.by_observation else hidden)
+        gate = hidden[..., :0] if self.gate is None else self.gate(hidden)
+        return Entries(self._heads(key), self._heads(self.code(hidden)), self._heads(gate), kind, valid)
+
+    def queries(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Of the layer's inputs x [..., D'] and the embedded observations [..., D]: [..., H, K]."""
+        return self._heads(self.query(embedding if self.by_observation else x))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.shape.num_heads, x.shape[-1] // self.shape.num_heads))
+
+
+def preprocessed(gradient: Tensor, p: float = 7.0) -> list[Tensor]:
+    """log|g| / p and the sign of g; -1 and e^p g where |g| < e^-p (Andrychowicz et al. 2016, appendix A)."""
+    size = gradient.abs()
+    small = size < math.exp(-p)
+    log = torch.where(small, -1.0, size.clamp_min(math.exp(-p)).log() / p)
+    return [log, torch.where(small, math.exp(p) * gradient, gradient.sign())]
