@@ -38,7 +38,7 @@ docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		--config-settings editable_mode=compat -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "Wrote site/; open site/index.html"
+	@echo "Wrote site/. To read it with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 clean:
 	rm -rf .venv runs/demo site

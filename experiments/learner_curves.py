@@ -42,21 +42,24 @@ class Arguments:
 
 
 def learned(agent: Agent, task: dict[str, Any], num_envs: int, seed: int) -> np.ndarray:
-    """Mean returns [stages] of a learner on a task, in lanes that end their episodes together."""
+    """Mean returns [stages] of a learner on a task: the first episode of each lane in each stage."""
     stages = agent.run.algorithm.stages()
     by_steps: dict[str, Any] = {} if stages.trial else {"episodes_per_step": num_envs, "num_steps": stages.num_steps}
     learner = agent.begin(num_envs=num_envs, seed=seed, **by_steps)
     lanes = Lanes(agent.env, num_envs, [task] * num_envs)
     obs, returns = lanes.reset(seed, False), []
     for _ in range(stages.episodes if stages.trial else stages.num_steps + 1):
-        total, ended = np.zeros(num_envs), np.zeros(num_envs, bool)
-        while not ended.any():
+        total, playing = np.zeros(num_envs), np.ones(num_envs, bool)
+        while playing.any():
             obs, reward, terminated, truncated = lanes.step(learner.act(obs))
-            ended, total = terminated | truncated, total + reward
-            info = {"final_obs": list(obs)} if ended.any() else {}
+            total += reward * playing
+            playing &= ~(terminated | truncated)
+            assert not stages.trial or playing.all() or not playing.any(), "trials whose lanes do not go together"
+            if not playing.any():
+                truncated = np.ones(num_envs, bool)  # all begin the next stage together
+            info, ended = {"final_obs": list(obs)}, terminated | truncated
             obs = lanes.begin(ended) if ended.any() else obs
             learner.observe(obs, reward, terminated, truncated, info)
-        assert ended.all(), "lanes whose episodes end at different times would need a count of their own"
         returns.append(np.mean(total))
     return np.array(returns)
 

@@ -1,0 +1,16 @@
+"""experiments/learner_curves.py: every stage of a run, played by a learner and by evaluation."""
+
+from __future__ import annotations
+
+import re
+
+from agents import saved_run
+
+
+def test_rows_are_the_stages_of_each_run(script, trained, tmp_path):
+    rl2 = saved_run(tmp_path / "rl2", "rl2").path
+    result = script("learner_curves", trained, rl2, "--num-tasks", 2, "--num-envs", 2, "--num-threads", 1)
+    assert (result.status, result.err) == (0, "")
+    number = r"(-?[\d.]+)"
+    rows = re.findall(rf"\| `(\w+)` \| (\d) \| {number} \| {number} \| [+-][\d.]+ ± [\d.]+ \|", result.out)
+    assert [row[:2] for row in rows] == [("trained", str(k)) for k in range(4)] + [("rl2", str(k)) for k in range(3)]
