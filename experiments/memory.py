@@ -26,7 +26,7 @@ from envs.fields import Checked, PositiveInt
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.backend.files import write_json
 from metarl.cli.main import run_main
-from metarl.cli.session import Session
+from metarl.cli.session import TrainSession
 from metarl.evaluation.estimate import estimate
 from metarl.evaluation.evaluate import EvaluationConfig
 from metarl.figures.terminal import show
@@ -116,7 +116,7 @@ class Options(Checked):
     """Meta-iterations, if not those of the table."""
     output: Path | None = None
     """A JSON file for the figures."""
-    session: Session = field(default_factory=Session)
+    session: TrainSession = field(default_factory=TrainSession)
 
 
 def known(kind: str, asked: tuple[str, ...], all_of_them: list[str]) -> list[str]:
@@ -127,7 +127,7 @@ def known(kind: str, asked: tuple[str, ...], all_of_them: list[str]) -> list[str
     return list(asked) or all_of_them
 
 
-def result(args: Options, experiment: Experiment, row: str, column: str, seed: int) -> dict[str, Any]:
+def result(args: Options, device: str, experiment: Experiment, row: str, column: str, seed: int) -> dict[str, Any]:
     """The figures of one run, which is trained and evaluated unless its folder holds them."""
     iterations = args.num_iterations or experiment.num_iterations
     name = "-".join(word.replace(" ", "") for word in (args.table, row, column, f"i{iterations}", f"s{seed}"))
@@ -150,10 +150,11 @@ def result(args: Options, experiment: Experiment, row: str, column: str, seed: i
         config, algorithm=algorithm, meta_batch_size=min(config.meta_batch_size, max(24, MOST_STEPS // steps))
     )
     if (path / "config.json").exists():
-        run = metarl.resume_run(path)
+        run = metarl.resume_run(path, device=device)
     else:
-        run = metarl.new_run(f"{method}-{experiment.family}", path, config, env_config)
-    metarl.train(run, quiet=True)
+        run = metarl.new_run(f"{method}-{experiment.family}", path, config, env_config, device)
+    args.session.speed_up(run.algorithm, run.env)
+    metarl.train(run, quiet=True, eval_every=args.session.eval_every)
     evaluation = metarl.evaluate(run, EvaluationConfig(num_tasks=args.num_tasks, num_envs=1))
     network = run.algorithm.network
     assert network is not None
@@ -189,7 +190,7 @@ def main(arguments: list[str]) -> None:
     experiment = TABLES[name]
     rows = known("row", args.rows, [row for row in [*METANET, *OTHERS] if row not in experiment.without])
     columns = known("column", args.columns, list(experiment.columns))
-    args.session.apply()
+    device = args.session.apply()
     found = []
     over = "over tasks" if args.seeds == 1 else "over seeds and tasks"
     table = Table(title=f"{name}: return of a trial, {counted(args.seeds, 'seed')}; 95 % intervals {over}")
@@ -198,7 +199,7 @@ def main(arguments: list[str]) -> None:
     for row in rows:
         cells = []
         for column in columns:
-            runs = [result(args, experiment, row, column, seed) for seed in range(args.seeds)]
+            runs = [result(args, device, experiment, row, column, seed) for seed in range(args.seeds)]
             found += runs
             cells.append(cell(runs))
             print(f"{row} | {column} | {cells[-1]}", flush=True)

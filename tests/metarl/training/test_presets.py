@@ -134,7 +134,8 @@ def test_a_preset_is_its_method_with_what_its_family_asks():
             asked = {name: own.get(name, value) for name, value in asked.items()}
             assert {name: getattr(config.algorithm, name) for name in asked} == asked
             if isinstance(config.algorithm, RecurrentPPOConfig):
-                assert {name: getattr(config, name) for name in suite.trials} == suite.trials
+                asked = {name: suite.methods.get(method, {}).get(name, value) for name, value in suite.trials.items()}
+                assert {name: getattr(config, name) for name in asked} == asked
             assert config.policy.init_std == suite.config.policy.init_std
 
 
