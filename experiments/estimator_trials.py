@@ -39,7 +39,7 @@ class PlainLoss(InnerLoss):
 
 
 @dataclass(frozen=True)
-class Estimate:
+class GradientEstimates:
     """What an estimator makes of some episodes: a row for each repetition."""
 
     meta_gradient: Tensor  # [R, P] of J at the adapted policy
@@ -121,13 +121,13 @@ class Trial:
         loss = PlainLoss(1.0, 1.0, name, given=a)
         return TaskGroup(self.policy, rates, loss, self.params, [inner, outer], b)
 
-    def estimate(self, group: TaskGroup) -> Estimate:
+    def estimate(self, group: TaskGroup) -> GradientEstimates:
         """Each row's share of `group.here.gradient`, and its product of the Hessian with the exact ∇J(θ')."""
         gradient, hessian = group.here.outer.gradient(group.surrogate), group.here.steps[0].hessian
         product = hessian(self.adapted_gradient.expand(len(gradient), -1))
-        return Estimate(self.inner_lr * hessian(gradient) - gradient, -product)  # the library minimizes -J
+        return GradientEstimates(self.inner_lr * hessian(gradient) - gradient, -product)  # the library minimizes -J
 
-    def limits(self) -> dict[str, Estimate]:
+    def limits(self) -> dict[str, GradientEstimates]:
         """What each estimator tends to with more and more episodes: exactly, from every trajectory, R = 1."""
         parts: list[Any] = []
         for params in (self.params, self.adapted):
@@ -146,19 +146,19 @@ class Trial:
         outer = self.sampled(adapted, num_envs, generator)
         return inner, a, outer, self.advantage(adapted, outer)
 
-    def estimates(self, num_envs: int, repetitions: int, generator: Generator) -> dict[str, Estimate]:
+    def estimates(self, num_envs: int, repetitions: int, generator: Generator) -> dict[str, GradientEstimates]:
         """What each estimator makes of `round`.
 
         All see the same episodes: their inner gradients, and so their adapted policies, are the same.
         """
-        parts: dict[str, list[Estimate]] = {name: [] for name in ESTIMATORS}
+        parts: dict[str, list[GradientEstimates]] = {name: [] for name in ESTIMATORS}
         chunk = max(1, LANES // num_envs)
         for start in range(0, repetitions, chunk):
             episodes = self.round(min(chunk, repetitions - start), num_envs, generator)
             for name, found in parts.items():
                 found.append(self.estimate(self.group(name, *episodes)))
         return {
-            name: Estimate(torch.cat([e.meta_gradient for e in found]), torch.cat([e.product for e in found]))
+            name: GradientEstimates(torch.cat([e.meta_gradient for e in found]), torch.cat([e.product for e in found]))
             for name, found in parts.items()
         }
 
@@ -189,7 +189,7 @@ def compare(estimates: Tensor, truth: Tensor) -> dict[str, float]:
     }
 
 
-def errors(trial: Trial, found: dict[str, Estimate]) -> dict[str, dict[str, dict[str, float]]]:
+def errors(trial: Trial, found: dict[str, GradientEstimates]) -> dict[str, dict[str, dict[str, float]]]:
     """What `compare` says of each estimator's meta-gradient and Hessian product."""
     truth = {"meta_gradient": trial.meta_gradient, "product": trial.hessian @ trial.adapted_gradient}
     return {

@@ -44,7 +44,7 @@ class AntConfig(RobotConfig):
 
 
 @dataclass(frozen=True)
-class VelConfig(AntConfig):
+class AntVelConfig(AntConfig):
     """Parameters of Ant with a hidden goal velocity."""
 
     max_velocity: Annotated[float, Gt(0), Le(10)] = 3.0
@@ -52,7 +52,7 @@ class VelConfig(AntConfig):
 
 
 @dataclass(frozen=True)
-class DirConfig(AntConfig):
+class AntDirConfig(AntConfig):
     """Parameters of Ant with a hidden direction."""
 
     directions: Literal["two", "any"] = "two"
@@ -71,17 +71,17 @@ class GoalConfig(AntConfig):
     """Goals are uniform in a disk of this radius around the start, in m."""
 
 
-VEL_PRESETS = {"finn2017": VelConfig()}
+VEL_PRESETS = {"finn2017": AntVelConfig()}
 DIR_PRESETS = {
-    "finn2017": DirConfig(),
-    "pearl": DirConfig(control_cost=0.5, survive_bonus=1.0, directions="any"),
-    "varibad": DirConfig(control_cost=0.5, survive_bonus=1.0),
+    "finn2017": AntDirConfig(),
+    "pearl": AntDirConfig(control_cost=0.5, survive_bonus=1.0, directions="any"),
+    "varibad": AntDirConfig(control_cost=0.5, survive_bonus=1.0),
 }
 GOAL_PRESETS = {"pearl": GoalConfig(), "varibad": GoalConfig()}
 
 
 @dataclass(frozen=True, eq=False)
-class DirTask(Struct):
+class AngleTask(Struct):
     angle: Tensor  # [N] rad, from the x axis towards the y axis
 
 
@@ -109,9 +109,9 @@ class AntVel(Robot[VelTask]):
 
     model, frame_skip, hidden, contact_forces = "ant", 5, 2, True
     task_type = VelTask
-    config: VelConfig
+    config: AntVelConfig
 
-    def __init__(self, config: VelConfig, device: torch.device) -> None:
+    def __init__(self, config: AntVelConfig, device: torch.device) -> None:
         super().__init__(config, device)
         self.task_space = goal_velocity.task_space()
         self.splits = goal_velocity.splits(config.max_velocity)
@@ -131,17 +131,17 @@ class AntVel(Robot[VelTask]):
         return Chart("velocity (m/s)", self.root_velocity(episode)[:, 0], float(task.goal_velocity))
 
 
-class AntDir(Robot[DirTask]):
+class AntDir(Robot[AngleTask]):
     """Run in a direction known only through the reward: the velocity along it, bonus and costs.
 
     PEARL draws any angle; MAML, and VariBAD's published protocol, forward or backward.
     """
 
     model, frame_skip, hidden, contact_forces = "ant", 5, 2, True
-    task_type = DirTask
-    config: DirConfig
+    task_type = AngleTask
+    config: AntDirConfig
 
-    def __init__(self, config: DirConfig, device: torch.device) -> None:
+    def __init__(self, config: AntDirConfig, device: torch.device) -> None:
         super().__init__(config, device)
         self.task_space = spaces.Dict(angle=spaces.Box(-2 * math.pi, 2 * math.pi, (), np.float32))
         if config.directions == "two":
@@ -157,15 +157,15 @@ class AntDir(Robot[DirTask]):
             train = "any direction, angles uniform in [0, 2π)"
             self.splits = fresh_splits(train)
 
-    def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> DirTask:
+    def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> AngleTask:
         self.check_split(split)
         require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
         if self.config.directions == "any":
-            return DirTask(2 * math.pi * torch.rand(n, generator=generator, device=self.device))
+            return AngleTask(2 * math.pi * torch.rand(n, generator=generator, device=self.device))
         half_turns = self.equal_halves(n, generator) + (0.5 if split == "ood" else 0.0)
-        return DirTask(math.pi * half_turns)
+        return AngleTask(math.pi * half_turns)
 
-    def reward(self, task: DirTask, motion: Motion, action: Tensor) -> Tensor:
+    def reward(self, task: AngleTask, motion: Motion, action: Tensor) -> Tensor:
         direction = torch.stack([task.angle.cos(), task.angle.sin()], -1)
         forward = (motion.velocity * direction[:, None]).sum(-1)
         return forward + survival(self.config, motion, action)
@@ -173,12 +173,12 @@ class AntDir(Robot[DirTask]):
     def fallen(self, state: PhysicsState) -> Tensor:
         return unhealthy(state)
 
-    def chart(self, task: DirTask, episode: PhysicsState) -> Chart:
+    def chart(self, task: AngleTask, episode: PhysicsState) -> Chart:
         angle = float(task.angle)
         along = self.root_velocity(episode) @ np.array([math.cos(angle), math.sin(angle)])
         return Chart("velocity along it (m/s)", along)
 
-    def marks(self, task: DirTask) -> list[Mark]:
+    def marks(self, task: AngleTask) -> list[Mark]:
         return [Mark(angle=float(task.angle))]
 
 

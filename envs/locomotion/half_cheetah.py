@@ -26,7 +26,7 @@ from envs.structs import Struct
 
 
 @dataclass(frozen=True)
-class VelConfig(RobotConfig):
+class HalfCheetahVelConfig(RobotConfig):
     """Parameters of HalfCheetah with a hidden goal velocity."""
 
     max_velocity: Annotated[float, Gt(0), Le(10)] = 2.0
@@ -34,10 +34,10 @@ class VelConfig(RobotConfig):
 
 
 VEL_PRESETS = {
-    "finn2017": VelConfig(),
-    "promp": VelConfig(max_velocity=3.0, horizon=100),
-    "pearl": VelConfig(max_velocity=3.0),
-    "varibad": VelConfig(max_velocity=3.0),
+    "finn2017": HalfCheetahVelConfig(),
+    "promp": HalfCheetahVelConfig(max_velocity=3.0, horizon=100),
+    "pearl": HalfCheetahVelConfig(max_velocity=3.0),
+    "varibad": HalfCheetahVelConfig(max_velocity=3.0),
 }
 DIR_PRESETS = {
     "finn2017": RobotConfig(),
@@ -57,9 +57,9 @@ class HalfCheetahVel(Robot[VelTask]):
 
     model, frame_skip = "half_cheetah", 5
     task_type = VelTask
-    config: VelConfig
+    config: HalfCheetahVelConfig
 
-    def __init__(self, config: VelConfig, device: torch.device) -> None:
+    def __init__(self, config: HalfCheetahVelConfig, device: torch.device) -> None:
         super().__init__(config, device)
         self.task_space = goal_velocity.task_space()
         self.splits = goal_velocity.splits(config.max_velocity)

@@ -36,7 +36,7 @@ class Graphs:
 
     def __init__(self, record: bool = False) -> None:
         self.record = record
-        self._recordings: dict[Hashable, Recording] = {}
+        self._captures: dict[Hashable, Capture] = {}
         self._subjects: dict[Hashable, SimpleNamespace] = {}
 
     def __call__(
@@ -55,9 +55,9 @@ class Graphs:
         if not self.record:
             return function(*inputs)
         key = (name, tuple((x.shape, x.dtype) for x in _flat(inputs)), tuple(map(id, generators)))
-        if key not in self._recordings:
-            self._recordings[key] = Recording(function, inputs, generators)
-        return self._recordings[key].replay(inputs)
+        if key not in self._captures:
+            self._captures[key] = Capture(function, inputs, generators)
+        return self._captures[key].replay(inputs)
 
     def capture(self, name: Hashable, make: Callable[..., T], *inputs: Any) -> T:
         """`make(*inputs)`, an object on whose tensors `capturable` functions work; where it records, a stand-in.
@@ -107,7 +107,7 @@ def capturable(function: Callable[..., T]) -> Callable[..., T]:
     return call
 
 
-class Recording:
+class Capture:
     """One function at fixed shapes. Holds its inputs, its outputs, and the generators it draws from."""
 
     def __init__(self, function: Callable[..., Any], inputs: tuple[Any, ...], generators: Sequence[Generator]) -> None:

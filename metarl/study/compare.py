@@ -12,7 +12,7 @@ import numpy as np
 from metarl.evaluation.estimate import Estimate, bootstrap_ci, estimate, interval_over_runs
 from metarl.figures.appearance import labels
 from metarl.study.methods import Method
-from metarl.study.runs import Reference
+from metarl.study.runs import ReferenceReturns
 
 Improvement = tuple[float, list[float]]
 """How probably a run of one method earns more on a task than one of another, and the 95 % interval."""
@@ -59,7 +59,7 @@ class Comparison:
         return sorted({method.run.stages.episodes for method in self.methods} - {1})
 
     @cached_property
-    def references(self) -> dict[str, Reference]:
+    def references(self) -> dict[str, ReferenceReturns]:
         """Averaged over the runs whose evaluation has them: they played the same tasks.
 
         The figure of an episode is that of the first on a task where some run has it, and otherwise the mean over a
@@ -73,7 +73,7 @@ class Comparison:
             lengths = sorted({length for r in all_ for length in r.trials})
             trials = {length: average([r.trials[length] for r in all_ if length in r.trials]) for length in lengths}
             longest = [r.curve for r in all_ if r.curve is not None and max(trials) in r.trials]
-            out[name] = Reference(
+            out[name] = ReferenceReturns(
                 average(single or [r.episode for r in all_]), trials, average(longest) if longest else None
             )
         return out
@@ -196,7 +196,7 @@ def _improvement_json(improvement: Improvement | None, name: str = "improvement"
     return {} if improvement is None else {name: improvement[0], f"{name}_ci95": improvement[1]}
 
 
-def _reference_json(reference: Reference) -> dict[str, Any]:
+def _reference_json(reference: ReferenceReturns) -> dict[str, Any]:
     out = reference.episode.to_json()
     out["trials"] = {str(length): trial.to_json() for length, trial in reference.trials.items()}
     if (curve := reference.curve) is not None:

@@ -19,7 +19,7 @@ from metarl.training.presets import name_on
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class ReferenceReturns:
     """What a reference policy earns on the tasks.
 
     Attributes:
@@ -50,7 +50,7 @@ class EvaluatedRun:
     evaluation: dict[str, Any]
     stages: Stages  # K
     adaptation: Estimate  # [K]
-    references: dict[str, Reference]
+    references: dict[str, ReferenceReturns]
     scores: np.ndarray  # [T tasks, K]
     commands: list[str]  # that made the run and its evaluation; a comment where that is not known
 
@@ -108,14 +108,14 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
         raise InputError(f"{file} or the config.json beside it is damaged or of another version: {reason}.") from None
 
 
-def _reference(entry: dict[str, Any], stages: Stages) -> Reference:
+def _reference(entry: dict[str, Any], stages: Stages) -> ReferenceReturns:
     episode = Estimate.from_json(entry)
     if not stages.trial:
-        return Reference(episode)
+        return ReferenceReturns(episode)
     trial, length = entry["trial"], stages.num_episodes
     if length == 1:
-        return Reference(episode)
-    return Reference(episode, {length: Estimate.from_json(trial)}, Estimate.from_json(trial["curve"], length))
+        return ReferenceReturns(episode)
+    return ReferenceReturns(episode, {length: Estimate.from_json(trial)}, Estimate.from_json(trial["curve"], length))
 
 
 def _check_types(values: dict[str, Any], types: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from envs.core import Env
 from envs.errors import InputError, require
 from envs.tasks import describe_task
 from metarl.backend.files import write_atomically
-from metarl.video.frames import Page, Panel, Sheet
+from metarl.video.frames import Page, Panel, Storyboard
 from metarl.video.recording import Recording
 
 SUFFIXES = (".mp4", ".gif")
@@ -67,19 +67,19 @@ def compose(
     subtitles = [describe_task(env, task) for task in task_dicts(env, r.task)]
     for n, subtitle in enumerate(subtitles):
         where = f"{TASK_NAMES.get(split, split or 'task')} {n + 1} of {len(subtitles)}  ·  {subtitle}"
-        sheet = make_sheet(r, n, title, where)
-        page = Page(sheet, size)
+        board = make_storyboard(r, n, title, where)
+        page = Page(board, size)
         panels: list[Panel | None] = [None] * len(r.panels)
-        steps = r.num_episodes * sheet.duration
+        steps = r.num_episodes * board.duration
         for t in chain(range(0, steps, every), [steps]):
             olds = zip(r.panels, panels, strict=True)
-            panels = [draw_panel(env, r, n, sheet, stages, t, size, old) for stages, old in olds]
+            panels = [draw_panel(env, r, n, board, stages, t, size, old) for stages, old in olds]
             frame = page.draw(t, panels)
             yield frame
         yield from (frame for _ in range(round(1.5 * fps)))
 
 
-def make_sheet(r: Recording, n: int, title: str, subtitle: str) -> Sheet:
+def make_storyboard(r: Recording, n: int, title: str, subtitle: str) -> Storyboard:
     """What the frames of task n have in common."""
     count, duration = len(r.mean_rewards), r.durations[n]
     curves = torch.nn.functional.pad(r.mean_rewards[:, n, :duration], (1, 0)).cumsum(-1).cpu().numpy()
@@ -89,27 +89,27 @@ def make_sheet(r: Recording, n: int, title: str, subtitle: str) -> Sheet:
         kept = (torch.arange(r.attention.shape[1]) % r.mean_rewards.shape[2]) < duration
         attention = r.attention[n].cpu()[kept][:, kept].numpy()
     axis, ticks = ("episode" if r.trial else r.stages.unit), [str(k + r.trial) for k in range(count)]
-    return Sheet(title, subtitle, r.names, ticks, axis, curves, starts, len(r.panels), r.num_envs, attention)
+    return Storyboard(title, subtitle, r.names, ticks, axis, curves, starts, len(r.panels), r.num_envs, attention)
 
 
 def draw_panel(
-    env: Env, r: Recording, n: int, sheet: Sheet, stages: range, t: int, size: int, old: Panel | None
+    env: Env, r: Recording, n: int, board: Storyboard, stages: range, t: int, size: int, old: Panel | None
 ) -> Panel | None:
     """The latest of these stages on task n at step t; `old` is what the panel showed before."""
-    begun = [k for k in stages if sheet.starts[k] <= t]
+    begun = [k for k in stages if board.starts[k] <= t]
     if not begun:
         return None
     k = begun[-1]
     episode, past = r.episodes[n][k], r.episodes[n][:k]
     length = len(episode.rewards)
-    age = min(t - sheet.starts[k], length)
+    age = min(t - board.starts[k], length)
     if old is not None and (old.stage, old.age) == (k, age):
         image = old.image
     else:
         row = [whole.states for whole in r.episodes[n]]
         image = env.render_beside(row, r.task[n], episode.states[: age + 1], [other.states for other in past], size)
         check_image(env, image, size)
-    ended = t - sheet.starts[k] >= length and length < env.horizon
+    ended = t - board.starts[k] >= length and length < env.horizon
     mark = f"■ ended at step {length}" if ended else ""
     return Panel(k, age, image, float(episode.rewards[:age].sum()), mark)
 

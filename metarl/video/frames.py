@@ -21,7 +21,7 @@ PAPER, DEEP, PRESENT = "#f4f6f9", "#123a8c", "#e07b1f"
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Storyboard:
     """What is known of a task's frames before the first is drawn; K stages of adaptation.
 
     Attributes:
@@ -72,29 +72,29 @@ class Page:
 
     top, margin, gap = 132, 24, 16  # pixels: header and captions, edges, between panels
 
-    def __init__(self, sheet: Sheet, size: int) -> None:
-        self.sheet, self.size = sheet, size
-        spread = np.ptp(sheet.curves)
+    def __init__(self, board: Storyboard, size: int) -> None:
+        self.board, self.size = board, size
+        spread = np.ptp(board.curves)
         self.digits = int(spread < 100) + int(spread < 10)
-        self.colours = stage_colours(len(sheet.curves))
-        self.left = [self.margin + k * (size + self.gap) for k in range(sheet.num_panels)]
+        self.colours = stage_colours(len(board.curves))
+        self.left = [self.margin + k * (size + self.gap) for k in range(board.num_panels)]
         self.map_left = self.left[-1] + size + self.gap + 12
-        self.chart = GrowingChart(sheet, self.colours, round(1.2 * size) + 56, size)
-        self.right = self.map_left + (size + self.gap if sheet.attention is not None else 0)
+        self.chart = GrowingChart(board, self.colours, round(1.2 * size) + 56, size)
+        self.right = self.map_left + (size + self.gap if board.attention is not None else 0)
         width, height = self.right + self.chart.width + self.margin, self.top + size + self.margin
         self.image = Image.new("RGB", (width + width % 2, height + height % 2), "white")
         draw = ImageDraw.Draw(self.image)
         room = self.right + self.chart.width - 8 - self.margin
-        clock = font(16).getlength(self._clock(sheet.starts[-1] + sheet.duration)) + self.gap
-        draw.text((self.margin, 42), fitted(sheet.title, font(21, bold=True), room), INK, font(21, bold=True), "ls")
-        draw.text((self.margin, 70), fitted(sheet.subtitle, font(16), room - clock), MUTED, font(16), "ls")
+        clock = font(16).getlength(self._clock(board.starts[-1] + board.duration)) + self.gap
+        draw.text((self.margin, 42), fitted(board.title, font(21, bold=True), room), INK, font(21, bold=True), "ls")
+        draw.text((self.margin, 70), fitted(board.subtitle, font(16), room - clock), MUTED, font(16), "ls")
         for x in self.left:
             draw.rectangle((x, self.top, x + size - 1, self.top + size - 1), PAPER)
-        if sheet.attention is not None:
+        if board.attention is not None:
             self._caption(draw, self.map_left, "attention over the past", "row: now, column: past", size)
             self._strips(draw)
-        of = "trials" if sheet.trial else "episodes"
-        lanes = f"mean of {sheet.num_envs} {of}" if sheet.num_envs > 1 else f"of this {of.removesuffix('s')}"
+        of = "trials" if board.trial else "episodes"
+        lanes = f"mean of {board.num_envs} {of}" if board.num_envs > 1 else f"of this {of.removesuffix('s')}"
         self._caption(draw, self.right + self.chart.inset, "return so far", lanes, room)
 
     def draw(self, t: int, panels: Sequence[Panel | None]) -> np.ndarray:
@@ -105,15 +105,15 @@ class Page:
             if panel is None:
                 continue
             note = f"return {number(panel.total, self.digits)}"
-            self._caption(draw, x, self.sheet.names[panel.stage], note, self.size)
+            self._caption(draw, x, self.board.names[panel.stage], note, self.size)
             draw.rectangle((x, self.top - 4, x + self.size - 1, self.top - 1), self.colours[panel.stage])
             image.paste(Image.fromarray(panel.image), (x, self.top))
             left = self.size - font(14).getlength(note) - 8
             marks = (panel.mark, " ".join(panel.mark.split()[:2]), "■")  # the longest that fits beside the return
             mark = next((words for words in marks if font(14).getlength(words) <= left), "")
             draw.text((x + self.size, self.top - 12), mark, INK, font(14), "rs")
-        if self.sheet.attention is not None:
-            attention = draw_attention(self.sheet.attention, t, self.size, self.sheet.duration)
+        if self.board.attention is not None:
+            attention = draw_attention(self.board.attention, t, self.size, self.board.duration)
             image.paste(Image.fromarray(attention), (self.map_left, self.top))
         pixels, heads = self.chart.draw(t)
         image.paste(Image.fromarray(pixels), (self.right, self.top))
@@ -122,10 +122,10 @@ class Page:
         return np.asarray(image)
 
     def _clock(self, t: int) -> str:
-        duration, episodes = self.sheet.duration, len(set(self.sheet.starts))
+        duration, episodes = self.board.duration, len(set(self.board.starts))
         now = min(t // duration, episodes - 1)
         step = f"step {t - now * duration} of {duration}"
-        return f"episode {now + 1} of {episodes}  ·  {step}" if self.sheet.trial else step
+        return f"episode {now + 1} of {episodes}  ·  {step}" if self.board.trial else step
 
     def _caption(self, draw: ImageDraw.ImageDraw, x: float, name: str, note: str, room: float) -> None:
         draw.text((x, self.top - 32), fitted(name, font(15, bold=True), room), INK, font(15, bold=True), "ls")
@@ -151,7 +151,7 @@ class Page:
 
     def _strips(self, draw: ImageDraw.ImageDraw) -> None:
         """The colours of the trial's episodes along the map's upper and left edge."""
-        episodes = len(set(self.sheet.starts))
+        episodes = len(set(self.board.starts))
         edges = [round(k * self.size / episodes) for k in range(episodes + 1)]
         x, y = self.map_left, self.top
         for colour, a, b in zip(self.colours, edges[:-1], edges[1:], strict=False):
@@ -221,12 +221,12 @@ class GrowingChart:
 
     inset, under, after = 60, 46, 20  # pixels left of the axes, under them and to the right, for numbers and names
 
-    def __init__(self, sheet: Sheet, colours: list[str], width: int, height: int) -> None:
+    def __init__(self, board: Storyboard, colours: list[str], width: int, height: int) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
-        self.curves, self.starts, self.width, self.height = sheet.curves, sheet.starts, width, height
+        self.curves, self.starts, self.width, self.height = board.curves, board.starts, width, height
         count = len(self.curves)
         self.figure = Figure(figsize=(width / 100, height / 100), dpi=100)
         self.canvas = FigureCanvasAgg(self.figure)
@@ -244,21 +244,21 @@ class GrowingChart:
         for axis in (all_axes[0].xaxis, *(axes.yaxis for axes in all_axes)):  # both parts have the same lines
             axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
         all_axes[0].yaxis.set_major_formatter(lambda value, _: short(value))
-        for axes, label in zip(all_axes, ("step", sheet.axis), strict=False):
+        for axes, label in zip(all_axes, ("step", board.axis), strict=False):
             axes.set_xlabel(label, fontsize=10, color=MUTED)
             axes.tick_params(labelsize=9, colors=MUTED, length=0)
             axes.grid(color=FAINT, lw=0.7)
             axes.spines[:].set_visible(False)
         self.over_time, self.by_stage = all_axes[0], all_axes[1] if count > 1 else None
-        self.over_time.set_xlim(0, sheet.duration)
+        self.over_time.set_xlim(0, board.duration)
         style: dict[str, Any] = {"animated": True, "clip_on": False}
         self.lines = [self.over_time.plot([], [], color=c, lw=2.2, **style)[0] for c in colours]
         self.dots = [self.over_time.plot([], [], "o", color=c, ms=6, **style)[0] for c in colours]
         if self.by_stage is not None:
             self.by_stage.set_xlim(-0.5, count - 0.5)
-            widest = max(font(13).getlength(tick) for tick in sheet.ticks) + 5
+            widest = max(font(13).getlength(tick) for tick in board.ticks) + 5
             shown = range(0, count, math.ceil(widest * count / (parts[-1][1] * room)))
-            self.by_stage.set_xticks(shown, [sheet.ticks[k] for k in shown])
+            self.by_stage.set_xticks(shown, [board.ticks[k] for k in shown])
             self.by_stage.tick_params(labelleft=False)
             self.join = self.by_stage.plot([], [], color=FAINT, lw=2, **style)[0]
             self.ends = [self.by_stage.plot([], [], "o", color=c, ms=8, **style)[0] for c in colours]

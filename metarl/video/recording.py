@@ -20,7 +20,7 @@ MOST_PANELS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Episode:
+class RecordedEpisode:
     """One lane's episode, cut at its termination."""
 
     states: Struct  # [t + 1, ...], from the start to the end
@@ -43,7 +43,7 @@ class Recording:
     """
 
     task: Struct
-    episodes: list[list[Episode]]
+    episodes: list[list[RecordedEpisode]]
     mean_rewards: Tensor
     durations: list[int]
     num_envs: int
@@ -100,12 +100,12 @@ def record_adaptation(
     played = play(task, True)
     horizon = played[0].reward.shape[1] // stages.episodes
     trajectories = [episode for trajectory in played for episode in trajectory.episodes(horizon)]
-    episodes: list[list[Episode]] = [[] for _ in trajectories[0].obs]
+    episodes: list[list[RecordedEpisode]] = [[] for _ in trajectories[0].obs]
     for trajectory in trajectories:
         assert trajectory.states is not None
         lane = trajectory.states.map(lambda x: x[:, 0, :, 0])  # [N, T + 1, ...]
         for n, length in enumerate(trajectory.mask[:, :, 0].sum(1).int().tolist()):
-            episodes[n].append(Episode(lane[n, : length + 1], trajectory.reward[n, :length, 0]))
+            episodes[n].append(RecordedEpisode(lane[n, : length + 1], trajectory.reward[n, :length, 0]))
     lengths = torch.stack([t.mask.sum(1).amax(1) for t in trajectories])  # [K, N]
     mean_rewards = torch.stack([t.reward.mean(-1) for t in trajectories])
     durations, num_envs = lengths.amax(0).int().tolist(), trajectories[0].reward.shape[2]

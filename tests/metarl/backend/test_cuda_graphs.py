@@ -111,7 +111,7 @@ def test_a_recorded_run_is_the_called_one(name, tmp_path):
                 with pytest.raises(KeyboardInterrupt), run.undone_on_error():
                     train_iteration(run)
                     raise KeyboardInterrupt
-    assert recorded.algorithm.graphs._recordings
+    assert recorded.algorithm.graphs._captures
 
 
 def test_a_recording_repeats_what_the_first_call_did():
@@ -210,5 +210,5 @@ def test_a_graph_on_cuda_is_what_calls_are(name, tmp_path):
         for key in (key for key in right if "seconds" not in key):
             assert found[key] == pytest.approx(right[key], rel=1e-3, abs=1e-4), key
         torch.testing.assert_close(recorded.algorithm.params, called.algorithm.params, rtol=1e-3, atol=1e-4)
-    recordings = recorded.algorithm.graphs._recordings.values()
+    recordings = recorded.algorithm.graphs._captures.values()
     assert recordings and all(recording.graph is not None for recording in recordings)

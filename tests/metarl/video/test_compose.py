@@ -20,7 +20,7 @@ from metarl.algorithms.inner import InnerLoss, sgd_adapt
 from metarl.learning.rollout import collect
 from metarl.policies.mlp import MLPConfig, make_policy
 from metarl.video.compose import check_video_path, compose, keep_frame, write_video
-from metarl.video.recording import Episode, Recording, pace, record_adaptation
+from metarl.video.recording import RecordedEpisode, Recording, pace, record_adaptation
 
 NUM_TASKS, NUM_STEPS, NUM_ENVS, HORIZON = 2, 2, 3, 6
 
@@ -269,10 +269,10 @@ def test_robots_in_a_row_have_one_axis_which_stays():
     env = envs.make("half-cheetah-vel", horizon=10)
     task = env.task_from_dicts([{"goal_velocity": 1.0}])
 
-    def run(speed: float) -> Episode:
+    def run(speed: float) -> RecordedEpisode:
         qpos = env.start.repeat(11, 1)
         qpos[:, 0] += speed * env.physics.dt * torch.arange(11)
-        return Episode(PhysicsState(qpos, torch.zeros_like(qpos), torch.zeros_like(qpos)), torch.zeros(10))
+        return RecordedEpisode(PhysicsState(qpos, torch.zeros_like(qpos), torch.zeros_like(qpos)), torch.zeros(10))
 
     recording = Recording(task, [[run(0.5), run(6.0), run(-3.0)]], torch.zeros(3, 1, 10), [10], 1, Stages(2))
     heights = set()
