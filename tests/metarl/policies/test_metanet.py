@@ -9,15 +9,20 @@ import math
 import pytest
 import torch
 import trials
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Generator
 from torch.nn import functional
 
+import envs
 from envs import InputError
 from metarl.algorithms.recurrent_ppo import actor
 from metarl.learning.rollout import rollout
 from metarl.policies.fast_weights import preprocessed
 from metarl.policies.memory import delta, linear
 from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.mlp import StepInput
+from metarl.policies.recurrent import SlowOutputs
 
 MEMORIES = ["full", "ring", "linear", "delta", "gated-delta", "none"]
 SMALL = {"hidden_size": 12, "num_heads": 2, "key_size": 4, "code_size": 3, "action_units": 5, "num_slots": 2}
@@ -245,6 +250,37 @@ def test_meta_information_is_the_gradient_of_the_actor_critic_loss(where):
     gradient, found = (x[rows.mask[:, :-1] > 0] for x in (gradient, seen[0][..., -2 * gradient.shape[-1] :]))
     torch.testing.assert_close(found, torch.cat(preprocessed(gradient), -1), rtol=1e-4, atol=1e-5)
     assert gradient.abs().mean() > 0.01
+
+
+@given(st.floats(-3, 3), st.integers(0, 16), st.booleans())
+def test_a_value_that_is_right_has_no_td_error(mean, t, within):
+    """A value is the mean reward of the steps that remain: if each brings just that, the reward was foreseen."""
+    network = trials.make(trials.plane(), config())
+    value, left = torch.full((4,), mean), torch.full((4,), float(network.num_steps - t))
+    reward = mean if within else mean * float(left[0])  # or the episode is the last, ends here and brings all at once
+    slow = SlowOutputs(torch.zeros(4, 2), value, left, torch.ones(4))
+    after = dataclasses.replace(slow, remaining=left - 1, mask=torch.full((4,), float(within)))
+    normalizer = network.normalizer
+    raw = normalizer.mean[-1] + normalizer.reward_scale * torch.full((4,), reward)
+    first = torch.zeros(4, dtype=torch.bool)
+    inputs = StepInput(torch.zeros(4, 2), torch.ones(4, 2), raw, first, torch.ones(4))
+    error = network.output_gradient(slow, after, inputs)[..., -1]
+    torch.testing.assert_close(error, torch.zeros(4), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("memory", ["full", "linear", "delta", "gated-delta"])
+def test_at_first_the_keys_of_states_can_be_told_apart(memory):
+    """Ten states: the effective rank of their keys (Roy & Vetterli 2007) is 1 where a memory cannot address them."""
+    env = envs.make("tabular-mdp")
+    recall = (network := MetaNetConfig(memory=memory).make(env, 2, Generator().manual_seed(0))).recall("actions")
+    key = recall.key(network.embed_obs(torch.eye(10))).unflatten(-1, (recall.shape.num_heads, -1))[:, 0]
+    key = (recall.memory.unit if memory.endswith("delta") else recall.memory.features)(key)
+    share = torch.linalg.svdvals(key).square()
+    share = share / share.sum()
+    assert torch.exp(-(share * share.log()).sum()) > 2
+    cosine = functional.normalize(key, dim=-1) @ functional.normalize(key, dim=-1).T
+    assert cosine[~torch.eye(10, dtype=torch.bool)].max() < 0.97
 
 
 @pytest.mark.parametrize("where", ENVS)
