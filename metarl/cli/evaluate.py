@@ -1,4 +1,7 @@
-"""Evaluate how a trained run adapts to tasks it has not seen: prints a table, writes PNG and JSON."""
+"""Evaluate how a trained run adapts to tasks it has not seen: prints a table, writes PNG and JSON.
+
+metarl evaluate RUN --env.horizon 300    under other options of the environment than it was trained with
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from gymnasium.spaces import flatdim
 
+import envs
+from envs.core import Env
+from envs.errors import require
 from metarl.backend.files import write_json
 from metarl.cli.main import progress_bar
 from metarl.cli.session import Session
@@ -17,6 +24,7 @@ from metarl.evaluation.table import evaluation_table, scores_table
 from metarl.figures.terminal import show
 from metarl.training import config_file
 from metarl.training.commands import command_line
+from metarl.training.config import to_dict
 
 
 @dataclass(frozen=True)
@@ -27,21 +35,54 @@ class Arguments:
     """The run folder that metarl train wrote."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     output: Path | None = None
-    """The JSON file; the PNG goes beside it. By default DIR/evaluation-SPLIT.json."""
+    """The JSON file; the PNG goes beside it. By default DIR/evaluation-SPLIT.json, with options of --env.FIELD in its
+    name."""
     session: Session = field(default_factory=Session)
 
 
 def main(arguments: list[str]) -> None:
-    args = tyro.cli(Arguments, prog="metarl evaluate", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
+    rest, options = env_options(arguments)
+    args = tyro.cli(
+        Arguments, prog="metarl evaluate", description=str(__doc__), args=rest, config=(tyro.conf.OmitArgPrefixes,)
+    )
+    _, config, trained = config_file.read_run(
+        args.run_dir
+    )  # a folder that is no run is said before all about the output
+    played = tyro.cli(type(trained), prog="metarl evaluate RUN --env.", default=trained, args=options)
+    if played != trained:
+        check_same_spaces(*(envs.family(config.env).build(options, "cpu") for options in (played, trained)))
+    changed = {k: v for k, v in to_dict(played).items() if v != to_dict(trained)[k]}
     tasks = args.evaluation.tasks
-    output = args.output or args.run_dir / f"evaluation-{tasks.stem if tasks else args.evaluation.split}.json"
-    config_file.read(args.run_dir)  # a folder that is no run is said before anything about the output
-    check_evaluation_output(output, args.evaluation)
-    run = args.session.open(args.run_dir)
+    names = [tasks.stem if tasks else args.evaluation.split, *(f"{k}-{v}" for k, v in changed.items())]
+    output = args.output or args.run_dir / f"evaluation-{'-'.join(names)}.json"
+    check_evaluation_output(output, args.evaluation, changed)
+    run = args.session.open(args.run_dir, played)
     with progress_bar("evaluation") as progress:
         result = evaluate_run(run, args.evaluation, progress)
-    write_json(output, {**result, "command": command_line("evaluate", arguments)})
+    under = {"env_options": changed} if changed else {}
+    write_json(output, {**result, **under, "command": command_line("evaluate", arguments)})
     show(evaluation_table(result))  # after writing: what was computed is not lost where it cannot be shown
     if result["scores"]:
         show(scores_table(result))
     print(f"Wrote {output} and {plot_curve(result, output.with_suffix('.png'))}")
+
+
+def env_options(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """A command line without its options --env.FIELD, and these, as --FIELD, with what follows each of them."""
+    parts: tuple[list[str], list[str]] = ([], [])
+    own = False
+    for argument in arguments:
+        if argument.startswith("--"):
+            own = argument.startswith("--env.")
+        parts[own].append(f"--{argument.removeprefix('--env.')}" if argument.startswith("--env.") else argument)
+    return parts
+
+
+def check_same_spaces(env: Env, trained_in: Env) -> None:
+    """Raise `InputError` unless a policy that was trained in one environment fits the other."""
+    for name in ("observation_space", "action_space"):
+        here, there = getattr(env, name), getattr(trained_in, name)
+        require(
+            flatdim(here) == flatdim(there),
+            f"With these options the {name} of the environment is {here}, and the run was trained with {there}.",
+        )

@@ -77,9 +77,12 @@ class Session:
         )
         return dataclasses.replace(env_config, engine=self.engine)
 
-    def open(self, run_dir: Path) -> Run:
-        """A trained run, to evaluate it here. Raises `InputError` when the folder is none or cannot be read."""
-        return Run.open(run_dir, self.apply(), change_env=self.choose_engine)
+    def open(self, run_dir: Path, env_config: Any = None) -> Run:
+        """A trained run, to evaluate it here, by default in the environment that it was trained in.
+
+        Raises `InputError` when the folder is none or cannot be read.
+        """
+        return Run.open(run_dir, self.apply(), change_env=lambda own: self.choose_engine(env_config or own))
 
 
 @dataclass(frozen=True)

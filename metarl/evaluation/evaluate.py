@@ -98,13 +98,20 @@ def _play_greedily(run: Run, task: Struct, num_envs: int, seed: int, stages: Sta
     return played.rewards[:, -stages.episodes :]
 
 
-def check_evaluation_output(output: Path, config: EvaluationConfig) -> None:
+def check_evaluation_output(output: Path, config: EvaluationConfig, env_options: dict[str, Any] | None = None) -> None:
     """Look before the work whether an evaluation can be written to a JSON file afterwards.
+
+    Args:
+        env_options: of the environment, where it is not as in training.
 
     Raises:
         InputError: when it cannot, or the file holds something else, such as an evaluation on other tasks.
     """
     check_output(output, ["per_task"])
-    there = json.loads(output.read_text()).get("split") if output.exists() else config.source
-    same = there == config.source
-    require(same, f"{str(output)!r} holds one on other tasks ({there}), which would be lost; choose another --output.")
+    if not output.exists():
+        return
+    there, lost = json.loads(output.read_text()), "which would be lost; choose another --output."
+    split, options = there.get("split"), there.get("env_options") or {}
+    require(split == config.source, f"{str(output)!r} holds one on other tasks ({split}), {lost}")
+    same = options == (env_options or {})
+    require(same, f"{str(output)!r} holds one under other options of the environment ({options or 'its own'}), {lost}")

@@ -162,7 +162,7 @@ class Run:
         """Load a run from its folder, at its checkpoint if it has one. Writes nothing.
 
         Args:
-            change_env: replaces the environment's configuration, such as its physics engine.
+            change_env: replaces the environment's configuration, such as its physics engine or the horizon.
             num_iterations: replaces the configured number, to train for longer.
 
         Raises:
