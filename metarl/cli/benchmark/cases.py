@@ -8,6 +8,7 @@ from typing import Any
 
 import envs
 from metarl.algorithms.outer import TRPOConfig
+from metarl.cli.benchmark.lanes import MAKE, gymnasium_lanes
 from metarl.cli.benchmark.measures import (
     frozen_lake,
     imports,
@@ -51,6 +52,22 @@ TABLE = (
     Row("{family}@{lanes}", "steps under random actions", steps, family=FAMILIES, lanes=LANES),
     Row("{family}-policy@{lanes}", "the same with a policy", policy_steps, family=OTHERS, lanes=LANES[2:]),
     Row("gymnasium-frozen-lake@{lanes}", "Gymnasium's own FrozenLake, to compare", frozen_lake, lanes=LANES[:3]),
+    Row(
+        "{environment}-{way}@{lanes}",
+        "Gymnasium's own in plain loops and in worker processes, one and two of each",
+        gymnasium_lanes,
+        environment=tuple(MAKE),
+        way=("loop", "loops", "worker", "workers"),
+        lanes=(400,),
+    ),
+    Row(
+        "{environment}-async@{lanes}",
+        "the same with a process for each lane",
+        gymnasium_lanes,
+        environment=tuple(MAKE),
+        way="async",
+        lanes=(16,),
+    ),
     Row("{family}-rollout", "robots with a policy, beside a plain C loop", locomotion, family=ROBOTS),
     Row("{family}-rollout-{lanes}", "the same with more lanes", locomotion, family=CHEETAH, lanes=(8192, 65536)),
     Row("maml", "MAML-TRPO on 2D navigation: 20 tasks, 20 episodes, one inner step", maml),

@@ -52,6 +52,8 @@ COLUMNS = {
     "bytes/lane": ("bytes_per_lane", 0),
     "torch s": ("import_torch_seconds", 2),
     "envs s": ("import_envs_seconds", 2),
+    "start s": ("start_seconds", 2),
+    "worker MB": ("worker_memory_mb", 0),
     "peak MB": ("peak_memory_mb", 0),
     "threads": ("threads", 0),
 }
