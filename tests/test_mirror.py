@@ -17,7 +17,6 @@ TESTED_ELSEWHERE = {
     "metarl/__main__.py": "test_command.py",
     "metarl/cli/verbs.py": "test_command.py",
     "metarl/cli/train.py": "../scripts/test_scripts.py",
-    "metarl/cli/evaluate.py": "evaluation/test_evaluate.py",
     "metarl/cli/record.py": "video/test_record.py",
     "metarl/cli/benchmark/cases.py": "cli/benchmark/test_command.py",
     "metarl/backend/errors.py": "training/test_loop.py",  # two exceptions without code
