@@ -178,8 +178,8 @@ def result(args: Options, device: str, experiment: Experiment, row: str, column:
 
 def cell(runs: list[dict[str, Any]]) -> str:
     """Mean and interval; over seeds alone where a folder of an older version says nothing of single tasks."""
-    old = any("trial_per_task" not in run for run in runs)
-    found = estimate(np.array([[run["trial"]] if old else run["trial_per_task"] for run in runs]))
+    tasks = all("trial_per_task" in run for run in runs)
+    found = estimate(np.array([run["trial_per_task"] if tasks else [run["trial"]] for run in runs]))
     return f"{found.mean:.2f} [{found.mean_ci95[0]:.2f}, {found.mean_ci95[1]:.2f}]"
 
 
@@ -192,8 +192,7 @@ def main(arguments: list[str]) -> None:
     columns = known("column", args.columns, list(experiment.columns))
     device = args.session.apply()
     found = []
-    over = "over tasks" if args.seeds == 1 else "over seeds and tasks"
-    table = Table(title=f"{name}: return of a trial, {counted(args.seeds, 'seed')}; 95 % intervals {over}")
+    table = Table()
     for title in ("", "parameters", *columns):
         table.add_column(title, justify="left" if not title else "right", no_wrap=True)
     for row in rows:
@@ -204,6 +203,9 @@ def main(arguments: list[str]) -> None:
             cells.append(cell(runs))
             print(f"{row} | {column} | {cells[-1]}", flush=True)
         table.add_row(row, f"{runs[0]['parameters']:,}", *cells)
+    tasks = all("trial_per_task" in run for run in found)
+    over = " and ".join(["seeds"] * (args.seeds > 1) + ["tasks"] * tasks)
+    table.title = f"{name}: return of a trial, {counted(args.seeds, 'seed')}; 95 % intervals over {over}"
     show(table)
     if args.output:
         write_json(args.output, [{k: v for k, v in run.items() if k != "trial_per_task"} for run in found])
