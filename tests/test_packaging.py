@@ -37,7 +37,7 @@ def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(wheel):
     assert names == {str(p.relative_to(ROOT)) for p in files} | {"envs/py.typed", "metarl/py.typed"}
 
 
-def test_the_installed_wheel_adapts_a_policy_outside_the_checkout(wheel, tmp_path):
+def test_the_installed_wheel_adapts_a_policy_and_has_the_command_outside_the_checkout(wheel, tmp_path):
     target, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
     install = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", target, wheel]
@@ -66,3 +66,7 @@ print("adapted")
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "adapted"
+    small = ["--num-iterations=1", "--meta-batch-size=2", "--hidden-size=4", "--num-threads=1", "--device=cpu"]
+    command = [sys.executable, target / "bin" / "metarl", "train", "rl2-bandit", *small]
+    result = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0 and "Next: metarl evaluate runs/rl2-bandit" in result.stdout, result.stderr
