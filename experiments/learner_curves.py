@@ -2,7 +2,7 @@
 
 python experiments/learner_curves.py runs/maml runs/rl2 --num-tasks 50
 
-Prints a row for each run: the mean returns in each stage, and their difference with its standard error over tasks. The two
+Prints a row for each run: mean returns in each stage, and their difference with its standard error over tasks. The two
 draw different random numbers, so the difference should be two standard errors at most, but for one in twenty.
 """
 
