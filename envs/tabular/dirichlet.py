@@ -13,11 +13,21 @@ def sample_dirichlet(concentration: Tensor, generator: Generator) -> Tensor:
     underflow. `torch.distributions` would take no generator.
     """
     shape = concentration.float().flatten()
-    uniform = torch.rand(shape.shape, generator=generator, device=shape.device)
-    log_gamma = (-torch.log1p(-uniform)).log()  # of shape 1: the prior's, and most of a posterior's
+    log_gamma = _log_exponential(shape, generator)  # of shape 1: most of a posterior's
     other = (shape != 1).nonzero().squeeze(-1)
     log_gamma[other] = _sample_log_gamma(shape[other], generator)
     return log_gamma.view(concentration.shape).softmax(-1)
+
+
+def sample_uniform_simplex(like: Tensor, generator: Generator) -> Tensor:
+    """The same numbers as `sample_dirichlet` of ones, in the shape of `like`; the host need not wait for a device."""
+    return _log_exponential(like, generator).softmax(-1)
+
+
+def _log_exponential(like: Tensor, generator: Generator) -> Tensor:
+    """Logarithms of Gamma draws of shape 1."""
+    uniform = torch.rand(like.shape, generator=generator, device=like.device)
+    return (-torch.log1p(-uniform)).log()
 
 
 def _sample_log_gamma(shape: Tensor, generator: Generator) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from envs.core import Env, Reference, StepResult, fresh_splits
 from envs.errors import InputError, require
-from envs.tabular.dirichlet import sample_dirichlet
+from envs.tabular.dirichlet import sample_dirichlet, sample_uniform_simplex
 from envs.tabular.references import make_references
 from envs.tabular.render import draw
 from envs.tabular.task import State, TabularConfig, Task
@@ -50,7 +50,8 @@ class Tabular(Env[Task, State]):
         require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
         s, a = self.config.num_states, self.config.num_actions
         concentration = self.config.concentration / (10 if split == "ood" else 1)
-        transition = sample_dirichlet(torch.full((n, s, a, s), concentration, device=self.device), generator)
+        prior = torch.full((n, s, a, s), concentration, device=self.device)
+        transition = (sample_uniform_simplex if concentration == 1 else sample_dirichlet)(prior, generator)
         return Task(transition, 1 + torch.randn(n, s, a, generator=generator, device=self.device))
 
     def _check_task(self, task: Mapping[str, Any]) -> dict[str, np.ndarray]:

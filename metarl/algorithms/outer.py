@@ -160,7 +160,7 @@ class Adam:
 
     def step(self, objective: MetaObjective, theta: Tensor) -> tuple[Tensor, dict[str, float]]:
         """New meta-parameters [M] from θ₀ = `theta`, and metrics."""
-        coef = theta.new_tensor(self.inner_kl_coef) if self.inner_kl_coef > 0 else None
+        coef = theta.new_full((), self.inner_kl_coef) if self.inner_kl_coef > 0 else None
         self.leaf.data = theta.clone()
         self.leaf.grad, entropy = first_gradient(objective, coef)
         norm = self.leaf.grad.norm()
@@ -169,12 +169,13 @@ class Adam:
             self.leaf.grad = gradient(objective, self.leaf.detach(), coef)
             self.adam.step()
         theta = self.leaf.detach().clone()
-        loss, kl = evaluate(objective, theta).tolist()
-        metrics = {"grad_norm": float(norm), "loss": loss, "kl": kl, "entropy": float(entropy)}
         moved = None if coef is None else inner_kl(objective, theta)
+        tensors = [norm, *evaluate(objective, theta), entropy, norm if moved is None else moved]
+        *numbers, inner = torch.stack(tensors).tolist()  # one read of the device
+        metrics = dict(zip(("grad_norm", "loss", "kl", "entropy"), numbers, strict=True))
         if moved is not None:
-            metrics |= {"inner_kl": float(moved), "inner_kl_coef": self.inner_kl_coef}
-            self._adapt_inner_kl_coef(float(moved))
+            metrics |= {"inner_kl": inner, "inner_kl_coef": self.inner_kl_coef}
+            self._adapt_inner_kl_coef(inner)
         return theta, metrics
 
     def _adapt_inner_kl_coef(self, moved: float) -> None:

@@ -237,7 +237,8 @@ class Reptile(Algorithm):
         if self.updates + c.average_last * self.num_iterations > self.num_iterations:
             self.averaged += 1
             self.mean = self.start if self.averaged == 1 else torch.lerp(self.mean, self.start, 1 / self.averaged)
-        metrics = {"move_norm": float(move.norm()), "outer_lr": outer_lr, "entropy": float(entropy)}
+        move_norm, mean_entropy = torch.stack([move.norm(), entropy]).tolist()
+        metrics = {"move_norm": move_norm, "outer_lr": outer_lr, "entropy": mean_entropy}
         if self.value is not None:
             metrics["value_explained"] = self.value.fit(trajectories, c.value_epochs, self.generator)
         return metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from envs.contract import family_name
@@ -39,7 +40,8 @@ def _wrong(x: Tensor, mask: Tensor) -> Tensor:
 
 def check_environment(env: Env, trajectories: Sequence[Trajectory]) -> None:
     """Raise `NonFiniteError` where the environment returned numbers that are not finite."""
-    if not all(bool(t.returns.isfinite().all() & t.obs.isfinite().all()) for t in trajectories):
+    finite = [t.returns.isfinite().all() & t.obs.isfinite().all() for t in trajectories]
+    if not torch.stack(finite).all():
         fault = environment_fault(env, trajectories)
         if fault:
             raise NonFiniteError(f"{fault}.")

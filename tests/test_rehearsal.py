@@ -1,0 +1,107 @@
+"""A GPU rehearsed without one: no method mixes devices, waits for one, or reads from it more often than it must.
+
+`python tests/helpers/no_device.py PRESET ...` rehearses any other preset.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+import torch
+
+import envs
+from metarl.algorithms.outer import TRPOConfig
+from metarl.training.presets import METHODS
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this PyTorch cannot register a device from Python",
+)
+
+FAST = ["maml-tabular-mdp", "promp-bandit", "reptile-gridworld", "metanet-bandit"]
+OWN = [method for method in METHODS if not method.startswith("sb3")]
+"""Methods on tensors; SB3 collects in NumPy."""
+LIKE_OTHERS = {"count-recall", "autoencode", "gaussian-bandit"}
+"""Families of the same class as another one."""
+BATCHED = [f for f in envs.FAMILIES if f not in LIKE_OTHERS and not hasattr(envs.make_config(f), "engine")]
+COUNT = max(len(OWN), len(BATCHED))
+SLOW = [f"{m}-{f}" for m, f, _ in zip(cycle(OWN), cycle(BATCHED[::-1] + BATCHED), range(COUNT), strict=False)]
+"""Each method and each family at least once."""
+
+LINE_SEARCH = TRPOConfig().line_search_steps
+UPDATE_READS = {
+    "maml": 1 + LINE_SEARCH,  # each trial of a line search is judged by the host; here none is accepted
+    "fomaml": 1 + LINE_SEARCH,
+    "meta-sgd": 2 + LINE_SEARCH,  # and the mean of the learned rates
+}
+"""Reads in an update; all other methods read their metrics at once."""
+EVALUATION_READS = 2
+"""Are all returns finite? And the returns."""
+SENDS = {"glyphs": {"sample": 2, "collect": 2}}
+"""Arrays of the host that are sent: tables of letters, and once their images."""
+
+
+def rehearsed(names: list[str]) -> dict[str, dict]:
+    script = Path(__file__).parent / "helpers" / "no_device.py"
+    done = subprocess.run([sys.executable, str(script), *names], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def check(name: str, found: dict) -> None:
+    assert "error" not in found, found["error"]
+    method = max((m for m in OWN if name.startswith(f"{m}-")), key=len)
+    reads = {"sample": 0, "collect": 0, "update": UPDATE_READS.get(method, 1), "evaluate": EVALUATION_READS}
+    sends = SENDS.get(name.removeprefix(f"{method}-"), {})
+    for part, counts in found.items():
+        assert sum(counts["reads"].values()) <= reads[part], (part, counts["reads"])
+        assert sum(counts["sends"].values()) <= sends.get(part, 0), (part, counts["sends"])
+        assert counts["launches"] > 0, part
+
+
+def test_a_device_is_rehearsed():
+    for name, found in rehearsed(FAST).items():
+        check(name, found)
+
+
+@pytest.mark.slow
+def test_every_method_and_family_is_rehearsed():
+    for name, found in rehearsed(SLOW).items():
+        check(name, found)
+
+
+WRONG = {
+    "mixed devices": ("x + torch.zeros(3)", "FakeTensor"),
+    "a shape that depends on data": ("x[x > 0]", "Dynamic"),
+    "a read": ("float(x.sum())", "1 reads"),
+    "a copy": ("x.cpu()", "1 reads"),
+    "numbers of the host": ("x + torch.tensor([1.0, 2.0, 3.0], device=DEVICE)", "1 sends"),
+}
+
+
+def test_what_a_device_would_not_bear_is_seen():
+    code = f"""
+import torch, no_device
+from no_device import DEVICE, FakeTensorMode, Host
+no_device.install()
+for work in {[work for work, _ in WRONG.values()]!r}:
+    with FakeTensorMode():
+        x = torch.zeros(3, device=DEVICE)
+        try:
+            with Host() as host:
+                eval(work)
+            print(sum(host.reads.values()), "reads,", sum(host.sends.values()), "sends")
+        except Exception as error:
+            print(type(error).__name__, str(error).splitlines()[0])
+"""
+    helpers = Path(__file__).parent / "helpers"
+    done = subprocess.run([sys.executable, "-c", code], cwd=helpers, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(WRONG), done.stderr
+    for (what, (_, seen)), said in zip(WRONG.items(), lines, strict=True):
+        assert seen in said, (what, said)
