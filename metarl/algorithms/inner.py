@@ -29,6 +29,8 @@ ESTIMATORS = {
     "lvc": "Hessian of the likelihood ratio times the advantage: low-variance curvature (Rothfuss et al. 2018, eq. 5)",
     "dice": "Hessian of the likelihood ratio of all actions so far times the advantage, loaded with the baseline: "
     "unbiased (Foerster et al. 2018; Farquhar et al. 2019, eq. 13)",
+    "e-maml": "the naive Jacobian, and credit of the actions before a step for the returns after it (E-MAML, Stadie et "
+    "al. 2018): unbiased for what adaptation from so many episodes brings",
 }
 """Estimators of the meta-gradient, by the Hessian of the inner loss."""
 
@@ -97,7 +99,7 @@ class InnerLoss:
         advantage = self.advantage(trajectory)
 
         def objective(distribution: Any) -> Tensor:
-            if self.estimator in ("naive", "first-order") or old_log_prob is None:
+            if self.estimator in ("naive", "first-order", "e-maml") or old_log_prob is None:
                 loss = losses.policy_gradient(distribution, action, advantage, mask)
             elif self.estimator == "lvc":
                 loss = losses.surrogate(distribution, action, advantage, mask, old_log_prob)
@@ -107,11 +109,11 @@ class InnerLoss:
 
         return objective
 
-    def regularize(self, loss: Tensor, distribution: Any, mask: Tensor) -> Tensor:
+    def regularize(self, loss: Tensor, distribution: Any, mask: Tensor, weight: float = 1.0) -> Tensor:
         """A loss [N] less the weighted entropy of the action distributions."""
         if not self.entropy_coef:
             return loss
-        return loss - self.entropy_coef * losses.masked_mean(distribution.entropy(), mask)
+        return loss - weight * self.entropy_coef * losses.masked_mean(distribution.entropy(), mask)
 
 
 def sgd_step(

@@ -25,11 +25,11 @@ from metarl.algorithms.base import (
     Stages,
     check_num_parameters,
 )
+from metarl.algorithms.credit import OuterStages, outer_advantages, stage_weights
 from metarl.algorithms.inner import InnerConfig, InnerLoss, sgd_adapt, value_network
 from metarl.algorithms.objective import MetaObjective, TaskGroup
 from metarl.algorithms.outer import AdamConfig, TRPOConfig
 from metarl.backend.cuda_graphs import Graphs
-from metarl.learning.advantage import advantages, standardize
 from metarl.learning.rollout import Adapter, Play, Trajectory, collect, player
 from metarl.policies.mlp import MLPPolicy, Policy
 
@@ -40,10 +40,20 @@ class MAMLConfig(InnerConfig, AlgorithmConfig):
 
     takes_a_policy = params_per_task = True
 
-    estimator: Literal["first-order", "naive", "lvc", "dice"] = "naive"
+    estimator: Literal["first-order", "naive", "lvc", "dice", "e-maml"] = "naive"
     """How the outer gradient passes through adaptation; docs/estimators.md measures bias and variance of each."""
-    learned_rates: Literal["none", "tensor", "parameter"] = "none"
-    """Learn inner learning rates for each tensor or each parameter of the policy, starting at inner_lr (Meta-SGD)."""
+    learned_rates: Literal["none", "tensor", "step", "parameter"] = "none"
+    """Learn inner learning rates, starting at inner_lr: for each tensor of the policy, for each tensor and inner step
+    (MAML++, Antoniou et al. 2019; halve_test_lr leaves them as they are), or for each parameter (Meta-SGD)."""
+    adapt: Literal["all", "head", "context"] = "all"
+    """What inner steps move: all parameters, the output layer and the std (ANIL, Raghu et al. 2020), or the policy's
+    context vector (CAVIA, Zintgraf et al. 2019), whose size is context_size."""
+    outer_stages: OuterStages = "last"
+    """Whose return the outer objective is: that after the last inner step, the mean over the stages after each step
+    (the multi-step loss of MAML++), or over all, with the stage before any step: the return of the whole trial."""
+    outer_baseline: Literal["task", "batch"] = "task"
+    """Baseline of the outer advantages: that of the inner steps, or a linear fit to all tasks of a stage by observation,
+    time and earlier rewards, for few episodes a task."""
     outer_scale: Literal["batch", "task"] = "batch"
     """Divide outer advantages by one standard deviation for the whole meta-batch, so that the outer objective is the
     mean return of the tasks; or by each task's own, as others do, which favours tasks that are nearly solved."""
@@ -77,7 +87,8 @@ class MAML(Algorithm):
     def __init__(self, config: MAMLConfig, env: Env, policy: Policy, generator: Generator) -> None:
         self.config, self.policy, self.generator = config, policy, generator
         kind = "fixed" if config.learned_rates == "none" else config.learned_rates
-        self.rates, self.graphs = Rates(kind, config.inner_lr, policy), Graphs()
+        self.rates = Rates(kind, config.inner_lr, policy, config.num_inner_steps, policy.part(config.adapt))
+        self.graphs = Graphs()
         self.meta = self.rates.init(policy.init(generator))
         self.value = value_network(config, env, generator)
         self.updates = 0
@@ -94,14 +105,15 @@ class MAML(Algorithm):
 
         def step(scale: float, inner_lr: float | None) -> Adapter:
             loss = InnerLoss.of(self.config, "naive", self.value)
-            return sgd_adapt(self.policy, loss, (rate if inner_lr is None else inner_lr) * scale)
+            first = rate if inner_lr is None else self.rates.masked(inner_lr, self.meta)
+            return sgd_adapt(self.policy, loss, first * scale)
 
         return InnerLearner(
             self.policy,
             self.params,
             partial(self.adapters, test=True),
             step,
-            float(rate.abs().mean()) if isinstance(rate, Tensor) else rate,
+            float(rate[rate != 0].abs().mean()) if isinstance(rate, Tensor) else rate,
             self.config.num_inner_steps,
             self.value,
         )
@@ -123,9 +135,10 @@ class MAML(Algorithm):
             meta: meta-parameters [M] that hold the learning rates, by default the current ones.
         """
         num_steps = self.num_inner_steps if num_steps is None else num_steps
-        factors = self.config.test_rates(num_steps) if test else [1.0] * num_steps
-        _, rate = self.rates.split(self.meta if meta is None else meta)
-        return [sgd_adapt(self.policy, self.loss, rate * factor) for factor in factors]
+        halve = test and self.config.learned_rates != "step"
+        factors = self.config.test_rates(num_steps) if halve else [1.0] * num_steps
+        rates = [self.rates.split(self.meta if meta is None else meta, k)[1] for k in range(num_steps)]
+        return [sgd_adapt(self.policy, self.loss, r * factor) for r, factor in zip(rates, factors, strict=True)]
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """Episodes before adaptation and after each inner step, to train on."""
@@ -149,11 +162,15 @@ class MAML(Algorithm):
 
     def objective(self, theta: Tensor, trajectories: list[Trajectory]) -> MetaObjective:
         """The outer objective that trajectories define, at the meta-parameters [M] that collected them."""
-        c, outer = self.config, trajectories[-1]
-        raw = advantages(outer, c.gamma, c.gae_lambda, self.value, c.baseline)
-        advantage = standardize(raw, outer.mask, over_tasks=c.outer_scale == "batch")
-        group = partial(TaskGroup, self.policy, self.rates, self.loss, theta, clip=self.optimizer.clip)
-        return MetaObjective(group, trajectories, advantage)
+        c = self.config
+        baseline = c.baseline if c.outer_baseline == "task" else "batch"
+        per_batch, explore = c.outer_scale == "batch", c.estimator == "e-maml"
+        own = outer_advantages(
+            trajectories, c.outer_stages, explore, c.gamma, c.gae_lambda, self.value, baseline, per_batch
+        )
+        weights = stage_weights(c.outer_stages, len(trajectories))
+        group = partial(TaskGroup, self.policy, self.rates, self.loss, theta, weights=weights, clip=self.optimizer.clip)
+        return MetaObjective(group, trajectories, own)
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """One outer step from what `collect` returned. Returns metrics."""

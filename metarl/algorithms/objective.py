@@ -1,14 +1,15 @@
 """The outer objective of gradient-based meta-learning: J(θ), the mean over tasks of the loss after adaptation.
 
 It is defined by the trajectories that the meta-parameters θ₀ collected: those of the inner steps determine how a policy
-adapts, and the last one gives the loss of the adapted policy, by importance weights. Tasks are computed in groups that
-fit the caches.
+adapts, and the last one gives the loss of the adapted policy, by importance weights. Earlier stages may count, too
+(`credit.py`). Tasks are computed in groups that fit the caches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,6 +24,38 @@ from metarl.policies.distributions import Distribution
 from metarl.policies.mlp import Policy
 
 
+@dataclass(frozen=True, eq=False)
+class StageLoss:
+    """What a stage counts in the outer loss."""
+
+    loss: InnerLoss  # whose entropy bonus counts here, too
+    trajectory: Trajectory
+    advantage: Tensor  # [N, T, E], times the stage's weight
+    weight: float  # of the entropy bonus
+    share: float  # of the stage in the KL divergence
+    old: Distribution  # of θ₀'s policies [N, T, E]
+    old_log_prob: Tensor  # [N, T, E]
+    clip: float | None
+
+    def surrogate(self, distribution: Distribution) -> Tensor:
+        """The outer loss [N]."""
+        t = self.trajectory
+        loss = losses.surrogate(distribution, t.action, self.advantage, t.mask, self.old_log_prob)
+        return self.loss.regularize(loss, distribution, t.mask, self.weight)
+
+    def clipped_surrogate(self, distribution: Distribution) -> Tensor:
+        """The same with likelihood ratios that count up to 1 ± `clip` (PPO)."""
+        if self.clip is None:
+            return self.surrogate(distribution)
+        t = self.trajectory
+        loss = losses.clipped_surrogate(distribution, t.action, self.advantage, t.mask, self.old_log_prob, self.clip)
+        return self.loss.regularize(loss, distribution, t.mask, self.weight)
+
+    def kl(self, distribution: Distribution) -> Tensor:
+        """The stage's share of the KL divergence [N] from θ₀'s policies."""
+        return self.share * losses.kl_divergence(self.old, distribution, self.trajectory.mask)
+
+
 class TaskGroup:
     """J(θ) and its derivatives for a group of tasks, as sums over them.
 
@@ -30,12 +63,14 @@ class TaskGroup:
         loss: of the inner steps. Its entropy bonus counts in the outer loss, too.
         start: θ₀ [M], the meta-parameters that collected the trajectories.
         trajectories: one for each inner step, and the one after adaptation.
-        advantage: [N, T, E] of the last trajectory.
+        advantages: [N, T, E] of each trajectory in the outer loss; None where it does not count, never for the last.
+        weights: of the stages' entropy bonus, by default that of the last alone.
         clip: likelihood ratios count up to 1 ± this in `gradient` (PPO); None leaves them as they are.
 
     Attributes:
         here: adaptation from θ₀.
-        old: action distributions of θ₀'s adapted policies [N, T, E].
+        old: action distributions of θ₀'s policies [N, T, E], for each trajectory.
+        stages: the outer loss of each trajectory, None where it does not count.
     """
 
     def __init__(
@@ -45,85 +80,88 @@ class TaskGroup:
         loss: InnerLoss,
         start: Tensor,
         trajectories: list[Trajectory],
-        advantage: Tensor,
+        advantages: Sequence[Tensor | None],
+        weights: Sequence[float] | None = None,
         clip: float | None = None,
     ) -> None:
-        self.policy, self.rates, self.loss, self.advantage, self.clip = policy, rates, loss, advantage, clip
-        *inner, self.outer = trajectories
-        self.problems = [InnerProblem(loss, trajectory) for trajectory in inner]
+        self.policy, self.rates, self.trajectories = policy, rates, trajectories
+        self.problems = [InnerProblem(loss, trajectory) for trajectory in trajectories[:-1]]
         self.here = self.at(start)
-        self.old = self.here.outer.distribution.detach()
-        self.old_log_prob = self.old.log_prob(self.outer.action)
+        self.old = [*(problem.old for problem in self.problems), self.here.outer.distribution.detach()]
+        weights = weights or [0.0] * len(self.problems) + [1.0]
+        share = 1 / sum(advantage is not None for advantage in advantages)
+        self.stages = [
+            None if a is None else StageLoss(loss, t, a, weight, share, old, old.log_prob(t.action), clip)
+            for t, a, weight, old in zip(trajectories, advantages, weights, self.old, strict=True)
+        ]
 
     def at(self, theta: Tensor) -> Adaptation:
         """Adaptation from θ [M]."""
-        return Adaptation(self.policy, self.rates, theta, self.problems, self.outer)
-
-    def surrogate(self, distribution: Distribution) -> Tensor:
-        """The outer loss [N] of adapted policies."""
-        outer = self.outer
-        loss = losses.surrogate(distribution, outer.action, self.advantage, outer.mask, self.old_log_prob)
-        return self.loss.regularize(loss, distribution, outer.mask)
-
-    def clipped_surrogate(self, distribution: Distribution) -> Tensor:
-        """The same with clipped likelihood ratios."""
-        outer, clip = self.outer, math.inf if self.clip is None else self.clip
-        loss = losses.clipped_surrogate(distribution, outer.action, self.advantage, outer.mask, self.old_log_prob, clip)
-        return self.loss.regularize(loss, distribution, outer.mask)
-
-    def kl(self, distribution: Distribution) -> Tensor:
-        """KL divergence [N] of adapted policies from those of θ₀."""
-        return losses.kl_divergence(self.old, distribution, self.outer.mask)
+        return Adaptation(self.policy, self.rates, theta, self.problems, self.trajectories[-1])
 
     def entropy(self) -> Tensor:
         """Of the policies that collected the trajectories, a mean over these."""
-        pairs = [*((p.old, p.trajectory) for p in self.problems), (self.old, self.outer)]
+        pairs = zip(self.old, self.trajectories, strict=True)
         return torch.stack([losses.masked_mean(d.entropy(), t.mask).sum() for d, t in pairs]).mean()
 
     def gradient(self, theta: Tensor | None = None, inner_kl_coef: Tensor | None = None) -> Tensor:
         """Of the outer loss in the meta-parameters [M], at θ or at θ₀."""
         adaptation = self.here if theta is None else self.at(theta)
-        return adaptation.gradient(self.surrogate if self.clip is None else self.clipped_surrogate, inner_kl_coef)
+        return adaptation.gradient([stage.clipped_surrogate if stage else None for stage in self.stages], inner_kl_coef)
+
+    def curvature(self) -> Product:
+        """The product of the Hessian of the KL divergence at θ₀ with a vector [M]."""
+        return self.here.curvature([stage.kl if stage else None for stage in self.stages])
 
     def evaluate(self, theta: Tensor) -> Tensor:
         """Outer loss and KL divergence [2] of the policies that θ [M] adapts to."""
-        params, rate = self.rates.split(theta)
-        adapted = params.expand(len(self.outer), -1)
-        for problem in self.problems:
+        params, _ = self.rates.split(theta)
+        adapted, found = params.expand(len(self.trajectories[-1]), -1), []
+        for k, problem in enumerate(self.problems):
             linearized = linearize(self.policy, adapted, problem.trajectory.inputs)
-            adapted = adapted - rate * linearized.gradient(problem.collected_by(linearized.distribution))
-        distribution, _ = self.policy.bind(adapted)(self.outer.inputs, None)
-        return torch.stack([self.surrogate(distribution).sum(), self.kl(distribution).sum()])
+            found.append(linearized.distribution.detach())
+            gradient = linearized.gradient(problem.collected_by(linearized.distribution))
+            adapted = adapted - self.rates.split(theta, k)[1] * gradient
+        found.append(self.policy.bind(adapted)(self.trajectories[-1].inputs, None)[0])
+        return self.outer(found)
+
+    def outer(self, distributions: Sequence[Distribution]) -> Tensor:
+        """Outer loss and KL divergence [2] of the action distributions in each stage."""
+        counted = [(stage, d) for stage, d in zip(self.stages, distributions, strict=True) if stage is not None]
+        return torch.stack([torch.stack([s.surrogate(d).sum(), s.kl(d).sum()]) for s, d in counted]).sum(0)
 
 
 class MetaObjective:
     """J(θ) with its derivatives, as a mean over the tasks of all processes.
 
     Args:
-        group: makes the `TaskGroup` of some of the tasks from their trajectories and advantage.
+        group: makes the `TaskGroup` of some of the tasks from their trajectories and advantages.
         trajectories: one for each inner step, and the one after adaptation.
-        advantage: [N, T, E] of the last trajectory.
+        advantages: [N, T, E] of each trajectory in the outer loss; None where it does not count.
     """
 
     def __init__(
         self,
-        group: Callable[[list[Trajectory], Tensor], TaskGroup],
+        group: Callable[[list[Trajectory], list[Tensor | None]], TaskGroup],
         trajectories: list[Trajectory],
-        advantage: Tensor,
+        advantages: Sequence[Tensor | None],
     ) -> None:
         outer = trajectories[-1]
         self.num_tasks, self.num_envs = len(outer) * world_size(), outer.reward.shape[2]
 
         def groups(episodes: slice) -> list[TaskGroup]:
             parts = [(tasks, slice(None), episodes) for tasks in task_slices(outer)]
-            return [group([t[part] for t in trajectories], advantage[part]) for part in parts]
+            return [
+                group([t[part] for t in trajectories], [None if a is None else a[part] for a in advantages])
+                for part in parts
+            ]
 
         self._groups_of: Callable[[slice], list[TaskGroup]] = groups
         self.groups = groups(slice(None))
 
     def loss(self) -> Tensor:
         """J(θ₀)."""
-        return self._mean(group.surrogate(group.old).sum() for group in self.groups)
+        return self._mean(group.outer(group.old)[0] for group in self.groups)
 
     def gradient(self, theta: Tensor | None = None, inner_kl_coef: Tensor | None = None) -> Tensor:
         """∇J [M] at θ, by default at θ₀.
@@ -134,14 +172,14 @@ class MetaObjective:
         return self._mean(group.gradient(theta, inner_kl_coef) for group in self.groups)
 
     def curvature(self, num_episodes: int = 0) -> Product:
-        """v -> Hessian of the mean KL divergence between adapted policies at θ₀, times v [M].
+        """v -> Hessian of the mean KL divergence between adapted policies at θ₀, times v [M], over the stages that count.
 
         Args:
             num_episodes: of each task that count; 0 for all.
         """
         some = 0 < num_episodes < self.num_envs
         groups = self._groups_of(slice(num_episodes)) if some else self.groups
-        products = [group.here.curvature(group.kl) for group in groups]
+        products = [group.curvature() for group in groups]
         return lambda vector: self._mean(product(vector) for product in products)
 
     def evaluate(self, theta: Tensor) -> Tensor:

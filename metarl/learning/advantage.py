@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -32,15 +32,18 @@ def linear_features(obs: Tensor) -> Tensor:
     return torch.cat([clipped, clipped.square(), time, time.square(), time**3, torch.ones_like(time)], -1)
 
 
-def linear_weights(x: Tensor, target: Tensor, ridge: float = 1e-5) -> Tensor:
+def linear_weights(
+    x: Tensor, target: Tensor, ridge: float = 1e-5, reduce: Callable[[Tensor], Tensor] = lambda moments: moments
+) -> Tensor:
     """Least squares for each row: x [N, B, F] and target [N, B, 1] in float64 -> weights [N, F, 1].
 
-    `ridge` is added to the diagonal of the normal equations, relative to each feature's own scale.
+    `ridge` is added to the diagonal of the normal equations, relative to each feature's own scale; `reduce` may add up
+    their terms over processes.
     """
-    gram = x.mT @ x
+    gram, moment = reduce(x.mT @ x), reduce(x.mT @ target)
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
     # `solve` would read back whether a matrix is singular, which none is
-    return torch.linalg.solve_ex(gram + torch.diag_embed(ridge * diagonal + 1e-10), x.mT @ target)[0]
+    return torch.linalg.solve_ex(gram + torch.diag_embed(ridge * diagonal + 1e-10), moment)[0]
 
 
 def linear_baseline(obs: Tensor, target: Tensor, mask: Tensor, ridge: float = 1e-5) -> Tensor:
@@ -140,15 +143,27 @@ def advantages(
     return gae(trajectory.reward, value, trajectory.mask, gamma, gae_lambda)
 
 
+def centre(advantage: Tensor, mask: Tensor) -> Tensor:
+    """Advantages [N, T, E] with mean 0 over each task's valid steps, 0 where mask is 0."""
+    count = mask.sum((1, 2), keepdim=True)
+    return (advantage - (advantage * mask).sum((1, 2), keepdim=True) / count) * mask
+
+
 def standardize(advantage: Tensor, mask: Tensor, over_tasks: bool = False) -> Tensor:
     """Advantages with mean 0 and standard deviation 1 over each task's valid steps, 0 where mask is 0.
 
     `over_tasks` divides by one standard deviation of all tasks, including those of other processes, instead of by each
     task's own. A task whose returns still vary widely then keeps more weight than one that is nearly solved.
     """
-    count = mask.sum((1, 2), keepdim=True)
-    centred = (advantage - (advantage * mask).sum((1, 2), keepdim=True) / count) * mask
-    variance = centred.square().sum((1, 2), keepdim=True) / count
+    centred = centre(advantage, mask)
+    return centred / scale_of([centred], [mask], over_tasks)
+
+
+def scale_of(centred: Sequence[Tensor], masks: Sequence[Tensor], over_tasks: bool) -> Tensor:
+    """One standard deviation [N or 1, 1, 1] of advantages with mean 0 in several stages, for each task or for all."""
+    pairs = zip(centred, masks, strict=True)
+    variances = [a.square().sum((1, 2), keepdim=True) / mask.sum((1, 2), keepdim=True) for a, mask in pairs]
+    variance = torch.stack(variances).mean(0)
     if over_tasks:
         variance = all_mean(variance.mean(0, keepdim=True))
-    return centred / (variance.sqrt() + 1e-8)
+    return variance.sqrt() + 1e-8

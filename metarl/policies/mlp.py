@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -18,8 +18,8 @@ from annotated_types import Ge, Le
 from gymnasium import spaces
 from torch import Generator, Tensor, nn
 
-from envs.errors import InputError
-from envs.fields import Checked, PositiveFloat
+from envs.errors import InputError, require
+from envs.fields import Checked, NonNegativeInt, PositiveFloat
 from envs.structs import Struct
 from metarl.policies.distributions import Categorical, DiagGaussian, Distribution
 
@@ -45,10 +45,18 @@ class Policy(ABC):
     Attributes:
         num_parameters: P.
         tensor_sizes: numbers in each tensor of the network, in the order of the vector; they add up to P.
+        parts: where some parameters lie: "head", the output layer and what follows it, "context".
     """
 
     num_parameters: int
     tensor_sizes: list[int]
+    parts: Mapping[str, slice] = {}
+
+    def part(self, name: str) -> slice:
+        """Where the parameters of a part lie, "all" for every one. Raises `InputError` for one that is not there."""
+        hint = "; set context_size to its size" if name == "context" else ""
+        require(name == "all" or name in self.parts, f"This policy has no {name} to adapt{hint}.")
+        return self.parts.get(name, slice(None))
 
     @abstractmethod
     def init(self, generator: Generator) -> Tensor:
@@ -114,6 +122,7 @@ class MLPPolicy(Policy):
         free = [self.head.num_free] if self.head.num_free else []
         self.tensor_sizes = [o * i for o, i in self.shapes] + free
         self.num_parameters = sum(self.tensor_sizes)
+        self.parts = {"head": slice(sum(self.tensor_sizes[: len(config.hidden_sizes)]), self.num_parameters)}
 
     def init(self, generator: Generator) -> Tensor:
         """Uniform Glorot weights, zero biases, as in the published MAML code."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from metarl.algorithms.credit import outer_advantages, stage_weights
 from metarl.algorithms.objective import TaskGroup
 from metarl.algorithms.outer import TRPOConfig
 from metarl.learning.advantage import advantages, standardize
@@ -29,7 +30,7 @@ def average(x, mask):
 def inner_loss(estimator, distribution, old, trajectory, advantage):
     """The inner loss [N] that `estimator` differentiates twice, as the papers write it."""
     log_prob, mask = distribution.log_prob(trajectory.action), trajectory.mask
-    if estimator in ("naive", "first-order"):
+    if estimator in ("naive", "first-order", "e-maml"):
         return -average(log_prob * advantage, mask)
     ratio = (log_prob - old.log_prob(trajectory.action)).exp()
     if estimator == "lvc":
@@ -42,15 +43,21 @@ def inner_loss(estimator, distribution, old, trajectory, advantage):
     return loss / mask.sum((1, 2))
 
 
-def rates(problem, meta):
-    """The inner step size of each parameter [P], or one for all."""
+def rates(problem, meta, step=0):
+    """An inner step's size for each parameter [P], or one for all."""
     config, policy = problem.algorithm.config, problem.policy
     learned = meta[policy.num_parameters :]
     if config.learned_rates == "none":
-        return config.inner_lr
-    if config.learned_rates == "parameter":
-        return learned
-    return torch.cat([rate.expand(size) for rate, size in zip(learned, policy.tensor_sizes, strict=True)])
+        rate = torch.full_like(meta[: policy.num_parameters], config.inner_lr)
+    elif config.learned_rates == "parameter":
+        rate = learned
+    else:
+        count = len(policy.tensor_sizes)
+        of_step = learned[step * count :][:count] if config.learned_rates == "step" else learned
+        rate = torch.cat([r.expand(size) for r, size in zip(of_step, policy.tensor_sizes, strict=True)])
+    moves = torch.zeros_like(rate)
+    moves[policy.part(config.adapt)] = 1
+    return rate * moves
 
 
 def distributions(problem, meta, old=None, tasks=slice(None)):
@@ -72,7 +79,7 @@ def distributions(problem, meta, old=None, tasks=slice(None)):
             loss = loss - config.entropy_coef * average(distribution.entropy(), trajectory.mask)
             second_order = config.estimator != "first-order"
             gradient = torch.autograd.grad(loss.sum(), theta, create_graph=second_order, retain_graph=True)[0]
-            theta = theta - rates(problem, meta) * gradient
+            theta = theta - rates(problem, meta, k) * gradient
     return found
 
 
@@ -82,9 +89,21 @@ def old_distributions(problem, tasks=slice(None)):
 
 
 def outer_advantage(problem):
+    """Of the last stage, where that alone counts."""
     config, outer = problem.algorithm.config, problem.trajectories[-1]
     raw = advantages(outer, config.gamma, config.gae_lambda, problem.algorithm.value, config.baseline)
     return standardize(raw, outer.mask, over_tasks=config.outer_scale == "batch")
+
+
+def outer_stages(problem, trajectories=None):
+    """Advantages of every stage in the outer loss, None where it does not count, and the stages' weights."""
+    config, trajectories = problem.algorithm.config, trajectories or problem.trajectories
+    settings = config.outer_stages, config.estimator == "e-maml", config.gamma, config.gae_lambda
+    baseline = "batch" if config.outer_baseline == "batch" else config.baseline
+    found = outer_advantages(
+        trajectories, *settings, problem.algorithm.value, baseline, over_tasks=config.outer_scale == "batch"
+    )
+    return found, stage_weights(config.outer_stages, len(trajectories))
 
 
 def outer_loss(problem, meta, clip=None, inner_kl_coef=0.0, tasks=slice(None)):
@@ -92,18 +111,23 @@ def outer_loss(problem, meta, clip=None, inner_kl_coef=0.0, tasks=slice(None)):
 
     Differentiable in the meta-parameters [M].
     """
-    outer, advantage = problem.trajectories[-1][tasks], outer_advantage(problem)[tasks]
+    advantage, weights = outer_stages(problem)
     old = old_distributions(problem, tasks)
     new = distributions(problem, meta, old, tasks)
-    ratio = (new[-1].log_prob(outer.action) - old[-1].log_prob(outer.action)).exp()
-    gain = ratio * advantage
-    if clip is not None:
-        gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * advantage)
-    *inner_kl, kl = (
-        average(a.kl(b), t[tasks].mask).sum() for a, b, t in zip(old, new, problem.trajectories, strict=True)
-    )
-    entropy = problem.algorithm.config.entropy_coef * average(new[-1].entropy(), outer.mask)
-    return -(average(gain, outer.mask) + entropy).sum() + inner_kl_coef * sum(inner_kl), kl, sum(inner_kl)
+    trajectories = [t[tasks] for t in problem.trajectories]
+    loss = kl = 0.0
+    for a, weight, before, now, t in zip(advantage, weights, old, new, trajectories, strict=True):
+        if a is None:
+            continue
+        ratio = (now.log_prob(t.action) - before.log_prob(t.action)).exp()
+        gain = ratio * a[tasks]
+        if clip is not None:
+            gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * a[tasks])
+        entropy = weight * problem.algorithm.config.entropy_coef * average(now.entropy(), t.mask)
+        loss = loss - (average(gain, t.mask) + entropy).sum()
+        kl = kl + average(before.kl(now), t.mask).sum() / sum(x is not None for x in advantage)
+    inner = sum(average(a.kl(b), t.mask).sum() for a, b, t in list(zip(old, new, trajectories, strict=True))[:-1])
+    return loss + inner_kl_coef * inner, kl, inner
 
 
 def outer_gradient(problem, meta, index=0, **settings):
@@ -113,9 +137,16 @@ def outer_gradient(problem, meta, index=0, **settings):
 
 def group_of(problem, tasks=slice(None), rates=None, meta=None, clip=None):
     a = problem.algorithm
-    trajectories, advantage = [t[tasks] for t in problem.trajectories], outer_advantage(problem)[tasks]
+    found, weights = outer_stages(problem)
     return TaskGroup(
-        problem.policy, rates or a.rates, a.loss, a.meta if meta is None else meta, trajectories, advantage, clip
+        problem.policy,
+        rates or a.rates,
+        a.loss,
+        a.meta if meta is None else meta,
+        [t[tasks] for t in problem.trajectories],
+        [None if x is None else x[tasks] for x in found],
+        weights,
+        clip,
     )
 
 

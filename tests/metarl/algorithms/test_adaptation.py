@@ -9,7 +9,7 @@ from plain_meta import group_of, moved, random_like, relative
 from metarl.algorithms.adaptation import Rates
 from metarl.algorithms.inner import ESTIMATORS
 
-KINDS = ["none", "tensor", "parameter"]
+KINDS = ["none", "tensor", "step", "parameter"]
 
 
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -29,8 +29,8 @@ def test_jvp_and_vjp_are_transposes(build_problem, estimator, kind):
     for here in (group.here, group.at(moved(problem))):
         change = random_like(problem.algorithm.meta)
         at_adapted = random_like(problem.algorithm.params.expand(3, -1), seed=1)
-        there = float((here.jvp(change) * at_adapted).sum())
-        assert there == pytest.approx(float(change @ here.vjp(at_adapted)), rel=1e-10)
+        there = float((here.jvp(change)[-1] * at_adapted).sum())
+        assert there == pytest.approx(float(change @ here.vjp([None, None, None, at_adapted])), rel=1e-10)
 
 
 @every_kind
@@ -40,26 +40,27 @@ def test_the_jvp_is_how_adapted_parameters_move(build_problem, kind):
     direction = random_like(meta)
 
     def adapted(at):
-        here, (params, rate) = group.at(at), problem.algorithm.rates.split(at)
-        return params - sum(rate * step.gradient for step in here.steps)
+        params, _ = problem.algorithm.rates.split(at)
+        return params - sum(step.rate * step.gradient for step in group.at(at).steps)
 
     numeric = (adapted(meta + 1e-5 * direction) - adapted(meta - 1e-5 * direction)) / 2e-5
-    assert relative(group.here.jvp(direction), numeric) < 1e-7
+    assert relative(group.here.jvp(direction)[-1], numeric) < 1e-7
 
 
 def test_learned_rates_leave_the_gradient_of_the_parameters_as_it_is(build_problem):
     """At equal rates, Meta-SGD's gradient is MAML's, followed by that of the rates."""
-    fixed, tensor, parameter = (
+    fixed, tensor, step, parameter = (
         group_of(build_problem(inner_lr=0.25, num_inner_steps=2, learned_rates=kind)).gradient() for kind in KINDS
     )
     policy = build_problem().policy
     size, tensors = policy.num_parameters, policy.tensor_sizes
     assert (len(fixed), len(tensor), len(parameter)) == (size, size + len(tensors), 2 * size)
-    for gradient in (tensor, parameter):
+    for gradient in (tensor, step, parameter):
         assert relative(gradient[:size], fixed) < 1e-10
         assert float(gradient[size:].norm()) > 1e-3
     summed = torch.stack([part.sum() for part in parameter[size:].split(tensors)])
     assert relative(tensor[size:], summed) < 1e-10
+    assert relative(tensor[size:], step[size:].view(2, -1).sum(0)) < 1e-10
 
 
 def test_rates_hold_parameters_and_rates_in_one_vector(build_problem):

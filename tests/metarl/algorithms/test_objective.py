@@ -17,6 +17,7 @@ from plain_meta import (
     outer_advantage,
     outer_gradient,
     outer_loss,
+    outer_stages,
     random_like,
     relative,
 )
@@ -25,7 +26,7 @@ from metarl.algorithms.adaptation import Rates
 from metarl.algorithms.inner import ESTIMATORS
 from metarl.algorithms.objective import MetaObjective, TaskGroup
 
-KINDS = ["none", "tensor", "parameter"]
+KINDS = ["none", "tensor", "step", "parameter"]
 
 
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -44,7 +45,7 @@ def test_the_meta_gradient_equals_autograd_through_adaptation(build_problem, est
     problem = build_problem(estimator=estimator, num_inner_steps=depth, learned_rates=kind, entropy_coef=0.05)
     group, meta = group_of(problem), problem.algorithm.meta
     assert relative(group.gradient(), outer_gradient(problem, meta)) < 1e-10
-    elsewhere = group.at(moved(problem)).gradient(group.surrogate)
+    elsewhere = group.gradient(moved(problem))
     assert relative(elsewhere, outer_gradient(problem, moved(problem))) < 1e-10
     assert relative(elsewhere, group.gradient()) > 1e-3
 
@@ -91,8 +92,8 @@ def test_a_batch_of_tasks_equals_a_loop_over_them(build_problem, estimator, kind
     whole = group_of(problem)
     assert relative(whole.gradient(), sum(group.gradient() for group in loop)) < 1e-10
     direction = random_like(problem.algorithm.meta)
-    curvature = sum(group.here.curvature(group.kl)(direction) for group in loop)
-    assert relative(whole.here.curvature(whole.kl)(direction), curvature) < 1e-10
+    curvature = sum(group.curvature()(direction) for group in loop)
+    assert relative(whole.curvature()(direction), curvature) < 1e-10
 
 
 @every_kind
@@ -103,7 +104,7 @@ def test_curvature_equals_differences_of_the_kl_gradient(build_problem, kind, es
     direction = random_like(meta)
     up, down = (outer_gradient(problem, meta + h * direction, index=1) for h in (1e-5, -1e-5))
     group = group_of(problem)
-    assert relative(group.here.curvature(group.kl)(direction), (up - down) / 2e-5) < 1e-6
+    assert relative(group.curvature()(direction), (up - down) / 2e-5) < 1e-6
 
 
 # --- The objectives of PPO and ProMP -----------------------------------------------------------------------------
@@ -114,12 +115,12 @@ def test_at_the_first_outer_step_all_ratios_are_1(build_problem, estimator):
     """There the surrogate's gradient is the policy gradient, clipped or not, and the inner KL has none."""
     problem = build_problem(estimator=estimator, num_inner_steps=2)
     group = group_of(problem)
-    outer, advantage = problem.trajectories[-1], outer_advantage(problem)
 
-    def policy_gradient(distribution):
-        return -(distribution.log_prob(outer.action) * advantage * outer.mask).sum((1, 2)) / outer.mask.sum((1, 2))
+    def policy_gradient(trajectory, advantage):
+        return lambda distribution: -average(distribution.log_prob(trajectory.action) * advantage, trajectory.mask)
 
-    expected = group.here.gradient(policy_gradient)
+    pairs = zip(problem.trajectories, outer_stages(problem)[0], strict=True)
+    expected = group.here.gradient([None if a is None else policy_gradient(t, a) for t, a in pairs])
     for clip in (0.0, 0.2, float("inf")):
         assert relative(group_of(problem, clip=clip).gradient(), expected) < 1e-12
     assert relative(group.gradient(), expected) < 1e-12
@@ -167,7 +168,7 @@ def test_the_curvature_of_some_episodes_is_that_of_an_objective_on_them(build_pr
     a, vector = problem.algorithm, random_like(problem.algorithm.meta)
     group = partial(TaskGroup, a.policy, a.rates, a.loss, a.meta)
     some, advantage = [t[:, :, :counted] for t in problem.trajectories], outer_advantage(problem)[:, :, :counted]
-    expected = MetaObjective(group, some, advantage).curvature()(vector)
+    expected = MetaObjective(group, some, [None, None, advantage]).curvature()(vector)
     found = a.objective(a.meta, problem.trajectories).curvature(num_episodes)(vector)
     assert relative(found, expected) < 1e-12
 
@@ -182,7 +183,7 @@ def test_without_inner_steps_there_is_no_inner_divergence(build_problem):
 def test_a_group_is_freed_without_the_cycle_collector(build_problem):
     """Its activations are large: waiting for a collection would keep those of several meta-iterations."""
     group = group_of(build_problem())
-    group.here.curvature(group.kl)(group.here.gradient(group.surrogate))
+    group.curvature()(group.gradient())
     gone = weakref.ref(group)
     gc.disable()
     try:
