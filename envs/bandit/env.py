@@ -33,7 +33,8 @@ class Bandit(Env[Task, State]):
         self.config, self.device = config, device
         self.horizon = config.horizon
         self.sum_dtype = torch.int16 if config.rewards == "bernoulli" else torch.float32
-        self.observation_space = spaces.Box(0.0, 1.0, (1,), np.float32)
+        size = config.horizon if config.observation == "pull" else 1
+        self.observation_space = spaces.Box(0.0, 1.0, (size,), np.float32)
         self.action_space = spaces.Discrete(config.num_arms)
         low, high = (0.0, 1.0) if config.rewards == "bernoulli" else (-LARGEST_MEAN, LARGEST_MEAN)
         self.task_space = spaces.Dict(mean=spaces.Box(low, high, (config.num_arms,), np.float32))
@@ -79,8 +80,11 @@ class Bandit(Env[Task, State]):
 
     def _observe(self, state: State) -> Tensor:
         """[N, E, 1]."""
+        time = state.pulls.sum(-1, keepdim=True)
         if self.config.observation == "time":
-            return state.pulls.sum(-1, keepdim=True) / self.horizon
+            return time / self.horizon
+        if self.config.observation == "pull":
+            return (time == torch.arange(self.horizon, device=self.device)).float()
         return torch.ones(*state.pulls.shape[:2], 1, device=self.device)
 
     def references(self) -> dict[str, Reference]:

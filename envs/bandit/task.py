@@ -28,7 +28,7 @@ class BanditConfig(Checked):
     """What a pull pays: 1 with the arm's probability, else 0; or a normal draw of unit variance around its mean."""
     prior: Literal["uniform", "normal"] = "uniform"
     """Distribution of the arms' means, which are independent: U[0, 1], or N(0, 1) for Gaussian rewards."""
-    observation: Literal["constant", "time"] = "constant"
+    observation: Literal["constant", "time", "pull"] = "constant"
     """What is seen at each step: a 1, or the fraction of the pulls already made."""
 
     def __post_init__(self) -> None:

@@ -26,8 +26,9 @@ class Rates:
     """How a vector of meta-parameters [M] holds the policy's parameters [P] and, where they are learned, inner rates.
 
     Args:
-        kind: "fixed", "tensor" (one learned rate for each tensor of the policy), "step" (the same for each inner step)
-            or "parameter" (one for each number).
+        kind: "fixed", "tensor" (one learned rate for each tensor of the policy), "parameter" (one for each number), or
+            "step" (one for each tensor and inner step, held as factors of `inner_lr`, so that an outer step changes
+            large and small ones alike).
         inner_lr: the fixed rate, or the first value of the learned ones.
         num_steps: inner steps with rates of their own, if the kind is "step"; later ones share the last step's.
         moved: the parameters that inner steps move (ANIL, CAVIA); the rates of all others are 0.
@@ -48,7 +49,8 @@ class Rates:
 
     def init(self, params: Tensor) -> Tensor:
         """Meta-parameters [M] from the policy's [P]."""
-        return torch.cat([params, params.new_full((self.num_sets * self.num_rates,), self.inner_lr)])
+        first = 1.0 if self.kind == "step" else self.inner_lr
+        return torch.cat([params, params.new_full((self.num_sets * self.num_rates,), first)])
 
     def masked(self, rate: Tensor | float, like: Tensor) -> Tensor | float:
         """Rates [..., P], or one for all, with those of parameters that do not move set to 0."""
@@ -62,6 +64,8 @@ class Rates:
         start = self._set(step) * self.num_rates
         self.index = self.index.to(meta.device)
         rates = learned[..., start : start + self.num_rates]
+        if self.kind == "step":
+            rates = rates * self.inner_lr
         return params, self.masked(rates if self.kind == "parameter" else rates[..., self.index], params)
 
     def tangent(self, vector: Tensor, step: int = 0) -> tuple[Tensor, Tensor | None]:
@@ -79,6 +83,8 @@ class Rates:
         if self.kind != "parameter":
             index, shape = self.index.to(params.device), (*params.shape[:-1], self.num_rates)
             sums = [params.new_zeros(shape).index_add_(-1, index, rates) for rates in sums]
+        if self.kind == "step":
+            sums = [self.inner_lr * rates for rates in sums]
         return torch.cat([params, *sums], -1)
 
     def _set(self, step: int) -> int:

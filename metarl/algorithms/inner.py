@@ -54,6 +54,8 @@ class InnerConfig(Checked):
     to the task's other ones, or their mean where they are few. `constant`: the mean return of the other episodes. With
     one episode a task, the last two have its own mean. `value`: a value network trained on all tasks together with the
     policy; with a gae_lambda below 1 and an entropy bonus the inner loss is that of advantage actor-critic."""
+    inner_scale: Literal["task", "none"] = "task"
+    """Divide inner advantages by each task's standard deviation, or leave them in units of reward."""
     value_lr: Coefficient = 1e-3
     """Step size (Adam) of the value network."""
     value_epochs: PositiveInt = 10
@@ -79,15 +81,17 @@ class InnerLoss:
     entropy_coef: float = 0.0
     value_function: ValueFunction | None = None
     baseline: str = "linear"
+    scale: str = "task"
 
     @classmethod
     def of(cls, config: InnerConfig, estimator: str, value_function: ValueFunction | None) -> InnerLoss:
-        return cls(config.gamma, config.gae_lambda, estimator, config.entropy_coef, value_function, config.baseline)
+        c = config
+        return cls(c.gamma, c.gae_lambda, estimator, c.entropy_coef, value_function, c.baseline, c.inner_scale)
 
     def advantage(self, trajectory: Trajectory) -> Tensor:
-        """Advantages [N, T, E] with mean 0 and standard deviation 1 over each task."""
+        """Advantages [N, T, E] with mean 0 over each task, and standard deviation 1 unless `scale` is "none"."""
         raw = advantages(trajectory, self.gamma, self.gae_lambda, self.value_function, self.baseline)
-        return standardize(raw, trajectory.mask)
+        return raw if self.scale == "none" else standardize(raw, trajectory.mask)
 
     def objective(self, trajectory: Trajectory, old_log_prob: Tensor | None = None) -> Objective:
         """The loss as a function of action distributions.

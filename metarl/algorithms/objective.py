@@ -7,7 +7,6 @@ adapts, and the last one gives the loss of the adapted policy, by importance wei
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 

@@ -19,7 +19,7 @@ from gymnasium import spaces
 from torch import Generator, Tensor, nn
 
 from envs.errors import InputError, require
-from envs.fields import Checked, NonNegativeInt, PositiveFloat
+from envs.fields import Checked, PositiveFloat
 from envs.structs import Struct
 from metarl.policies.distributions import Categorical, DiagGaussian, Distribution
 

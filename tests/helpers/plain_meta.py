@@ -54,7 +54,9 @@ def rates(problem, meta, step=0):
     else:
         count = len(policy.tensor_sizes)
         of_step = learned[step * count :][:count] if config.learned_rates == "step" else learned
-        rate = torch.cat([r.expand(size) for r, size in zip(of_step, policy.tensor_sizes, strict=True)])
+        rate = (config.inner_lr if config.learned_rates == "step" else 1) * torch.cat(
+            [r.expand(size) for r, size in zip(of_step, policy.tensor_sizes, strict=True)]
+        )
     moves = torch.zeros_like(rate)
     moves[policy.part(config.adapt)] = 1
     return rate * moves
