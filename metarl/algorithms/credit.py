@@ -78,7 +78,7 @@ def mean_reward(trajectory: Trajectory) -> Tensor:
 
 
 def history(trajectories: Sequence[Trajectory], stage: int) -> Tensor:
-    """What a stage's steps have seen of the task [N, T, E, 2]: the mean reward of earlier stages, and rewards so far."""
+    """What a stage's steps follow on [N, T, E, 2]: the mean reward of earlier stages, and the episode's so far."""
     reward = trajectories[stage].reward
     earlier = torch.stack([mean_reward(t) for t in trajectories[:stage]] or [torch.zeros_like(reward[:, 0, 0])]).mean(0)
     return torch.stack([earlier.view(-1, 1, 1).expand_as(reward), reward.cumsum(1) - reward], -1)

@@ -52,8 +52,8 @@ class MAMLConfig(InnerConfig, AlgorithmConfig):
     """Whose return the outer objective is: that after the last inner step, the mean over the stages after each step
     (the multi-step loss of MAML++), or over all, with the stage before any step: the return of the whole trial."""
     outer_baseline: Literal["task", "batch"] = "task"
-    """Baseline of the outer advantages: that of the inner steps, or a linear fit to all tasks of a stage by observation,
-    time and earlier rewards, for few episodes a task."""
+    """Baseline of the outer advantages: that of the inner steps, or, for few episodes a task, a linear fit to all tasks
+    of a stage by observation, time and earlier rewards."""
     outer_scale: Literal["batch", "task"] = "batch"
     """Divide outer advantages by one standard deviation for the whole meta-batch, so that the outer objective is the
     mean return of the tasks; or by each task's own, as others do, which favours tasks that are nearly solved."""

@@ -171,7 +171,7 @@ class MetaObjective:
         return self._mean(group.gradient(theta, inner_kl_coef) for group in self.groups)
 
     def curvature(self, num_episodes: int = 0) -> Product:
-        """v -> Hessian of the mean KL divergence between adapted policies at θ₀, times v [M], over the stages that count.
+        """v -> Hessian of the mean KL divergence between policies in the stages that count at θ₀, times v [M].
 
         Args:
             num_episodes: of each task that count; 0 for all.
