@@ -119,11 +119,11 @@ class Trial:
         """The library's outer objective, from trajectories [N, T, E] of θ and of θ' with their advantages a and b."""
         rates = Rates("fixed", self.inner_lr, self.policy)
         loss = PlainLoss(1.0, 1.0, name, given=a)
-        return TaskGroup(self.policy, rates, loss, self.params, [inner, outer], b)
+        return TaskGroup(self.policy, rates, loss, self.params, [inner, outer], [None, b])
 
     def estimate(self, group: TaskGroup) -> GradientEstimates:
         """Each row's share of `group.here.gradient`, and its product of the Hessian with the exact ∇J(θ')."""
-        gradient, hessian = group.here.outer.gradient(group.surrogate), group.here.steps[0].hessian
+        gradient, hessian = group.here.outer.gradient(group.stages[1].surrogate), group.here.steps[0].hessian
         product = hessian(self.adapted_gradient.expand(len(gradient), -1))
         return GradientEstimates(self.inner_lr * hessian(gradient) - gradient, -product)  # the library minimizes -J
 

@@ -101,9 +101,9 @@ TABLES = {
     "tabular-mdp": Experiment(
         "tabular-mdp",
         form(
-            {**TRIAL, "inner_lr": 1.0, "gamma": 0.4, "gae_lambda": 1.0, "outer": vpg(0.01)},
-            num_iterations=150,
-            meta_batch_size=150,
+            {**TRIAL, "inner_lr": 1.0, "gamma": 0.4, "gae_lambda": 1.0, "outer": TRPO},
+            num_iterations=60,
+            meta_batch_size=100,
             num_envs=1,
         ),
         {
@@ -115,7 +115,7 @@ TABLES = {
             "the last stage alone": form({"outer_stages": "last"}),
             "fixed rates": form({"learned_rates": "none"}),
             "outer baseline of the task": form({"outer_baseline": "task"}),
-            "outer steps by TRPO": form({"outer": TRPO}, num_iterations=60),
+            "outer steps by Adam": form({"outer": vpg(0.01)}, num_iterations=150, meta_batch_size=150),
             "no lower discount": form({"gamma": 0.99}),
             **untrained(0.5, 1.0, 2.0),
             **untrained(0.5, 1.0, policy={"hidden_sizes": [64, 64]}),

@@ -18,7 +18,8 @@ from metarl.algorithms.task_policy import GradientPolicy, TaskPolicy
 from metarl.backend.cuda_graphs import Graphs
 from metarl.learning.advantage import ValueFunction
 from metarl.learning.rollout import Adapter, Play, Trajectory
-from metarl.policies.mlp import MLPConfig, MLPPolicy, Policy, StepInput, make_policy
+from metarl.policies.context import make_any_policy
+from metarl.policies.mlp import MLPConfig, MLPPolicy, Policy, StepInput
 from metarl.policies.recurrent import MemoryConfig, TrialNetwork
 
 PolicyConfig = MLPConfig | MemoryConfig
@@ -211,10 +212,10 @@ class Setup:
             )
         return self.policy
 
-    def mlp(self, method: str) -> MLPPolicy:
+    def mlp(self, method: str) -> Policy:
         """The policy of a method that adapts an MLP. Raises `InputError`."""
         config = self.mlp_config(method)
-        return self.start or make_policy(self.env.observation_space, self.env.action_space, config)
+        return self.start or make_any_policy(self.env.observation_space, self.env.action_space, config)
 
 
 class AlgorithmConfig(Checked, ABC):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from torch import Generator, Tensor
 
 from envs.core import Env
+from envs.errors import InputError
 from envs.fields import NonNegativeInt
 from envs.structs import Struct
 from metarl.algorithms.adaptation import Rates
@@ -157,7 +158,8 @@ class MAML(Algorithm):
     def to_sb3(self, env: Any, **options: Any) -> Any:
         from metarl.algorithms.sb3_convert import policy_to_sb3
 
-        assert isinstance(self.policy, MLPPolicy)
+        if not isinstance(self.policy, MLPPolicy):
+            raise InputError("A policy with a context vector has no counterpart in SB3's PPO; choose a run without.")
         return policy_to_sb3(self.policy, self.params, env, **options)
 
     def objective(self, theta: Tensor, trajectories: list[Trajectory]) -> MetaObjective:

@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from envs.core import Env
+from envs.errors import InputError
 from envs.fields import Coefficient, Fraction, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import (
@@ -214,7 +215,8 @@ class Reptile(Algorithm):
     def to_sb3(self, env: Any, **options: Any) -> Any:
         from metarl.algorithms.sb3_convert import policy_to_sb3
 
-        assert isinstance(self.policy, MLPPolicy)
+        if not isinstance(self.policy, MLPPolicy):
+            raise InputError("A policy with a context vector has no counterpart in SB3's PPO; choose a run without.")
         return policy_to_sb3(self.policy, self.eval_params, env, **options)
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:

@@ -64,7 +64,9 @@ class SB3PPOConfig(AlgorithmConfig):
     """PPO learns from rewards multiplied by this, because its value function needs returns of about 1 to 10."""
 
     def make(self, setup: Setup) -> SB3PPO:
-        return SB3PPO(self, setup.env, setup.mlp_config(SB3PPO.name), setup.generator)
+        policy = setup.mlp_config(SB3PPO.name)
+        require(policy.context_size == 0, "SB3's PPO has no context vector to adapt; leave context_size out.")
+        return SB3PPO(self, setup.env, policy, setup.generator)
 
     def ppo(self, finetune: bool) -> dict[str, Any]:
         """The options of a `SB3Learner`."""

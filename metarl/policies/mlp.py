@@ -19,7 +19,7 @@ from gymnasium import spaces
 from torch import Generator, Tensor, nn
 
 from envs.errors import InputError, require
-from envs.fields import Checked, PositiveFloat
+from envs.fields import Checked, NonNegativeInt, PositiveFloat
 from envs.structs import Struct
 from metarl.policies.distributions import Categorical, DiagGaussian, Distribution
 
@@ -106,6 +106,8 @@ class MLPConfig(Checked):
     """What follows each hidden layer: tanh or relu."""
     init_std: PositiveFloat = 1.0
     """Initial standard deviation of continuous actions, in units of the action space."""
+    context_size: NonNegativeInt = 0
+    """Numbers of a context vector beside the observation, for inner steps that move it alone (CAVIA)."""
 
 
 class MLPPolicy(Policy):

@@ -76,7 +76,7 @@ def distributions(problem, meta, old=None, tasks=slice(None)):
         if k + 1 < len(trajectories):
             raw = advantages(trajectory, config.gamma, config.gae_lambda, problem.algorithm.value, config.baseline)
             before = distribution.detach() if old is None else old[k]
-            advantage = standardize(raw, trajectory.mask)
+            advantage = raw if config.inner_scale == "none" else standardize(raw, trajectory.mask)
             loss = inner_loss(config.estimator, distribution, before, trajectory, advantage)
             loss = loss - config.entropy_coef * average(distribution.entropy(), trajectory.mask)
             second_order = config.estimator != "first-order"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from plain_meta import group_of, moved, random_like, relative
 
+from envs import InputError
 from metarl.algorithms.adaptation import Rates
 from metarl.algorithms.inner import ESTIMATORS
 
@@ -91,3 +92,38 @@ def test_adapters_use_the_learned_rates(build_problem):
     after = a.adapters()[0](start, None, trajectory)[0] - start
     torch.testing.assert_close(after, before * torch.arange(size))
     torch.testing.assert_close(a.adapters(2, test=True)[1](start, None, trajectory)[0] - start, after / 2)
+
+
+# --- What inner steps move ---------------------------------------------------------------------------------------
+
+
+@every_kind
+def test_inner_steps_of_the_head_leave_the_body_alone(build_problem, kind):
+    problem = build_problem(adapt="head", learned_rates=kind)
+    a, (adapt, *_) = problem.algorithm, problem.algorithm.adapters(3, test=True)
+    start = a.params.expand(3, -1)
+    after, _ = adapt(start, None, problem.trajectories[0])
+    head = problem.policy.part("head")
+    still = (after == start).all(0)
+    assert still[: head.start].all() and not still[head].any()
+    assert head.start == sum(problem.policy.tensor_sizes[:2])
+    whole, _ = build_problem(learned_rates=kind).algorithm.adapters(1)[0](start, None, problem.trajectories[0])
+    torch.testing.assert_close(after[:, head], whole[:, head])
+    assert a.inner.inner_lr == pytest.approx(0.3)
+    again, _ = a.inner.step(1.0, 0.3)(start, None, problem.trajectories[0])
+    torch.testing.assert_close(again, after)
+
+
+def test_each_step_has_rates_of_its_own_and_later_ones_the_last(build_problem):
+    problem = build_problem(num_inner_steps=2, learned_rates="step")
+    a, start = problem.algorithm, problem.algorithm.params.expand(3, -1)
+    size = len(problem.policy.tensor_sizes)
+    a.meta[-size:] = 2.0  # a factor of inner_lr
+    moves = [adapt(start, None, problem.trajectories[0])[0] - start for adapt in a.adapters(4, test=True)]
+    torch.testing.assert_close(moves[1], 2 * moves[0])
+    assert torch.equal(moves[1], moves[2]) and torch.equal(moves[1], moves[3])
+
+
+def test_a_part_that_is_not_there_is_refused(build_problem):
+    with pytest.raises(InputError, match="context_size"):
+        build_problem(adapt="context")
