@@ -23,6 +23,8 @@ from metarl.learning.advantage import advantages
 from metarl.learning.rollout import Trajectory, policy_actor, rollout
 from metarl.policies.mlp import Policy, StepInput
 
+HESSIANS = tuple(name for name in ESTIMATORS if name != "e-maml")
+"""Those that differ in the Hessian. E-MAML's truth is another one: that of a step from few episodes; see `single`."""
 LANES = 20_000
 """Episodes that are in memory at once."""
 
@@ -123,7 +125,9 @@ class Trial:
 
     def estimate(self, group: TaskGroup) -> GradientEstimates:
         """Each row's share of `group.here.gradient`, and its product of the Hessian with the exact ∇J(θ')."""
-        gradient, hessian = group.here.outer.gradient(group.stages[1].surrogate), group.here.steps[0].hessian
+        stage, hessian = group.stages[-1], group.here.steps[0].hessian
+        assert stage is not None
+        gradient = group.here.outer.gradient(stage.surrogate)
         product = hessian(self.adapted_gradient.expand(len(gradient), -1))
         return GradientEstimates(self.inner_lr * hessian(gradient) - gradient, -product)  # the library minimizes -J
 
@@ -134,7 +138,49 @@ class Trial:
             every, probability = self.every_trajectory(params)
             weight = probability * len(probability)  # the losses divide by the number of episodes
             parts += [every, weight * self.advantage(params[None], every)]
-        return {name: self.estimate(self.group(name, *parts)) for name in ESTIMATORS}
+        return {name: self.estimate(self.group(name, *parts)) for name in HESSIANS}
+
+    def single(self) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+        """What the estimators find where a step learns from one episode, exactly: every one, by its probability.
+
+        The baseline of the inner step is that of θ, also where derivatives of the truth are taken: what a learner does
+        with given data depends on θ through its policy alone. The outer gradient is exact.
+
+        Returns:
+            The gradient [P] of E[J(θ')], by automatic differentiation; and for each estimator its mean [P], and its
+            covariance's trace.
+        """
+        every, probability = self.every_trajectory(self.params)
+        rows = every.map(lambda x: x.transpose(0, 2).contiguous())  # one episode each: [M, T, 1]
+        a = self.advantage(self.params.expand(len(rows), -1), rows)
+        state, action = rows.obs.argmax(-1)[..., 0], rows.action[..., 0]  # [M, T]
+        chance = probability / self.log_probs(self.params[None])[0][state, action].sum(1).exp()  # of the transitions
+        share = torch.zeros(len(rows), *self.reward.shape, dtype=a.dtype, device=a.device)
+        share.view(len(rows), -1).scatter_add_(1, state * self.reward.shape[1] + action, a[..., 0] / a.shape[1])
+
+        def expected(params: Tensor) -> Tensor:
+            """E[J(θ')] of params [P]."""
+            log_probs = lambda at: self.log_probs(at[None])[0]  # noqa: E731
+            steps = torch.einsum("msa,sap->mp", share, torch.func.jacrev(log_probs)(params))
+            weight = chance * log_probs(params)[state, action].sum(1).exp()
+            return weight @ self.values(params + self.inner_lr * steps)[:, 0, 0] / self.env.horizon
+
+        truth = torch.func.grad(expected)(self.params)
+        objective = torch.func.vmap(self.objective)
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        for name in ESTIMATORS:
+            group = self.group(name, rows, a, rows, torch.zeros_like(a))  # whose outer trajectory counts for nothing
+            adapted = self.params - self.inner_lr * group.here.steps[0].gradient
+            vector = torch.func.vmap(torch.func.grad(self.objective))(adapted)
+            estimates = vector - self.inner_lr * group.here.steps[0].hessian(vector)
+            if name == "e-maml":
+                returns = objective(adapted)
+                credit = (returns - probability @ returns).view(-1, 1, 1) * a.shape[1]
+                losses = PlainLoss(1.0, 1.0, name, given=credit.expand_as(a)).objective(rows)
+                estimates = estimates - group.here.steps[0].linearized.gradient(losses)
+            mean = probability @ estimates
+            found[name] = mean, probability @ (estimates - mean).square().sum(1)
+        return truth, found
 
     def round(self, repetitions: int, num_envs: int, generator: Generator) -> tuple[Any, ...]:
         """`num_envs` episodes before and after adaptation, R times: the arguments of `group` after the name."""
@@ -151,7 +197,7 @@ class Trial:
 
         All see the same episodes: their inner gradients, and so their adapted policies, are the same.
         """
-        parts: dict[str, list[GradientEstimates]] = {name: [] for name in ESTIMATORS}
+        parts: dict[str, list[GradientEstimates]] = {name: [] for name in HESSIANS}
         chunk = max(1, LANES // num_envs)
         for start in range(0, repetitions, chunk):
             episodes = self.round(min(chunk, repetitions - start), num_envs, generator)
@@ -195,4 +241,13 @@ def errors(trial: Trial, found: dict[str, GradientEstimates]) -> dict[str, dict[
     return {
         name: {side: compare(getattr(estimate, side), exact) for side, exact in truth.items()}
         for name, estimate in found.items()
+    }
+
+
+def single_errors(trial: Trial) -> dict[str, dict[str, float]]:
+    """Exact bias and noise of each estimator from one episode, as shares of the exact length; see `Trial.single`."""
+    truth, found = trial.single()
+    return {
+        name: {"bias": float((mean - truth).norm() / truth.norm()), "noise": float(spread.sqrt() / truth.norm())}
+        for name, (mean, spread) in found.items()
     }

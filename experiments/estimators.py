@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import tyro
-from estimator_trials import Trial, errors
+from estimator_trials import Trial, errors, single_errors
 from rich.box import SIMPLE
 from rich.table import Table
 from torch import Generator
@@ -29,6 +29,7 @@ from metarl.policies.mlp import MLPConfig, make_policy
 SIDES = ("meta_gradient", "product")
 FIRST = "E|estimator|meta-/gradient/bias|//95 %|//noise|/Hessian/bias|//95 %|//noise"
 SECOND = "estimator|meta-/gradient/median|//range|/Hessian/median|//range"
+THIRD = "estimator|bias/median|/range|noise/median|/range"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,15 @@ def over_tasks(limits: list[dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def over_episodes(singles: list[dict[str, Any]]) -> list[list[str]]:
+    """A row for each estimator: median and range of exact bias and noise from one episode."""
+    rows = []
+    for name in singles[0]:
+        sides = [torch.tensor([100 * found[name][side] for found in singles]) for side in ("bias", "noise")]
+        rows.append([name, *(x for b in sides for x in (f"{b.median():.1f}", f"{b.min():.1f} – {b.max():.1f}"))])
+    return rows
+
+
 def show(title: str, columns: str, parts: list[list[list[str]]]) -> None:
     """Print a table; in `columns`, | stands between names and / for a line break."""
     table = Table(title=title, box=SIMPLE, padding=0)
@@ -110,13 +120,20 @@ def main(arguments: list[str]) -> None:
     counts = {n: args.repetitions * max(args.num_envs) // n for n in args.num_envs}
     found = {str(n): errors(trials[0], trials[0].estimates(n, count, generator)) for n, count in counts.items()}
     limits = [errors(trial, trial.limits()) for trial in trials]
+    singles = [single_errors(trial) for trial in trials]
     if args.output is not None:
-        result = {"options": asdict(args) | {"output": str(args.output)}, "episodes": found, "limits": limits}
+        result = {
+            "options": asdict(args) | {"output": str(args.output)},
+            "episodes": found,
+            "limits": limits,
+            "singles": singles,
+        }
         args.output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(args.output, lambda path: path.write_text(json.dumps(result) + "\n"))
     title = f"Error in % of the exact length: T = {args.horizon}, P = {policy.num_parameters}, α = {args.inner_lr:g}"
     show(title, FIRST, [measured(n, part) for n, part in {**found, "∞": limits[0]}.items()])
     show(f"Exact bias as E → ∞, {args.num_tasks} MDPs and policies", SECOND, [over_tasks(limits)])
+    show(f"A step from one episode, exactly, {args.num_tasks} MDPs and policies", THIRD, [over_episodes(singles)])
     if args.output is not None:
         print(f"Wrote {args.output}")
 

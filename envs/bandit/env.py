@@ -25,7 +25,10 @@ LARGEST_MEAN = 20.0  # in the task schema: far beyond every distribution here
 
 
 class Bandit(Env[Task, State]):
-    """Bernoulli or Gaussian bandit. obs [N, E, 1]: 1, or the time in [0, 1]. action [N, E]: the arm to pull."""
+    """Bernoulli or Gaussian bandit. obs [N, E, 1]: 1, or the time in [0, 1]; or [N, E, n], the pull.
+
+    action [N, E]: the arm to pull.
+    """
 
     task_type = Task
 
@@ -79,7 +82,7 @@ class Bandit(Env[Task, State]):
         return StepResult(state, self._observe(state), paid.float(), terminated)
 
     def _observe(self, state: State) -> Tensor:
-        """[N, E, 1]."""
+        """[N, E, 1], or [N, E, n]."""
         time = state.pulls.sum(-1, keepdim=True)
         if self.config.observation == "time":
             return time / self.horizon

@@ -29,7 +29,7 @@ class BanditConfig(Checked):
     prior: Literal["uniform", "normal"] = "uniform"
     """Distribution of the arms' means, which are independent: U[0, 1], or N(0, 1) for Gaussian rewards."""
     observation: Literal["constant", "time", "pull"] = "constant"
-    """What is seen at each step: a 1, or the fraction of the pulls already made."""
+    """What is seen at each step: a 1, the fraction of the pulls already made, or their number, one-hot."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -82,6 +82,16 @@ class TrainConfig(Checked):
         )
 
 
+ADDED: dict[str, Any] = {
+    "inner_scale": "task",
+    "adapt": "all",
+    "outer_stages": "last",
+    "outer_baseline": "task",
+    "context_size": 0,
+}
+"""Fields that runs from before them lack, and what those were made with."""
+
+
 def make_algorithm(config: TrainConfig, env: Env, generator: Generator, start: MLPPolicy | None = None) -> Algorithm:
     """The method of a run, with fresh parameters; see `AlgorithmConfig.make`."""
     setup = Setup(env, config.policy, generator, config.num_iterations, config.shards or 1, start)
@@ -136,6 +146,8 @@ def from_dict(default: Any, values: dict[str, Any], whole: bool = False) -> Any:
     """
     where, hints = type(default).__name__, field_types(default)
     require(isinstance(values, dict), f"{where} must be an object with fields, not {reprlib.repr(values)}.")
+    if whole:
+        values = {**{name: value for name, value in ADDED.items() if name in hints}, **values}
     _check_names(where, set(values), set(hints), whole)
     changes = {}
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""The four estimators of the meta-gradient against the exact one, on MDPs where every trajectory can be listed."""
+"""The estimators of the meta-gradient against the exact one, on MDPs where every trajectory can be listed."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_sampled_hessians_are_biased_as_the_limits_say():
         assert standard_errors(estimates, limits[name].product[0]) < 4
         worst = standard_errors(estimates, product(trial))
         assert worst < 4 if name == "dice" else worst > 10
-    noise = {name: sampled()[name].product.std(0).norm() for name in ESTIMATORS}
+    noise = {name: sampled()[name].product.std(0).norm() for name in trials.HESSIANS}
     assert noise["dice"] > 1.5 * noise["lvc"]
 
 
@@ -124,7 +124,7 @@ def test_sampled_meta_gradients_tend_to_the_limits():
     few_bias = trials.compare(few, trial.meta_gradient)
     assert standard_errors(few, trial.meta_gradient) > 10
     assert trials.compare(more["dice"].meta_gradient, trial.meta_gradient)["high"] < few_bias["low"] / 2
-    for name in ESTIMATORS:
+    for name in trials.HESSIANS:
         assert standard_errors(more[name].meta_gradient, trial.limits()[name].meta_gradient[0]) < 4
 
 
@@ -140,11 +140,21 @@ def test_at_horizon_one_lvc_and_dice_agree_and_are_unbiased():
 def test_rows_add_up_to_the_meta_gradient_of_the_library_and_share_their_inner_gradient():
     trial = build()
     episodes = trial.round(6, 5, Generator().manual_seed(4))
-    groups = {name: trial.group(name, *episodes) for name in ESTIMATORS}
+    groups = {name: trial.group(name, *episodes) for name in trials.HESSIANS}
     for group in groups.values():
         rows = trial.estimate(group).meta_gradient
         assert relative(rows.sum(0), -group.gradient()) < 1e-12
         assert relative(group.here.steps[0].gradient, groups["naive"].here.steps[0].gradient) < 1e-12
+
+
+@pytest.mark.parametrize("seed", range(2))
+@POLICIES
+def test_from_one_episode_e_maml_is_exact_and_no_other_is(hidden_sizes, seed):
+    trial = build(horizon=3, hidden_sizes=hidden_sizes, seed=seed)
+    found = trials.single_errors(trial)
+    assert found["e-maml"]["bias"] < 1e-12
+    assert all(found[name]["bias"] > 1e-2 for name in trials.HESSIANS)
+    assert found["e-maml"]["noise"] > found["naive"]["noise"]
 
 
 def test_compare_tells_a_bias_from_chance():
@@ -164,7 +174,8 @@ def test_the_script_prints_tables_and_writes_json(script, tmp_path):
     small = ("--num-envs", 4, 8, "--repetitions", 20, "--horizon", 2, "--num-tasks", 2)
     result = script("estimators", *small, "--output", output, "--device", "cpu")
     assert result.status == 0 and f"Wrote {output}" in result.out
-    assert all(result.out.count(name) == 4 for name in ESTIMATORS)  # 4, 8, ∞ episodes, and the second table
+    # 4, 8, ∞ episodes, the second table and the third
+    assert all(result.out.count(name) == (1 if name == "e-maml" else 5) for name in ESTIMATORS)
     written = json.loads(output.read_text())
     assert written["options"]["num_envs"] == [4, 8] and set(written["episodes"]) == {"4", "8"}
     assert len(written["limits"]) == 2 and written["limits"][0]["dice"]["product"]["bias"] < 1e-12

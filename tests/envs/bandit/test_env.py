@@ -152,6 +152,17 @@ class TestObservations:
                 seen.append(result.obs)
             assert torch.equal(torch.stack(seen), torch.tensor(expected).view(5, 1, 1, 1).expand(5, 2, 3, 1))
 
+    def test_a_pull_is_one_hot_and_zero_when_all_are_made(self):
+        env = bandit(3, 2, observation="pull")
+        task, draws = env.sample_tasks(2, generator(1)), generator(2)
+        state, obs = env.reset(task, 3, draws)
+        seen = [obs[1, 2].tolist()]
+        for _ in range(2):
+            result = env.step(task, state, env.random_actions(task, state, None, draws), draws)
+            state = result.state
+            seen.append(result.obs[1, 2].tolist())
+        assert seen == [[1, 0], [0, 1], [0, 0]]
+
     @pytest.mark.parametrize("observation", ["constant", "time"])
     def test_they_do_not_tell_the_task(self, observation):
         env = bandit(3, 4, observation=observation)

@@ -93,6 +93,17 @@ def test_a_damaged_config_is_named_in_one_sentence(make_run, case, sentence):
     assert words in sentence(error)
 
 
+def test_a_run_from_before_a_field_is_read_with_what_it_was_made_with(make_run):
+    run = make_run()
+    file = run.path / "config.json"
+    config = json.loads(file.read_text())
+    for part, names in (("algorithm", ("inner_scale", "adapt", "outer_stages")), ("policy", ("context_size",))):
+        for name in names:
+            del config["train"][part][name]
+    file.write_text(json.dumps(config))
+    assert Run.open(run.path).config == run.config
+
+
 def test_what_is_no_run_folder(tmp_path, sentence):
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
