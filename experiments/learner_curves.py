@@ -3,7 +3,8 @@
 python experiments/learner_curves.py runs/maml runs/rl2 --num-tasks 50
 
 Prints a row for each run: mean returns in each stage, and their difference with its standard error over tasks. The two
-draw different random numbers, so the difference should be two standard errors at most, but for one in twenty.
+draw different random numbers, so the difference should be two standard errors at most, but for one in twenty. Only PPO
+of Stable-Baselines3 differs beyond that where episodes end early: a learner's has fewer steps to learn from.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Arguments:
     """Validation tasks."""
     num_envs: int = 20
     """Lanes of a task: episodes of a stage, or trials."""
+    seed: int = 0
+    """Of tasks and episodes."""
     session: Session = field(default_factory=Session)
 
 
@@ -71,11 +74,11 @@ def main(arguments: list[str]) -> None:
     for path in args.run_dirs:
         agent = metarl.load(path, device)
         same: Any = {"num_tasks": args.num_tasks, "num_envs": args.num_envs}
-        result = metarl.evaluate(agent, EvaluationConfig(split="validation", references=False, **same))
+        result = metarl.evaluate(agent, EvaluationConfig(split="validation", references=False, seed=args.seed, **same))
         evaluated = np.array(result["per_task"])
         env = agent.run.env
-        tasks = env.sample_tasks(args.num_tasks, envs.task_generator(0, "validation", env.device), "validation")
-        rows = [learned(agent, task, args.num_envs, seed) for seed, task in enumerate(task_dicts(env, tasks))]
+        tasks = env.sample_tasks(args.num_tasks, envs.task_generator(args.seed, "validation", env.device), "validation")
+        rows = [learned(agent, task, args.num_envs, args.seed + i) for i, task in enumerate(task_dicts(env, tasks))]
         difference = np.array(rows) - evaluated
         error = difference.std(0, ddof=1) / len(difference) ** 0.5
         curves = (" → ".join(f"{x:.2f}" for x in curve) for curve in (evaluated.mean(0), np.mean(rows, 0)))
