@@ -65,10 +65,13 @@ class GRUNetwork(TrialNetwork):
         x = self.see(inputs, self.all_steps(inputs))
         return self.decide(x, self.gru(x)[0])
 
+    def start(self, num_lanes: int) -> GRUMemory:
+        hidden = self.free.new_zeros(num_lanes, self.gru.hidden_size)
+        return GRUMemory(hidden, torch.zeros(num_lanes, dtype=torch.int64, device=hidden.device))
+
     def step(self, inputs: StepInput, memory: GRUMemory | None) -> tuple[Outputs, Any]:
         if memory is None:
-            hidden = inputs.obs.new_zeros(len(inputs), self.gru.hidden_size)
-            memory = GRUMemory(hidden, torch.zeros_like(inputs.first, dtype=torch.int64))
+            memory = self.start(len(inputs))
         x = self.see(inputs, memory.t)
         hidden = self.gru(x.unsqueeze(1), memory.hidden.unsqueeze(0))[1].squeeze(0)
         return self.decide(x, hidden), GRUMemory(hidden, memory.t + 1)

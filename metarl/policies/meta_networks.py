@@ -167,6 +167,17 @@ class MetaNetworks(TrialNetwork):
         entries = self.entries(key[:, :-1], slow[:, :-1], slow[:, 1:], inputs[:, 1:])
         return self.decide(x, self.share(key, entries), entries, slow)
 
+    def start(self, num_lanes: int) -> PairsMemory:
+        """The step before the first one did not happen: its mask is 0, so that nobody reads the entry about it."""
+        layers, blank = self.layers, self.free.new_zeros(num_lanes, 1)
+        ins, outs = (sum(getattr(layer, name) for layer in layers) for name in ("in_features", "out_features"))
+        key_size = self.key[-1].out_features
+        past = SlowPass(
+            blank.new_zeros(num_lanes, 1, self.action_size), blank, blank, blank, blank.new_zeros(num_lanes, 1, ins)
+        )
+        entries = WeightPairs(*(blank.new_zeros(num_lanes, 0, n) for n in (key_size, outs, ins)), blank[:, :0])
+        return PairsMemory(past, blank.new_zeros(num_lanes, 1, key_size), entries, blank.long())
+
     def step(self, inputs: StepInput, memory: PairsMemory | None) -> tuple[Outputs, PairsMemory]:
         inputs = inputs.map(lambda x: x.unsqueeze(1))
         t = torch.zeros_like(inputs.first, dtype=torch.int64) if memory is None else memory.t

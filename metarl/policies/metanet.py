@@ -230,6 +230,13 @@ class MetaNet(TrialNetwork):
         outputs = self.decide(x, past.embedding, lambda name, q: self.recall(name).memory.sequence(q, entries[name]))
         return dataclasses.replace(outputs, slow=Outputs(past.policy, past.value))
 
+    def start(self, num_lanes: int) -> TrialMemory:
+        """The step before the first one did not happen: its mask is 0, so that no entry is written about it."""
+        blank, actions, size = self.free.new_zeros(num_lanes), self.action_size, self.config.hidden_size
+        past = Past(blank.new_zeros(num_lanes, actions), blank, blank, blank, blank.new_zeros(num_lanes, size))
+        states = {name: recall.memory.start(num_lanes) for name, recall in self._recalls()}
+        return TrialMemory(past, states, blank.long())
+
     def step(self, inputs: StepInput, memory: TrialMemory | None) -> tuple[Outputs, TrialMemory]:
         t = torch.zeros_like(inputs.first, dtype=torch.int64) if memory is None else memory.t
         x, past = self.embed(inputs, t)

@@ -88,8 +88,12 @@ class TrialNetwork(nn.Module):
         self.bounds: Tensor
 
     @abstractmethod
+    def start(self, num_lanes: int) -> Any:
+        """The memory [B, ...] at the start of a trial, a Struct."""
+
+    @abstractmethod
     def step(self, inputs: StepInput, memory: Any) -> tuple[Outputs, Any]:
-        """One step of each lane: inputs [B, ...]; `memory` is None at the start of a trial."""
+        """One step of each lane: inputs [B, ...]; at the start of a trial `memory` is None, or what `start` returns."""
 
     @abstractmethod
     def forward(self, inputs: StepInput) -> Outputs:
