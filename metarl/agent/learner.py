@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from envs.core import Env
 from envs.errors import require
 from metarl.agent.experience import Experience
+from metarl.algorithms.sb3_file import check_spaces
 from metarl.backend.files import write_atomically
 from metarl.learning.rollout import small_tensors_on_one_thread
 from metarl.policies.mlp import StepInput
@@ -139,6 +140,52 @@ class Learner:
         content = {**self.run.state_dict(), "run": json.dumps(self.run.description), "learner": self.state_dict()}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda part: part.write_bytes(checkpoint.pack(content)))
+
+    def export(self, path: Path | str, lane: int = 0) -> None:
+        """Write the policy as it is now as an ONNX graph of one step; docs/export.md says how to run it.
+
+        Inputs are `obs` [1, O]; `prev_action` [1, A] or [1], `prev_reward` [1] and `first` [1] bool, about the step
+        before; `mask` [1], 0 in the padding of an episode that ended early; and `memory_0`, .... All but the first may
+        be left out where the policy goes on from here. Outputs are the most probable `action`, within the bounds of the
+        actions, `log_probs` [1, A] or `mean` and `log_std` [1, A], and the memory as `next_memory_0`, ....
+
+        Args:
+            lane: whose memory is taken.
+
+        Raises:
+            InputError: where the package onnx is missing, and before the last action was observed.
+        """
+        from metarl.agent.export import export_step
+
+        require(self.now is None, "observe() comes after each act(), and the last action was not observed yet.")
+        require(0 <= lane < self.num_envs, f"lane must be one of the {self.num_envs} from 0 on, not {lane}.")
+        previous = self.prev_action, self.prev_reward, self.first
+        export_step(self.run, self.env, self.policy, lane, previous, Path(path))
+
+    def to_sb3(self, env: Any = None, **options: Any) -> Any:
+        """The policy as it is now, as the start of a `stable_baselines3.PPO`: equal outputs for equal observations.
+
+        SB3's PPO holds an MLP that reads the observation alone: that of the MAML family, of Reptile and of sb3-ppo, whose
+        value network comes along. The value network of the others is fresh.
+
+        Args:
+            env: what PPO will learn on, such as a `TaskVecEnv` or any Gymnasium or SB3 environment with observations of
+                the same shape and the same actions; by default the family's, on tasks of the split train. A policy that
+                is told the task wants `TaskVecEnv(envs.informed(...), ...)`.
+            **options: of `PPO`, such as `n_steps=100, learning_rate=1e-3`.
+
+        Raises:
+            InputError: for a policy with a memory, and for an environment of other spaces.
+        """
+        if env is None:
+            from metarl.algorithms.sb3_convert import training_lane
+
+            env = training_lane(self.env)
+        made = hasattr(env, "observation_space") and not isinstance(env, Env)
+        require(made, "The environment must be one of Gymnasium or SB3, such as TaskVecEnv(env, num_envs).")
+        require("policy_kwargs" not in options, "The policy's size is the run's, so policy_kwargs cannot be given.")
+        check_spaces(self.env, env, f"The policy of {self.run.config.env}/{self.run.config.env_preset}")
+        return self.policy.to_sb3(env, **options)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that acting and observing changed, and what `Agent.begin` was given."""

@@ -74,6 +74,14 @@ class Agent:
             learner.generator.manual_seed(seed)
         return learner
 
+    def export(self, path: Path | str) -> None:
+        """Write one step of the policy, as `begin` starts it, as an ONNX graph; see `Learner.export`."""
+        self.begin(seed=0).export(path)
+
+    def to_sb3(self, env: Any = None, **options: Any) -> Any:
+        """The policy, as `begin` starts it, as the start of a `stable_baselines3.PPO`; see `Learner.to_sb3`."""
+        return self.begin(seed=0).to_sb3(env, **options)
+
 
 class _Single:
     """The spaces of one lane of a vector environment."""

@@ -173,10 +173,6 @@ class Algorithm(ABC):
             "written out, so leave it out."
         )
 
-    def to_sb3(self, env: Any, **options: Any) -> Any:
-        """A PPO of Stable-Baselines3 on `env`, initialized with what was learned. Raises `InputError`."""
-        raise InputError("A policy with a memory has no counterpart in SB3's PPO; choose a run with an MLP.")
-
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Everything that training changes."""

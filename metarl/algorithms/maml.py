@@ -155,13 +155,6 @@ class MAML(Algorithm):
         adapters = self.adapters(stages.num_steps, test=True)
         return player(env, self.policy, self.params, adapters, num_envs, generator, greedy)
 
-    def to_sb3(self, env: Any, **options: Any) -> Any:
-        from metarl.algorithms.sb3_convert import policy_to_sb3
-
-        if not isinstance(self.policy, MLPPolicy):
-            raise InputError("A policy with a context vector has no counterpart in SB3's PPO; choose a run without.")
-        return policy_to_sb3(self.policy, self.params, env, **options)
-
     def objective(self, theta: Tensor, trajectories: list[Trajectory]) -> MetaObjective:
         """The outer objective that trajectories define, at the meta-parameters [M] that collected them."""
         c = self.config

@@ -212,13 +212,6 @@ class Reptile(Algorithm):
         adapters = self.adapters(stages.num_steps, test=True)
         return player(env, self.policy, self.eval_params, adapters, num_envs, generator, greedy)
 
-    def to_sb3(self, env: Any, **options: Any) -> Any:
-        from metarl.algorithms.sb3_convert import policy_to_sb3
-
-        if not isinstance(self.policy, MLPPolicy):
-            raise InputError("A policy with a context vector has no counterpart in SB3's PPO; choose a run without.")
-        return policy_to_sb3(self.policy, self.eval_params, env, **options)
-
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """Move the initialization, given what `collect` returned. Returns metrics."""
         c = self.config

@@ -13,6 +13,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from envs.core import Env
 from envs.errors import require
 from metarl.algorithms.sb3_file import ACTIVATIONS as SB3_ACTIVATIONS
 from metarl.algorithms.sb3_file import ModelPolicy, check_architecture, check_raw, line, model_policy
@@ -25,6 +26,7 @@ try:
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.common.torch_layers import MlpExtractor
+    from stable_baselines3.common.vec_env import VecEnv
 except ImportError as error:
     raise ImportError("Stable-Baselines3 is missing here; install metarl-toolkit[sb3].") from error
 
@@ -39,6 +41,13 @@ def make_ppo(env: Any, policy: MLPConfig, **options: Any) -> PPO:
         "log_std_init": math.log(policy.init_std),
     }
     return PPO("MlpPolicy", env, policy_kwargs=architecture, **options)
+
+
+def training_lane(env: Env) -> VecEnv:
+    """An SB3 environment of one lane on tasks of the split train."""
+    from envs.adapters.sb3 import TaskVecEnv
+
+    return TaskVecEnv(env, 1)
 
 
 def silence(model: PPO) -> None:

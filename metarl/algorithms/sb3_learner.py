@@ -102,7 +102,7 @@ class SB3Learner:
         from envs.adapters.sb3 import TaskVecEnv
         from metarl.algorithms.sb3_convert import make_ppo
 
-        self.shape = len(task), num_envs
+        self.policy, self.shape = policy, (len(task), num_envs)
         lanes = len(task) * num_envs
         self.recorder = Recorder(env, reward_scale, keep_states)
         vec_env = TaskVecEnv(self.recorder, lanes, seed=seed)

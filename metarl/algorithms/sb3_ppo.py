@@ -190,13 +190,6 @@ class SB3PPO(Algorithm):
             learner = self.learner(env, env.sample_tasks(1, other), 2, other, finetune=True)
         return FinetunedPolicy(learner, self.config.minibatches, num_steps, generator)
 
-    def to_sb3(self, env: Any, **options: Any) -> Any:
-        from metarl.algorithms.sb3_convert import make_ppo
-
-        model = make_ppo(env, self.policy_config, **options)
-        model.policy.load_state_dict(self.parameters["policy"])
-        return model
-
     def state_dict(self) -> dict[str, Any]:
         return {"policy": self.parameters["policy"], "optimizer": self.parameters["policy.optimizer"]}
 

@@ -35,7 +35,7 @@ class FinetunedPolicy(TaskPolicy):
         from metarl.algorithms.sb3_convert import silence
 
         self.learner, self.model, self.minibatches = learner, learner.model, minibatches
-        self.num_steps, self.generator = num_steps, generator
+        self.num_steps, self.generator, self.module = num_steps, generator, learner.model.policy
         silence(self.model)
 
     def act(self, inputs: StepInput) -> Distribution:
@@ -44,6 +44,13 @@ class FinetunedPolicy(TaskPolicy):
         if isinstance(policy.action_space, spaces.Discrete):
             return Categorical(found.logits.unsqueeze(0))
         return DiagGaussian(found.mean.unsqueeze(0), policy.log_std.expand_as(found.mean).unsqueeze(0))
+
+    def to_sb3(self, env: Any, **options: Any) -> Any:
+        from metarl.algorithms.sb3_convert import make_ppo
+
+        model = make_ppo(env, self.learner.policy, **options)
+        model.policy.load_state_dict(self.model.policy.state_dict())
+        return model
 
     def learn(self, episodes: Sequence[Episode]) -> None:
         steps = sum(len(e.reward) for e in episodes)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from envs.errors import require
+from envs.errors import InputError, require
 from envs.structs import tensors_of, with_tensors
 from metarl.backend.errors import NonFiniteError
 from metarl.learning.rollout import Adapter, Trajectory
 from metarl.policies.distributions import Distribution
-from metarl.policies.mlp import Policy, StepInput
+from metarl.policies.mlp import MLPPolicy, Policy, StepInput
 from metarl.policies.recurrent import Outputs, TrialNetwork
 
 
@@ -56,8 +56,10 @@ class TaskPolicy(ABC):
     Attributes:
         num_steps: gradient steps that it may take in all; None where it adapts as it acts, by its memory.
         steps_taken: of them.
+        module: that holds its parameters, where one does.
     """
 
+    module: nn.Module | None = None
     num_steps: int | None = None
     steps_taken: int = 0
 
@@ -72,6 +74,26 @@ class TaskPolicy(ABC):
         Raises:
             InputError: where a trial is longer than the policy was made for.
         """
+
+    def step(self, inputs: StepInput, memory: Any) -> tuple[Distribution, Any]:
+        """One step of a lane by tensors alone, as an exported graph has it.
+
+        Args:
+            inputs: [1, ...]; with a mask of 0, a step of the padding after an early end of an episode.
+            memory: what the last step returned.
+
+        Returns:
+            An action distribution [1] and the memory after it.
+        """
+        return self.act(inputs.map(lambda x: x.unsqueeze(0)))[0], memory
+
+    def remembered(self, lane: int) -> tuple[Any, int]:
+        """The memory of a lane, a Struct [1, ...] or None, and how many steps it has seen, padding included."""
+        return None, 0
+
+    def to_sb3(self, env: Any, **options: Any) -> Any:
+        """A PPO of Stable-Baselines3 on `env` that starts with this policy. Raises `InputError`."""
+        raise InputError("A policy with a memory has no counterpart in SB3's PPO; choose a run with an MLP.")
 
     def learn(self, episodes: Sequence[Episode]) -> None:
         """Take a gradient step. Raises `NonFiniteError`, and stays as it was, when that leaves no policy to act by."""
@@ -105,6 +127,13 @@ class GradientPolicy(TaskPolicy):
     def act(self, inputs: StepInput) -> Distribution:
         return self.policy.bind(self.params)(inputs, None)[0]
 
+    def to_sb3(self, env: Any, **options: Any) -> Any:
+        from metarl.algorithms.sb3_convert import policy_to_sb3
+
+        if not isinstance(self.policy, MLPPolicy):
+            raise InputError("A policy with a context vector has no counterpart in SB3's PPO; choose a run without.")
+        return policy_to_sb3(self.policy, self.params[0], env, **options)
+
     def learn(self, episodes: Sequence[Episode]) -> None:
         adapt = self.adapters[self.steps_taken]
         params, memory = adapt(self.params, self.memory, trajectory(episodes, self.horizon))
@@ -128,7 +157,7 @@ class MemoryPolicy(TaskPolicy):
     """
 
     def __init__(self, network: TrialNetwork, num_envs: int) -> None:
-        self.network = network
+        self.network = self.module = network
         self.memories: list[Any] = [None] * num_envs  # of each lane, with leading axis [1]
         self.times = [0] * num_envs  # steps of the trial so far, padding included
 
@@ -143,6 +172,14 @@ class MemoryPolicy(TaskPolicy):
             padded[ended] = True
         outputs = self._step(_without_past(rows, padded), range(len(starts)))
         return self.network.distribution(outputs.map(lambda x: x.unsqueeze(0)))
+
+    def step(self, inputs: StepInput, memory: Any) -> tuple[Distribution, Any]:
+        outputs, memory = self.network.step(inputs, memory)
+        return self.network.distribution(outputs.map(lambda x: x.unsqueeze(0)))[0], memory
+
+    def remembered(self, lane: int) -> tuple[Any, int]:
+        memory = self.memories[lane]
+        return self.network.start(1) if memory is None else memory, self.times[lane]
 
     def _check_length(self, starts: list[bool]) -> None:
         horizon, most = self.network.horizon, self.network.num_steps
@@ -176,11 +213,7 @@ class MemoryPolicy(TaskPolicy):
         return {"memories": [tensors_of(memory) for memory in self.memories], "times": list(self.times)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        n = self.network
-        taken = torch.zeros(1, dtype=torch.int64) if n.discrete else torch.zeros(1, n.action_size)
-        zero = torch.zeros(1)
-        blank = StepInput(torch.zeros(1, n.obs_size), taken, zero, zero == 0, zero).to(n.free.device)
-        _, like = n.step(blank, None)
+        like = self.network.start(1)
         self.times = [int(t) for t in state["times"]]
         self.memories = [
             with_tensors(like, memory) if t else None for t, memory in zip(self.times, state["memories"], strict=True)

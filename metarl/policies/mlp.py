@@ -160,11 +160,11 @@ class MLPPolicy(Policy):
 
         def network(inputs: StepInput, memory: Any = None) -> tuple[Distribution, Any]:
             obs = inputs.obs
-            x = obs.flatten(1, -2).mT  # [N, O, B]
+            x = obs.flatten(1, -2).transpose(1, 2)  # [N, O, B]
             for weight, bias in split[:-1]:
                 x = self.activation(torch.baddbmm(bias, weight, x))
             weight, bias = split[-1]
-            outputs = torch.baddbmm(bias, weight, x).mT  # [N, B, A]
+            outputs = torch.baddbmm(bias, weight, x).transpose(1, 2)  # [N, B, A]
             return self.head(outputs.reshape(*obs.shape[:-1], -1), free), memory
 
         return network

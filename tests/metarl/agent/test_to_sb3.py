@@ -27,6 +27,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Generator
 
 import envs
+import metarl
 from envs import InputError
 from envs.adapters.sb3 import TaskVecEnv
 from metarl.algorithms.maml import MAML, MAMLConfig
@@ -34,7 +35,6 @@ from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_convert import from_sb3, policy_to_sb3
 from metarl.learning.rollout import rollout
 from metarl.policies.mlp import MLPConfig, make_policy
-from metarl.training.export import to_sb3
 from metarl.training.loop import train
 
 
@@ -51,7 +51,7 @@ def test_a_meta_learned_start_goes_to_ppo_and_comes_back(make_run, algorithm):
     run = run_of(make_run, algorithm)
     task = run.env.task_to_dicts(run.env.sample_tasks(1, Generator().manual_seed(0)))
     env = TaskVecEnv(run.env, 2, tasks=task * 2, seed=0)
-    model = to_sb3(run.path, env, **SMALL)
+    model = metarl.load(run.path).to_sb3(env, **SMALL)
     obs = some_obs(env)
     start = run.algorithm.inner.params
     assert_same(theirs(model, obs), ours(run.algorithm.policy, start, obs))
@@ -79,7 +79,7 @@ def test_any_environment_with_equal_spaces_will_do(make_run):
         lanes(horizon=9),  # whose observations may be further out
         VecNormalize(lanes(), norm_obs=False),
     ):
-        to_sb3(str(run.path), env, **SMALL).learn(8)
+        metarl.load(str(run.path)).to_sb3(env, **SMALL).learn(8)
 
 
 @pytest.mark.parametrize("informed", [False, True])
@@ -89,12 +89,12 @@ def test_an_sb3_run_comes_with_its_value_network(make_run, informed, sentence):
     run = run_of(make_run, SB3PPOConfig(informed=informed))
     told = envs.informed(run.env)
     right, wrong = (TaskVecEnv(env, 2, seed=0) for env in ((told, run.env) if informed else (run.env, told)))
-    model = to_sb3(run.path, right, **SMALL)
+    model = metarl.load(run.path).to_sb3(right, **SMALL)
     for name, tensor in model.policy.state_dict().items():
         assert torch.equal(tensor, run.algorithm.parameters["policy"][name])
     model.learn(16)
     with pytest.raises(InputError) as error:
-        to_sb3(run.path, wrong)
+        metarl.load(run.path).to_sb3(wrong)
     assert "reads observations of the shape" in sentence(error)
 
 
@@ -103,7 +103,7 @@ def test_their_evaluation_and_ours_agree(make_run):
     run = run_of(make_run, horizon=12)
     env = envs.make("point", horizon=12, goal_tolerance=0.2)
     task = env.sample_tasks(20, Generator().manual_seed(1))
-    model = to_sb3(run.path, TaskVecEnv(env, 1, seed=0), **SMALL)
+    model = metarl.load(run.path).to_sb3(TaskVecEnv(env, 1, seed=0), **SMALL)
     with torch.no_grad():
         model.policy.action_net.bias.fill_(0.8)
     vec_env = TaskVecEnv(env, 20, tasks=env.task_to_dicts(task), seed=0)
@@ -138,7 +138,7 @@ def test_other_spaces_are_refused_in_one_sentence(make_run, sentence):
         "metarl/Point-v0": "must be one of Gymnasium or SB3",
     }.items():
         with pytest.raises(InputError) as error:
-            to_sb3(run.path, env)
+            metarl.load(run.path).to_sb3(env)
         assert words in sentence(error)
     policy = make_policy(run.env.observation_space, run.env.action_space, MLPConfig((4,)))
     with pytest.raises(InputError) as error:
@@ -153,7 +153,7 @@ def test_a_policy_with_a_memory_is_refused(script, tmp_path, sentence):
     options = ["--meta-batch-size", 2, "--hidden-size", 8, "--num-iterations", 1]
     assert script("train", "rl2-bandit", "--run-dir", tmp_path / "rl2", *options).status == 0
     with pytest.raises(InputError) as error:
-        to_sb3(tmp_path / "rl2", lanes("bernoulli-bandit"))
+        metarl.load(tmp_path / "rl2").to_sb3(lanes("bernoulli-bandit"))
     assert "policy with a memory" in sentence(error)
 
 
