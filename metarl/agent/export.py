@@ -1,7 +1,8 @@
 """One step of a policy as an ONNX graph, to act where there is no PyTorch.
 
-docs/export.md says what the graph reads and returns. PyTorch's exporter by tracing is used: it needs no further package,
-and the one by torch.export (2.13, onnxscript 0.7) gave graphs whose numbers for policies with a memory were wrong.
+docs/export.md says what the graph reads and returns. PyTorch's exporter by tracing is used: it needs
+no further package, and the one by torch.export (2.13, onnxscript 0.7) gave graphs whose numbers for policies with a
+memory were wrong.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from envs.errors import InputError
 from envs.structs import tensors_of, with_tensors
 from metarl.algorithms.task_policy import TaskPolicy
 from metarl.backend.files import write_atomically
-from metarl.policies.distributions import Categorical
+from metarl.policies.distributions import Categorical, DiagGaussian
 from metarl.policies.mlp import StepInput
 from metarl.training.run import Run
 
@@ -43,13 +44,13 @@ class StepGraph(nn.Module):
         """-> the most probable action, the parameters of the distribution, and the memory."""
         inputs, memory = StepInput(*tensors[: len(INPUTS)]), with_tensors(self.memory, tensors[len(INPUTS) :])
         distribution, memory = self.policy.step(inputs, memory)
-        action = distribution.mode()
+        action = distribution.mode()[0]
         if isinstance(distribution, Categorical):
-            return action, distribution.log_probs, *tensors_of(memory)
-        assert isinstance(self.space, spaces.Box)
+            return action, distribution.log_probs[0], *tensors_of(memory)
+        assert isinstance(distribution, DiagGaussian) and isinstance(self.space, spaces.Box)
         low, high = (torch.as_tensor(x) for x in (self.space.low, self.space.high))
-        mean, log_std = tensors_of(distribution)  # type: ignore[arg-type]
-        return torch.clamp(action, low, high), mean, log_std.expand_as(mean), *tensors_of(memory)
+        log_std = distribution.log_std.expand_as(distribution.mean)[0]
+        return torch.clamp(action, low, high), distribution.mean[0], log_std, *tensors_of(memory)
 
 
 @torch.no_grad()
@@ -96,7 +97,7 @@ def _traced(graph: StepGraph, given: dict[str, Tensor]) -> bytes:
         torch.onnx.export(
             graph,
             tuple(examples),
-            content,
+            content,  # type: ignore[arg-type]
             input_names=list(given),
             output_names=[*outputs, *(f"next_{name}" for name in memory)],
             dynamic_axes={**grows, **{f"next_{name}": axes for name, axes in grows.items()}},

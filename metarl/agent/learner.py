@@ -165,8 +165,8 @@ class Learner:
     def to_sb3(self, env: Any = None, **options: Any) -> Any:
         """The policy as it is now, as the start of a `stable_baselines3.PPO`: equal outputs for equal observations.
 
-        SB3's PPO holds an MLP that reads the observation alone: that of the MAML family, of Reptile and of sb3-ppo, whose
-        value network comes along. The value network of the others is fresh.
+        SB3's PPO holds an MLP that reads the observation alone: that of the MAML family, of Reptile and of sb3-ppo,
+        whose value network comes along. The value network of the others is fresh.
 
         Args:
             env: what PPO will learn on, such as a `TaskVecEnv` or any Gymnasium or SB3 environment with observations of

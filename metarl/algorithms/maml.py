@@ -32,7 +32,7 @@ from metarl.algorithms.objective import MetaObjective, TaskGroup
 from metarl.algorithms.outer import AdamConfig, TRPOConfig
 from metarl.backend.cuda_graphs import Graphs
 from metarl.learning.rollout import Adapter, Play, Trajectory, collect, player
-from metarl.policies.mlp import MLPPolicy, Policy
+from metarl.policies.mlp import Policy
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from metarl.backend.distributed import all_mean
 from metarl.learning import losses
 from metarl.learning.linearize import linearize
 from metarl.learning.rollout import Adapter, Play, Trajectory, collect, player, task_slices
-from metarl.policies.mlp import MLPPolicy, Policy
+from metarl.policies.mlp import Policy
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,9 @@ class TaskPolicy(ABC):
             memory: what the last step returned.
 
         Returns:
-            An action distribution [1] and the memory after it.
+            An action distribution [1, 1] and the memory after it.
         """
-        return self.act(inputs.map(lambda x: x.unsqueeze(0)))[0], memory
+        return self.act(inputs.map(lambda x: x.unsqueeze(0))), memory
 
     def remembered(self, lane: int) -> tuple[Any, int]:
         """The memory of a lane, a Struct [1, ...] or None, and how many steps it has seen, padding included."""
@@ -175,7 +175,7 @@ class MemoryPolicy(TaskPolicy):
 
     def step(self, inputs: StepInput, memory: Any) -> tuple[Distribution, Any]:
         outputs, memory = self.network.step(inputs, memory)
-        return self.network.distribution(outputs.map(lambda x: x.unsqueeze(0)))[0], memory
+        return self.network.distribution(outputs.map(lambda x: x.unsqueeze(0))), memory
 
     def remembered(self, lane: int) -> tuple[Any, int]:
         memory = self.memories[lane]

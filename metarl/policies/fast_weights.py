@@ -69,8 +69,8 @@ class Recall(nn.Module):
         """Of steps [B, T]: embedded observations and hidden vectors of the entries, both [B, T, D], and classes."""
         kind = kind if self.shape.num_classes > 1 else torch.zeros_like(kind)
         key = self.key(embedding if self.by_observation else hidden)
-        gate = hidden[..., :0] if self.gate is None else self.gate(hidden)
-        return Entries(self._heads(key), self._heads(self.code(hidden)), self._heads(gate), kind, valid)
+        key, code = self._heads(key), self._heads(self.code(hidden))
+        return Entries(key, code, code[..., :0] if self.gate is None else self._heads(self.gate(hidden)), kind, valid)
 
     def queries(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Of the layer's inputs x [..., D'] and the embedded observations [..., D]: [..., H, K]."""

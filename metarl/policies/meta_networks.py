@@ -100,7 +100,7 @@ class MetaNetworks(TrialNetwork):
             f"Meta Networks learn from all pairs of a trial's steps, so from at most {MOST_STEPS:,} steps, and these "
             f"trials have {self.num_steps:,}; choose fewer episodes, or metanet.",
         )
-        size, num_inputs = config.hidden_size, self.obs_size + self.num_step_features
+        self.key_size, size, num_inputs = config.key_size, config.hidden_size, self.obs_size + self.num_step_features
         self.first, self.second = nn.Linear(num_inputs, size), nn.Linear(size, size)
         self.out = nn.Linear(size, self.action_size + 1)
         nn.init.orthogonal_(self.out.weight, 0.01)
@@ -169,14 +169,14 @@ class MetaNetworks(TrialNetwork):
 
     def start(self, num_lanes: int) -> PairsMemory:
         """The step before the first one did not happen: its mask is 0, so that nobody reads the entry about it."""
-        layers, blank = self.layers, self.free.new_zeros(num_lanes, 1)
-        ins, outs = (sum(getattr(layer, name) for layer in layers) for name in ("in_features", "out_features"))
-        key_size = self.key[-1].out_features
-        past = SlowPass(
-            blank.new_zeros(num_lanes, 1, self.action_size), blank, blank, blank, blank.new_zeros(num_lanes, 1, ins)
-        )
-        entries = WeightPairs(*(blank.new_zeros(num_lanes, 0, n) for n in (key_size, outs, ins)), blank[:, :0])
-        return PairsMemory(past, blank.new_zeros(num_lanes, 1, key_size), entries, blank.long())
+        inputs, outputs = (sum(getattr(x, name) for x in self.layers) for name in ("in_features", "out_features"))
+
+        def zeros(*shape: int) -> Tensor:
+            return self.free.new_zeros(num_lanes, *shape)
+
+        past = SlowPass(zeros(1, self.action_size), zeros(1), zeros(1), zeros(1), zeros(1, inputs))
+        entries = WeightPairs(zeros(0, self.key_size), zeros(0, outputs), zeros(0, inputs), zeros(0))
+        return PairsMemory(past, zeros(1, self.key_size), entries, zeros(1).long())
 
     def step(self, inputs: StepInput, memory: PairsMemory | None) -> tuple[Outputs, PairsMemory]:
         inputs = inputs.map(lambda x: x.unsqueeze(1))
