@@ -14,7 +14,6 @@ from typing import Any, Literal
 from torch import Generator, Tensor
 
 from envs.core import Env
-from envs.errors import InputError
 from envs.fields import NonNegativeInt
 from envs.structs import Struct
 from metarl.algorithms.adaptation import Rates

@@ -15,7 +15,6 @@ import torch
 from torch import Generator, Tensor
 
 from envs.core import Env
-from envs.errors import InputError
 from envs.fields import Coefficient, Fraction, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import (

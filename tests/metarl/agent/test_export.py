@@ -17,6 +17,7 @@ from torch import Generator
 import envs
 import metarl
 from envs import InputError
+from metarl.policies.mlp import StepInput
 from metarl.training.presets import preset
 from metarl.training.run import Run
 
@@ -152,3 +153,34 @@ def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch, sentence):
     with pytest.raises(InputError) as error:
         metarl.load(run.path).export(tmp_path / "policy.onnx")
     assert "metarl-toolkit[onnx]" in sentence(error)
+
+
+def test_a_policy_with_a_context_vector_is_exported_and_does_not_fit_into_sb3(tmp_path, sentence):
+    run = saved_run(tmp_path / "run", "maml", policy={"context_size": 3}, algorithm={"adapt": "context"})
+    agent = metarl.load(run.path)
+    agent.export(tmp_path / "policy.onnx")
+    assert_equal_over_episodes(agent.begin(seed=1), tmp_path / "policy.onnx", run.env, 1)
+    with pytest.raises(InputError) as error:
+        agent.to_sb3()
+    assert "context vector" in sentence(error)
+
+
+@pytest.mark.parametrize("method", ["maml", "sb3-ppo"])
+def test_an_adapted_policy_goes_to_sb3(tmp_path, method):
+    run = saved_run(tmp_path / "run", method)
+    learner = metarl.load(run.path).begin(seed=1, episodes_per_step=2, num_steps=1)
+    fresh = learner.to_sb3()
+    obs = np.float32(run.env.reset(run.env.sample_tasks(1, Generator().manual_seed(0)), 1, Generator())[1][0])
+    for _ in range(2):
+        for t in range(5):
+            learner.act(obs[0])
+            learner.observe(obs[0], float(t), False, t == 4)
+    assert learner.policy.steps_taken == 1
+    tensor = torch.as_tensor(obs)
+    found, before = (m.policy.get_distribution(tensor).distribution.logits.detach() for m in (learner.to_sb3(), fresh))
+    learner.act(obs[0])
+    ours = (
+        learner.policy.act(StepInput(tensor[None], torch.zeros(1, 1), *[torch.zeros(1, 1)] * 3)).log_probs[0].detach()
+    )
+    np.testing.assert_allclose(found, ours, rtol=1e-5, atol=1e-5)
+    assert not np.allclose(found, before, atol=1e-6)
