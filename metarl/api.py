@@ -64,7 +64,7 @@ def train(
     if isinstance(start, Run):
         if options or run_dir is not None or env_config is not None:
             raise TypeError("A run has its folder and configuration already; metarl.new_run takes others.")
-        run = start
+        run, made = start, None
     else:
         name = start if isinstance(start, str) else nearest_preset(start)
         config = preset(start) if isinstance(start, str) else start
@@ -72,12 +72,15 @@ def train(
             options["env_preset"] = envs.family(options["env"]).default
         path = Path("runs") / name if run_dir is None else run_dir
         run = new_run(name, path, with_options(config, options), env_config, device)
+        given = {**({} if env_config is None else {"env_config": env_config}), **options}
+        call = ", ".join([repr(start), repr(str(path)), *(f"{option}={value!r}" for option, value in given.items())])
+        made = f"# in Python: metarl.train({' '.join(call.split())})"
     held_out = None
     if eval_every:
         from metarl.evaluation.held_out import HeldOut
 
         held_out = HeldOut(run, eval_every, eval_every_tasks)
-    stopped_by = loop.train(run, quiet, held_out, callback=callback)
+    stopped_by = loop.train(run, quiet, held_out, made, callback)
     if stopped_by is not None:
         signal.raise_signal(stopped_by)
     return run

@@ -38,6 +38,8 @@ class TestTrain:
         more = ["--inner-lr=0.05", "--env.horizon=5", "--run-dir", tmp_path / "command"]
         assert script("train", "maml-point", *small, *more).status == 0
         assert logged(run) == logged(Run.open(tmp_path / "command")) and len(logged(run)) == 2
+        (line,) = (run.path / "command.txt").read_text().splitlines()
+        assert line.startswith("# in Python: metarl.train('maml-point', ") and "inner_lr=0.05" in line
         assert run.algorithm.params.equal(Run.open(tmp_path / "command").algorithm.params)
 
     def test_a_configuration_names_the_method_that_it_is_nearest_to(self, tmp_path):
