@@ -16,6 +16,7 @@ import torch
 
 import envs
 from metarl.algorithms.outer import TRPOConfig
+from metarl.policies.memory import MEMORIES
 from metarl.training.presets import METHODS
 
 pytestmark = pytest.mark.skipif(
@@ -32,6 +33,8 @@ BATCHED = [f for f in envs.FAMILIES if f not in LIKE_OTHERS and not hasattr(envs
 COUNT = max(len(OWN), len(BATCHED))
 SLOW = [f"{m}-{f}" for m, f, _ in zip(cycle(OWN), cycle(BATCHED[::-1] + BATCHED), range(COUNT), strict=False)]
 """Each method and each family at least once."""
+KINDS = [f"metanet-bandit,memory={kind}" for kind in MEMORIES if "delta" not in kind]
+"""Memories beside the delta rule, which presets have."""
 
 LINE_SEARCH = TRPOConfig().line_search_steps
 UPDATE_READS = {
@@ -70,8 +73,8 @@ def test_a_device_is_rehearsed():
 
 
 @pytest.mark.slow
-def test_every_method_and_family_is_rehearsed():
-    for name, found in rehearsed(SLOW).items():
+def test_every_method_family_and_memory_is_rehearsed():
+    for name, found in rehearsed(SLOW + KINDS).items():
         check(name, found)
 
 

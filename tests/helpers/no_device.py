@@ -4,7 +4,7 @@ PyTorch's fake tensors know shape, type and device. On a device registered from 
 devices fail as they would on a GPU, and so do shapes that depend on data, for which the host would have to wait. What
 the host reads is made up and counted, with the line that reads; and what is sent to the device from Python's numbers.
 
-    python tests/helpers/no_device.py maml-point metanet-bandit      # a JSON object by preset
+    python tests/helpers/no_device.py maml-point metanet-bandit,memory=ring      # a JSON object by preset
 
 What it cannot see: kernels that fail, fused ones (a GRU runs step by step here), random numbers, time. It changes
 PyTorch for the whole process, so that tests start one of its own.
@@ -33,7 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import envs
 from metarl.evaluation.curve import play_stages
-from metarl.training.config import make_algorithm
+from metarl.training.config import make_algorithm, with_options
 from metarl.training.presets import preset
 
 ROOT = f"{Path(__file__).parents[2]}/"
@@ -138,12 +138,13 @@ def gru(self: nn.GRU, x: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, 
 # --- The rehearsal -----------------------------------------------------------------------------------------------
 
 
-def rehearse(name: str) -> dict[str, Any]:
+def rehearse(argument: str) -> dict[str, Any]:
     """Reads, sends and launches in each part of a meta-iteration and in an evaluation, both of few, short episodes."""
-    config = preset(name)
+    name, *options = argument.split(",")
+    config = with_options(preset(name), dict(option.split("=") for option in options))
     fewer = {"epochs": 1, "minibatches": 2} if hasattr(config.algorithm, "minibatches") else {}
     config = dataclasses.replace(config, num_iterations=10, algorithm=dataclasses.replace(config.algorithm, **fewer))
-    short = {"horizon": 4} if "horizon" in {f.name for f in dataclasses.fields(envs.make_config(config.env))} else {}
+    short = {"horizon": 3} if "horizon" in {f.name for f in dataclasses.fields(envs.make_config(config.env))} else {}
     env = envs.make(config.env, config.env_preset, **short)
     algorithm = make_algorithm(config, env, Generator().manual_seed(0))
     found: dict[str, Any] = {}
@@ -164,7 +165,7 @@ def rehearse(name: str) -> dict[str, Any]:
         with part("update"):
             algorithm.update(experience)
         with part("evaluate"):
-            stages = algorithm.stages()
+            stages = algorithm.stages(1 if algorithm.network is None else None)
             play_stages(env, algorithm.play(env, 2, generator, stages), task, 2 * stages.episodes)
         assert experience[0].reward.device == algorithm.params.device == DEVICE
     return found
