@@ -75,7 +75,7 @@ FLOORS = (
     {"algorithms"},
     {"training"},
     {"evaluation", "agent"},
-    {"video", "diagnosis", "study"},
+    {"video", "diagnosis", "study", "play"},
     {"cli"},
 )
 """Rooms of metarl from the ground up: a room imports from those below it and from itself."""

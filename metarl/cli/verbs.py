@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import NamedTuple
 
 
@@ -20,11 +19,9 @@ VERBS = {
     "diagnose": Verb("metarl.cli.diagnose", "find out whether adaptation helps, and if not, why"),
     "record": Verb("metarl.cli.record", "make a video of adaptation"),
     "compare": Verb("metarl.cli.compare", "make a report of several evaluated runs"),
-    "play": Verb("metarl.play", "watch a policy adapt, in a browser on this machine"),
+    "play": Verb("metarl.cli.play", "watch a policy adapt, in a browser on this machine"),
     "envs": Verb("metarl.cli.envs", "list the task families; sample and save tasks"),
     "references": Verb("metarl.cli.references", "measure the reference policies of a family"),
     "benchmark": Verb("metarl.cli.benchmark.command", "measure speed and memory"),
     "completion": Verb("metarl.cli.completion", "print the completion of this command for a shell"),
 }
-if find_spec("metarl.play") is None:
-    del VERBS["play"]
