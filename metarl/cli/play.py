@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         raise InputError(f"The port {args.port} cannot be used: {error.strerror}; --port 0 takes a free one.") from None
     with server:
-        print(f"{len(offers)} policies at {server.url} (this machine only). Ctrl-C ends it.", flush=True)
+        count = f"{len(offers)} polic{'y' if len(offers) == 1 else 'ies'}"
+        print(f"{count} at {server.url} (this machine only). Ctrl-C ends it.", flush=True)
         if args.browser:
             webbrowser.open(server.url)
         try:

@@ -21,7 +21,7 @@ def curves(agent: Agent, task: dict[str, Any], seed: int = 0) -> dict[str, Any]:
 
     Returns:
         `references` by name and `policy`, each with `mean`, `low` and `high`: lists with an entry for each stage. Where
-        a trial is one episode, each has an entry for each step, and they are the reward so far.
+        a trial is one episode, each has an entry for each step: the mean reward per step so far.
 
     Raises:
         InputError: for a task that does not fit.
@@ -44,9 +44,9 @@ def curves(agent: Agent, task: dict[str, Any], seed: int = 0) -> dict[str, Any]:
 
 
 def _band(played: Played, by_step: bool) -> dict[str, list[float]]:
-    """Mean and interval over repetitions [M, K, T]: of the return in each stage, or of the reward so far."""
+    """Mean and interval over repetitions [M, K, T]: of the return in each stage, or the mean reward so far."""
     rewards = played.rewards.double().numpy()
-    values = rewards[:, 0].cumsum(1) if by_step else rewards.sum(2)
+    values = rewards[:, 0].cumsum(1) / np.arange(1, rewards.shape[2] + 1) if by_step else rewards.sum(2)
     mean = values.mean(0)
     half = 1.96 * values.std(0, ddof=1) / np.sqrt(len(values))
     sides = {"mean": mean, "low": mean - half, "high": mean + half}

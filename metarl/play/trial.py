@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from envs.errors import require
-from envs.structs import Struct, chosen, merged
+from envs.structs import Struct, merged
 from metarl.agent.load import Agent
 from metarl.policies.mlp import StepInput
 
@@ -77,8 +77,7 @@ class Trial:
             state, obs = result.state, result.obs
             ended = result.terminated
             if not last and bool(ended.any()):  # these lanes go on with episodes that do not count
-                begun, fresh = self.env.reset(self.task, self.lanes, self.generator)
-                state, obs = merged(ended, begun, state), chosen(ended, fresh, obs)
+                state, obs = self.env.restart(ended, self.task, state, obs, self.generator)
             truncated = (~ended if last else torch.zeros_like(ended))[0].numpy()
             final = {"final_obs": list(result.obs[0].numpy())}
             learner.observe(obs[0].numpy(), result.reward[0].numpy(), ended[0].numpy(), truncated, final)
