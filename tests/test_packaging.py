@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-KINDS = (".py", ".xml", ".html", ".css", ".js")
+SUFFIXES = (".py", ".xml", ".html", ".css", ".js")
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def wheel(tmp_path_factory):
     source = out / "source"  # a copy, so that no build folder appears in the checkout
     for package in ("envs", "metarl"):
         for path in (ROOT / package).rglob("*"):
-            if path.suffix in KINDS or path.name == "py.typed":
+            if path.suffix in SUFFIXES or path.name == "py.typed":
                 target = source / path.relative_to(ROOT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(path.read_bytes())
@@ -32,7 +32,7 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(wheel):
     names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
-    files = [p for package in ("envs", "metarl") for p in (ROOT / package).rglob("*") if p.suffix in KINDS]
+    files = [p for package in ("envs", "metarl") for p in (ROOT / package).rglob("*") if p.suffix in SUFFIXES]
     assert names == {str(p.relative_to(ROOT)) for p in files} | {"envs/py.typed", "metarl/py.typed"}
 
 

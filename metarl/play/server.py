@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from envs.errors import InputError, require, unknown
+from envs.errors import EnvironmentFault, InputError, require, unknown
 from metarl.backend.errors import NonFiniteError
 from metarl.play.curves import curves
 from metarl.play.policies import Offer
@@ -167,10 +167,20 @@ class Handler(BaseHTTPRequestHandler):
         """Do what a request asks for; a mistake becomes JSON with one sentence, `error`."""
         try:
             content, kind = self._content(calls)
-            status = 200
-        except (Refused, InputError, NonFiniteError) as error:
-            status = error.status if isinstance(error, Refused) else 400 if isinstance(error, InputError) else 422
-            content, kind = json.dumps({"error": str(error)}).encode(), "application/json"
+        except Refused as error:
+            self.send_error(error.status, str(error))
+        except InputError as error:
+            self.send_error(400, str(error))
+        except (NonFiniteError, EnvironmentFault) as error:
+            self.send_error(422, str(error))
+        else:
+            self._send(200, content, kind)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Also what the base class refuses, such as other methods."""
+        self._send(code, json.dumps({"error": message or f"Status {int(code)}."}).encode(), "application/json")
+
+    def _send(self, status: int, content: bytes, kind: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind if kind == "image/png" else f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))

@@ -85,9 +85,9 @@ WRONG = {
     "an unknown split": ("POST", "/api/sample", {"policy": "memory", "split": "exam"}, 400),
     "what is not JSON": ("POST", "/api/play", b"{", 400),
     "a list": ("POST", "/api/play", [], 400),
-    "too much": ("POST", "/api/play", b" " * 1_000_001, 413),
     "POST for GET": ("POST", "/api/policies", {}, 405),
     "GET for POST": ("GET", "/api/play", None, 405),
+    "a method of its own": ("DELETE", "/api/play", None, 501),
     "POST to the page": ("POST", "/", {}, 405),
 }
 
@@ -97,7 +97,7 @@ def test_what_it_does_not_know_is_refused_with_one_sentence(ask, sentence, wrong
     method, path, body, expected = WRONG[wrong]
     status, answer = ask(method, path, body)
     assert status == expected and set(answer) == {"error"}
-    assert answer["error"].endswith(".") and "\n" not in answer["error"]
+    assert answer["error"].endswith((".", ")")) and "\n" not in answer["error"]
 
 
 def test_every_call_answers_under_one_method():
@@ -119,6 +119,10 @@ def test_other_sites_are_refused(ask, headers):
     for method, path, body in (("GET", "/api/policies", None), ("POST", "/api/begin", {}), ("GET", "/", None)):
         status, answer = ask(method, path, body, **headers)
         assert status == 403 and "alone" in answer["error"]
+
+
+def test_a_request_that_is_too_large_is_refused_unread(ask):
+    assert ask("POST", "/api/play", b"{}", Content_Length="1000001")[0] == 413
 
 
 def test_a_form_of_another_site_is_refused(ask):
