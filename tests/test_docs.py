@@ -35,9 +35,10 @@ def test_what_a_page_names_exists(page):
         assert (ROOT / name).exists() or (page.parent / name).exists(), name
 
 
-def test_the_index_of_the_documentation_has_every_page():
-    index = (ROOT / "docs/README.md").read_text()
-    assert all(f"({page.name})" in index for page in ROOT.glob("docs/*.md") if page.name != "README.md")
+def test_the_index_and_the_site_have_every_page():
+    index, site = (ROOT / "docs/README.md").read_text(), (ROOT / "mkdocs.yml").read_text()
+    for page in ROOT.glob("docs/*.md"):
+        assert page.name == "README.md" or (f"({page.name})" in index and f": {page.name}\n" in site), page.name
 
 
 def test_the_readme_stays_short():

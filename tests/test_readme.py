@@ -29,6 +29,7 @@ SESSION = """
 import json, sys, metarl
 small = {"num_iterations": 1, "meta_batch_size": 2, "num_envs": 2, "quiet": True}
 metarl.train("maml-point", "runs/maml", **small)  # what some pages begin with
+metarl.train("rl2-bandit", "runs/memory", hidden_size=8, **small)
 for page, examples in json.load(sys.stdin).items():
     names = {"__name__": "__main__"}
     for code in examples:
