@@ -52,6 +52,6 @@ def main(arguments: list[str]) -> None:
         if args.browser:
             webbrowser.open(server.url)
         try:
-            server.serve_forever()
+            server.run()
         except KeyboardInterrupt:
             print("\nEnded.")

@@ -44,11 +44,10 @@ class Refused(Exception):
 
 
 class Worker:
-    """One thread that does what is asked, in order: OpenGL and learners belong to one thread."""
+    """One thread does what others ask for, in order: OpenGL and learners belong to one thread."""
 
     def __init__(self) -> None:
-        self.tasks: queue.Queue[tuple[Future, Callable[[], Any]]] = queue.Queue()
-        threading.Thread(target=self._work, daemon=True).start()
+        self.tasks: queue.Queue[tuple[Future, Callable[[], Any]] | None] = queue.Queue()
 
     def __call__(self, function: Callable[[], Any]) -> Any:
         """Its result, or what it raised."""
@@ -56,13 +55,18 @@ class Worker:
         self.tasks.put((future, function))
         return future.result()
 
-    def _work(self) -> None:
-        while True:
-            future, function = self.tasks.get()
+    def work(self) -> None:
+        """Work in this thread until `stop`."""
+        while (task := self.tasks.get()) is not None:
+            future, function = task
             try:
                 future.set_result(function())
             except Exception as error:
                 future.set_exception(error)
+
+    def stop(self) -> None:
+        """What was asked for before is still done."""
+        self.tasks.put(None)
 
 
 class Room:
@@ -142,6 +146,20 @@ class Server(ThreadingHTTPServer):
     def __init__(self, offers: Mapping[str, Offer], port: int = 0) -> None:
         self.room = Room(offers)
         super().__init__((HOST, port), Handler)
+
+    def run(self) -> None:
+        """Serve until `stop` or an interrupt. Pictures are drawn in this thread, which also closes OpenGL at exit."""
+        for target in (self.serve_forever, self.room.comparer.work):
+            threading.Thread(target=target, daemon=True).start()
+        try:
+            self.room.player.work()
+        finally:
+            self.shutdown()
+            self.room.comparer.stop()
+
+    def stop(self) -> None:
+        """End `run`."""
+        self.room.player.stop()
 
     @property
     def url(self) -> str:

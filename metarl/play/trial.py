@@ -94,7 +94,7 @@ class Trial:
             "rewards": plain(torch.stack(rewards)[: lengths[0], 0]),
             "lengths": lengths,
             "states": self._numbers(states),
-            "attention": None if shares is None else plain(shares, 3),
+            "attention": None if shares is None else plain(shares),
             "done": self.done,
         }
 

@@ -209,16 +209,20 @@ function editor() {
 }
 
 async function sample() {
+  const mine = ++pending;
   const { task } = await call("sample", { policy: now.details.id, split: $("split").value });
+  if (mine !== pending) return;
   await setTask(task, "sample");
 }
 
 async function choose(id) {
-  pending++;
+  const mine = ++pending;
   reset();
   Object.assign(now, { details: null, task: null, curves: null, attends: false });
-  now.details = await call(`policy?policy=${encodeURIComponent(id)}`);
-  const d = now.details;
+  buttons();
+  const d = await call(`policy?policy=${encodeURIComponent(id)}`);
+  if (mine !== pending) return;  // another one was chosen meanwhile
+  now.details = d;
   $("method").textContent = d.trial ? `${d.method} adapts by its memory, over ${d.by_step ? "one episode" : `${d.stages.length} episodes`}.` : `${d.method} adapts by gradient steps, each on ${d.lanes} episodes.`;
   $("hint").textContent = scene()?.hint ?? "Set the numbers that this family hides from the policy.";
   $("scene").classList.toggle("editable", Boolean(scene()?.set));

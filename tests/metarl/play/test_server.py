@@ -18,10 +18,10 @@ GOAL = {"goal": [2, 2]}
 @pytest.fixture(scope="module")
 def server(runs):
     with Server(find([runs])) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         yield server
-        server.shutdown()
+        server.stop()
         thread.join()
 
 
