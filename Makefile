@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test lint docs setup clean
+.PHONY: demo test lint docs setup clean policies
 
 setup: .venv/.installed
 
@@ -39,6 +39,9 @@ docs: setup
 		--config-settings editable_mode=compat -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Wrote site/. To read it with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
+policies: setup  # those that come with the package, from the presets of today; hours on one core
+	$(BIN)/python scripts/ship.py
 
 clean:
 	rm -rf .venv runs/demo site

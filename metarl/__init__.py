@@ -84,6 +84,7 @@ _bound_waiting(_check_envs())
 
 _HANDED_ON = {
     "load": "metarl.agent.load",
+    "pretrained": "metarl.agent.pretrained",
     "new_run": "metarl.training.start",
     "resume_run": "metarl.training.start",
     **dict.fromkeys(("train", "evaluate", "record", "diagnose", "compare"), "metarl.api"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SUFFIXES = (".py", ".xml", ".html", ".css", ".js")
+SUFFIXES = (".py", ".xml", ".html", ".css", ".js", ".json", ".pt")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import secrets
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import envs
 from envs.core import Env
 from envs.errors import InputError, require
 from metarl.agent.learner import Learner
+from metarl.agent.pretrained import pretrained
 from metarl.algorithms.sb3_file import check_spaces
 from metarl.training import checkpoint, config_file
 from metarl.training.run import Run
@@ -91,18 +93,32 @@ class _Single:
 
 
 def load(path: Path | str, device: str = "cpu") -> Agent:
-    """A trained policy from a run folder, or from a file that `Learner.save` wrote. Nothing is unpickled.
+    """A trained policy from a run folder, from a file that `Learner.save` wrote, or one that comes with the package.
+
+    Nothing is unpickled, so that a file from somebody else executes nothing.
+
+    Args:
+        path: of a folder or file; or, where there is none, a name of `metarl.pretrained()`.
 
     Raises:
         InputError: when there is none, a run has no checkpoint, or the file holds something else.
     """
-    path = Path(path)
+    path = Path(path) if Path(path).exists() else _shipped(str(path))
     if path.is_dir():
         run = Run.open(path, device)
         run.require_checkpoint()
         return Agent(run)
-    require(path.is_file(), f"There is neither a run folder nor a saved learner {path}.")
     return _saved(path, device)
+
+
+def _shipped(name: str) -> Path:
+    """The folder of a policy that comes with the package. Raises `InputError` with the nearest name."""
+    policies = pretrained()
+    if name not in policies:
+        nearest = difflib.get_close_matches(name, policies, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ", and metarl.pretrained() has none of that name."
+        raise InputError(f"There is neither a run folder nor a saved learner {name}{hint}")
+    return policies[name].path
 
 
 def _saved(path: Path, device: str) -> Agent:
