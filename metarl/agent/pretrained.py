@@ -47,9 +47,10 @@ class Pretrained:
         return self.evaluation["adaptation"]["mean"]
 
     def __str__(self) -> str:
-        unit = "episodes" if self.evaluation["stages"]["num_episodes"] else "gradient steps"
+        trial = self.evaluation["stages"]["num_episodes"]
+        unit = "over gradient steps" if not trial else "in an episode" if trial == 1 else "over episodes"
         earned = " → ".join(f"{x:.2f}" for x in self.returns)
-        return f"{self.name}: {earned} over {unit}, mean of {self.evaluation['num_tasks']} tasks of {self.env}"
+        return f"{self.name}: {earned} {unit}, mean of {self.evaluation['num_tasks']} tasks of {self.env}"
 
 
 def pretrained() -> dict[str, Pretrained]:
