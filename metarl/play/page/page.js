@@ -220,6 +220,7 @@ async function choose(id) {
   reset();
   Object.assign(now, { details: null, task: null, curves: null, attends: false });
   buttons();
+  for (const old of ["curve", "stages", "editor"]) $(old).replaceChildren();
   const d = await call(`policy?policy=${encodeURIComponent(id)}`);
   if (mine !== pending) return;  // another one was chosen meanwhile
   now.details = d;

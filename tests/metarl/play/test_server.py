@@ -145,7 +145,7 @@ def test_in_a_browser_a_goal_is_clicked_and_the_curve_grows(server, tmp_path):
             choose = "f.dispatchEvent(new Event('change'))"
             page.value(f"(() => {{ const f = document.querySelector('#family'); f.value = '{family}'; {choose}; }})()")
             page.wait(f"document.querySelector('#scene').getAttribute('aria-label') === 'Scene of {family}'")
-            page.wait("document.querySelectorAll('#editor input').length === 2")
+            page.wait("!document.querySelector('#play').disabled")  # the task is drawn
             page.click("#scene", x, y)
             values = "[...document.querySelectorAll('#editor input')].map((e) => e.value)"
             assert page.value(values) == fields
