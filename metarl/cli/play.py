@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge, Le
 
-from envs.errors import InputError, require
+from envs.errors import InputError
 from envs.fields import Checked
 from metarl.cli.session import Session
 from metarl.play.policies import find
@@ -26,7 +26,8 @@ class Arguments(Checked):
     """Watch a policy adapt, in a browser on this machine: set a task by hand, and play it."""
 
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ()
-    """Run folders, or folders that hold run folders; by default `runs`."""
+    """Run folders, folders that hold run folders, or names of policies that come with the package; by default those in
+    `runs`, and all that come with the package."""
     port: Annotated[int, Ge(0), Le(65_535)] = 0
     """Where the page is served; 0 takes a free port."""
     browser: bool = True
@@ -40,8 +41,7 @@ class Arguments(Checked):
 def main(arguments: list[str]) -> None:
     args = tyro.cli(Arguments, prog="metarl play", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
     Session(device="cpu", num_threads=args.num_threads).apply()
-    require(bool(args.paths) or Path("runs").is_dir(), "There is no folder runs here; name a run folder.")
-    offers = find(args.paths or (Path("runs"),))
+    offers = find(args.paths)
     try:
         server = Server(offers, args.port)
     except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,19 @@ from envs.contract import draw_tasks, task_dicts
 from envs.errors import InputError, require
 from envs.tasks import meanings
 from metarl.agent.load import Agent, load
+from metarl.agent.pretrained import FOLDER
 from metarl.figures.appearance import label
 from metarl.training import config_file
 from metarl.training.config import to_dict
 
+RUNS = Path("runs")
 TYPICAL = 256
 """Tasks that are drawn to learn in which range they lie."""
 
 
 @dataclass(frozen=True, eq=False)
 class Offer:
-    """A trained policy that is on the page: a run folder."""
+    """A trained policy that is on the page: a run folder, of one's own or one that comes with the package."""
 
     id: str
     path: Path
@@ -46,7 +48,13 @@ class Offer:
 
     def summary(self) -> dict[str, Any]:
         """For the list of policies."""
-        return {"id": self.id, "method": self.method, "family": self.family, "preset": self.family_preset}
+        return {
+            "id": self.id,
+            "method": self.method,
+            "family": self.family,
+            "preset": self.family_preset,
+            "shipped": self.path.parent == FOLDER,
+        }
 
     def draw(self, split: str, seed: int) -> dict[str, Any]:
         """A task of the family. Raises `InputError` for an unknown split."""
@@ -92,25 +100,30 @@ class Offer:
 def find(paths: Sequence[Path]) -> dict[str, Offer]:
     """The policies in run folders, or in folders of run folders, by the names that the page uses.
 
+    Args:
+        paths: a path that does not exist may be the name of a policy that comes with the package. By default all of
+            those, after the runs in `runs`.
+
     Raises:
         InputError: for a path that is neither, and where there is no trained policy at all.
     """
     offers: dict[str, Offer] = {}
-    for path in paths:
-        inside = sorted(p.parent for p in path.glob("*/config.json")) if path.is_dir() else []
-        alone = (path / "config.json").is_file() or not inside
-        for folder in [path] if alone else inside:
+    for path in paths or [*([RUNS] if RUNS.is_dir() else []), FOLDER]:
+        folder = path if path.exists() or not (FOLDER / path).is_dir() else FOLDER / path
+        inside = sorted(p.parent for p in folder.glob("*/config.json")) if folder.is_dir() else []
+        alone = (folder / "config.json").is_file() or not inside
+        for run in [folder] if alone and paths else inside:
             try:
-                offer = _offer(folder)
+                offer = _offer(run)
             except InputError:
                 if alone:
                     raise
                 continue  # others in a folder of runs may be whole
-            offers[_free(offer.id, offers)] = offer
-    found = {name: Offer(name, o.path, o.method, o.family, o.family_preset) for name, o in offers.items()}
+            name = _free(offer.id, offers)
+            offers[name] = replace(offer, id=name)
     places = ", ".join(map(str, paths))
-    require(len(found) > 0, f"There is no trained policy in {places}; metarl train maml-point makes one.")
-    return found
+    require(len(offers) > 0, f"There is no trained policy in {places}; metarl train maml-point makes one.")
+    return offers
 
 
 def _offer(folder: Path) -> Offer:

@@ -236,14 +236,19 @@ async function choose(id) {
 
 const splitAbout = () => ($("split-about").textContent = `${$("split").value}: ${now.details.splits[$("split").value]}.`);
 
-function fill() {
+function fill(first = null) {
   const family = $("family").value;
-  const own = now.policies.filter((p) => p.family === family);
-  $("policy").replaceChildren(...own.map((p) => new Option(p.id, p.id)));
+  const group = (label, shipped) => {
+    const element = Object.assign(document.createElement("optgroup"), { label });
+    element.append(...now.policies.filter((p) => p.family === family && p.shipped === shipped).map((p) => new Option(p.id, p.id)));
+    return element.children.length ? [element] : [];
+  };
+  $("policy").replaceChildren(...group("Your runs", false), ...group("Come with the package", true));
+  if (first && first.family === family) $("policy").value = first.id;
   return choose($("policy").value);
 }
 
-$("family").addEventListener("change", guarded(fill));
+$("family").addEventListener("change", guarded(() => fill()));
 $("policy").addEventListener("change", guarded(() => choose($("policy").value)));
 $("split").addEventListener("change", splitAbout);
 $("sample").addEventListener("click", guarded(sample));
@@ -280,5 +285,8 @@ guarded(async () => {
   now.policies = await call("policies");
   const families = [...new Set(now.policies.map((p) => p.family))];
   $("family").replaceChildren(...families.map((name) => new Option(name, name)));
-  await fill();
+  const own = now.policies.find((p) => !p.shipped);
+  const first = own ?? now.policies.find((p) => p.id === "metanet-gridworld") ?? now.policies[0];
+  $("family").value = first.family;
+  await fill(first);
 })();

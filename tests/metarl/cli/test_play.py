@@ -35,8 +35,8 @@ def test_it_says_where_it_is_serves_and_ends_with_ctrl_c(tmp_path):
 
 def test_what_cannot_be_played_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="runs"):
-        play.main(["--no-browser"])
+    with pytest.raises(InputError, match="nowhere"):
+        play.main(["nowhere", "--no-browser"])
     saved_run(tmp_path / "runs" / "mine", "rl2")
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(InputError, match="port"):
         play.main(["--no-browser", "--port", str(taken.getsockname()[1])])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from envs.errors import InputError
+from metarl.agent.pretrained import pretrained
 from metarl.play.policies import find
 
 
@@ -12,7 +15,16 @@ def test_run_folders_and_folders_of_them(runs, tmp_path):
     assert list(find([runs])) == ["gradient", "memory"]
     assert list(find([runs / "memory", runs])) == ["memory", "gradient", "memory (2)"]
     offer = find([runs / "gradient"])["gradient"]
-    assert offer.summary() == {"id": "gradient", "method": "MAML", "family": "point", "preset": offer.family_preset}
+    assert (offer.method, offer.family) == ("MAML", "point") and not offer.summary()["shipped"]
+
+
+def test_policies_that_come_with_the_package_by_name_and_by_default(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (alone,) = find([Path("metanet-gridworld")]).values()
+    assert (alone.id, alone.family) == ("metanet-gridworld", "gridworld") and alone.summary()["shipped"]
+    assert list(find([])) == list(pretrained())
+    (tmp_path / "runs").symlink_to(runs)
+    assert list(find([])) == ["gradient", "memory", *pretrained()]  # one's own first
 
 
 def test_what_is_no_trained_policy_is_refused_and_passed_over_among_others(runs, tmp_path):
