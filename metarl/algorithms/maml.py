@@ -150,6 +150,10 @@ class MAML(Algorithm):
         name = ("collect", self.num_inner_steps, num_envs)
         return self.graphs(name, play, self.meta, task, generators=[generator])
 
+    def stages(self, num_steps: int | None = None) -> Stages:
+        """By default at least the stages that training has."""
+        return super().stages(max(3, self.config.num_inner_steps) if num_steps is None else num_steps)
+
     def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages, greedy: bool = False) -> Play:
         adapters = self.adapters(stages.num_steps, test=True)
         return player(env, self.policy, self.params, adapters, num_envs, generator, greedy)

@@ -80,8 +80,11 @@ def bandits(env_preset: str, meta_batch_size: int) -> Suite:
         policy=MLPConfig(hidden_sizes=(16, 16)),
     )
     arms, pulls = env_preset.removeprefix("k").split("-n")
+    warning = ""
+    if pulls == "10":
+        warning = "; over ten episodes gradient methods earn less here than an untrained start with --baseline constant"
     return Suite(
-        f"Bernoulli bandits with {arms} arms and {pulls} pulls, one episode a step",
+        f"Bernoulli bandits with {arms} arms and {pulls} pulls, one episode a step{warning}",
         config,
         {"inner_lr": 1.0, "gamma": 0.0},
         clipped_lr=1e-2,
@@ -176,6 +179,34 @@ SUITES = {
         methods={
             "maml-vpg": {"algorithm": {"outer": {"outer_lr": 3e-3}}},
             "reptile": {"num_iterations": 27},
+        },
+    ),
+    "tabular-mdp-episodes": Suite(
+        "random tabular MDPs, a step after each of ten episodes, all of which count",
+        TrainConfig(
+            "tabular-mdp",
+            "rl2",
+            num_iterations=60,
+            meta_batch_size=100,
+            num_envs=1,
+            eval_num_tasks=4000,
+            eval_num_envs=1,
+            policy=MLPConfig(hidden_sizes=(32, 32)),
+        ),
+        {
+            "inner_lr": 1.0,
+            "num_inner_steps": 9,
+            "halve_test_lr": False,
+            "gamma": 0.4,  # ten rewards cannot credit an action for what comes long after it
+            "baseline": "constant",
+        },
+        clipped_lr=1e-2,
+        maml={"outer_stages": "all", "outer_baseline": "batch"},
+        trial={"num_episodes": 10, "gamma": 0.99, "gae_lambda": 0.9},
+        trials=trials(120, 200, 10_000),
+        methods={
+            "maml": {"algorithm": {"learned_rates": "step"}},
+            "maml-vpg": {"num_iterations": 150, "meta_batch_size": 150, "algorithm": {"learned_rates": "step"}},
         },
     ),
     "gridworld": Suite(
