@@ -131,6 +131,7 @@ function stop() {
 function buttons() {
   const over = now.details && now.stages.length === now.details.stages.length;
   $("play").textContent = now.running ? "Pause" : over ? "Watch again" : now.stages.length ? "Go on" : "Watch it adapt";
+  $("next").textContent = now.details?.trial ? "One episode" : "One step";
   $("next").disabled = now.running || over || !now.task;
   $("play").disabled = !now.task;
 }

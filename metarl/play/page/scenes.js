@@ -76,6 +76,7 @@ const point = {
     if (play.shares) looks(draw, play.shares, after(play, at), 0.09);
     const own = now(play.stage.lanes[0], 0);
     path(draw, own, LIVE, 0.006);
+    disc(draw, ...at(task.goal), 0.022, null, GOAL, 0.005);  // again, above the paths
     disc(draw, ...own.at(-1), 0.015, LIVE, "#fff", 0.006);
   },
   set([x, y], { config, task }) {
