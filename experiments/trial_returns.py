@@ -163,8 +163,7 @@ def result(args: Options, experiment: Experiment, row: str, seed: int) -> dict[s
         run = metarl.resume_run(path)
     else:
         run = metarl.new_run(f"maml-{experiment.family}", path, config, env_config)
-    if metarl.train(run, quiet=True) is not None:
-        raise KeyboardInterrupt
+    metarl.train(run, quiet=True)
     steps = TRIAL["num_inner_steps"]
     asked = EvaluationConfig(split=args.split, num_tasks=args.num_tasks, num_envs=1, num_steps=steps, references=False)
     evaluation = metarl.evaluate(run, asked)
