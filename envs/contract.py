@@ -17,13 +17,14 @@ from torch import Generator, Tensor
 
 from envs.core import Env, Reference, StepResult
 from envs.errors import InputError
+from envs.kinds import ActionSpace, action_dtype, is_image, is_vector, starts_at_zero
 from envs.structs import Struct
 
 ATTRIBUTES: dict[str, tuple[Any, str]] = {
     "task_type": (type, "the class of a task"),
     "task_space": (spaces.Dict, "a gymnasium.spaces.Dict"),
     "observation_space": (spaces.Box, "a gymnasium.spaces.Box"),
-    "action_space": (spaces.Box | spaces.Discrete, "a Box or a Discrete"),
+    "action_space": (ActionSpace, "a Box, a Discrete or a MultiDiscrete"),
     "horizon": (int, "a whole number of steps"),
     "splits": (Mapping, "a dict with a sentence for each split"),
     "device": (torch.device, "a torch.device"),
@@ -48,12 +49,16 @@ def check_description(env: Any) -> None:
             raise InputError(f"{name}.{attribute} must be {words}, not {came}.")
     if env.horizon < 1:
         raise InputError(f"{name}.horizon must be at least 1 step, not {env.horizon}.")
-    for attribute in ("observation_space", "action_space"):
-        space = getattr(env, attribute)
-        if isinstance(space, spaces.Box) and (space.dtype != np.float32 or len(space.shape) != 1):
-            raise InputError(f"{name}.{attribute} must be a one-dimensional Box of float32, not {space}.")
-        if isinstance(space, spaces.Discrete) and space.start != 0:
-            raise InputError(f"{name}.{attribute} must count from 0, as Discrete({space.n}) does, not {space}.")
+    seen, acted = env.observation_space, env.action_space
+    if not is_vector(seen) and not is_image(seen):
+        right = "a one-dimensional Box of float32 or an image, a Box of uint8 [H, W, C]"
+        raise InputError(f"{name}.observation_space must be {right}, not {seen}.")
+    if isinstance(acted, spaces.Box) and not is_vector(acted):
+        raise InputError(f"{name}.action_space must be a one-dimensional Box of float32, not {acted}.")
+    if isinstance(acted, spaces.MultiDiscrete) and len(acted.shape) != 1:
+        raise InputError(f"{name}.action_space must be a one-dimensional MultiDiscrete, not {acted}.")
+    if not starts_at_zero(acted):
+        raise InputError(f"{name}.action_space must count from 0, as Discrete(2) does, not {acted}.")
     if not _is_struct(env.task_type):
         raise InputError(f"{name}.task_type must be an envs.Struct under @dataclass(frozen=True, eq=False).")
     fields = sorted(field.name for field in dataclasses.fields(env.task_type))  # type: ignore[arg-type]
@@ -104,7 +109,7 @@ def check_step(env: Env, result: Any, state: Any, num_tasks: int, num_envs: int)
 def check_action(env: Env, action: Any, num_tasks: int, num_envs: int, whose: str = "A policy or reference") -> None:
     """Raise `InputError` unless `action` is one of `env.action_space` for each lane, as far as shape and dtype go."""
     discrete = isinstance(env.action_space, spaces.Discrete)
-    shape, dtype = env.action_space.shape or (), torch.int64 if discrete else torch.float32
+    shape, dtype = env.action_space.shape or (), action_dtype(env.action_space)
     letters, where = "[N, E]" if discrete else "[N, E, A]", f"{whose} on {family_name(env)} must return"
     _check(env, f"{where} actions", action, letters, (num_tasks, num_envs, *shape), dtype)
 
@@ -173,7 +178,10 @@ def _leaves(struct: Struct) -> Iterator[tuple[str, Any]]:
 
 
 def _check_obs(env: Env, where: str, obs: Any, lanes: tuple[int, int]) -> None:
-    _check(env, f"{where} obs", obs, "[N, E, O]", (*lanes, *env.observation_space.shape), torch.float32)
+    space = env.observation_space
+    letters = "[N, E, H, W, C]" if is_image(space) else "[N, E, O]"
+    dtype = torch.uint8 if space.dtype == np.uint8 else torch.float32
+    _check(env, f"{where} obs", obs, letters, (*lanes, *space.shape), dtype)
 
 
 def _check(env: Env, must: str, x: Any, letters: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -22,6 +22,7 @@ from torch import Generator, Tensor
 
 from envs.defaults import picture, uniform
 from envs.errors import InputError, require, unknown
+from envs.kinds import ActionSpace, counts
 from envs.structs import Struct, chosen, merged
 
 TaskT = TypeVar("TaskT", bound=Struct)
@@ -60,7 +61,7 @@ class StepResult(Struct, Generic[StateT]):
     """What one step returns. `terminated` is the task's own ending and never a time limit."""
 
     state: StateT
-    obs: Tensor  # [N, E, O] float32
+    obs: Tensor  # [N, E, O] float32, or images [N, E, H, W, C] uint8
     reward: Tensor  # [N, E] float32
     terminated: Tensor  # [N, E] bool
 
@@ -102,7 +103,9 @@ class Env(ABC, Generic[TaskT, StateT]):
         config: the frozen dataclass of the family's parameters that this object was made from.
         task_type: the Struct class of a task.
         task_space: `gymnasium.spaces.Dict`, the schema of one task: a space for each field.
-        observation_space, action_space: of a single environment.
+        observation_space: of a single environment, a Box: vectors of float32, or images uint8 [H, W, C], which policies
+            scale by its bounds.
+        action_space: of a single environment: a Box of vectors, Discrete or MultiDiscrete.
         horizon: length of an episode in steps; an episode that reaches it is truncated.
         splits: one sentence for each split that says which tasks it holds.
         device: where tasks, states and observations live. Generators given to methods must live there too.
@@ -114,7 +117,7 @@ class Env(ABC, Generic[TaskT, StateT]):
     task_type: type[TaskT]
     task_space: spaces.Dict
     observation_space: spaces.Box
-    action_space: spaces.Box | spaces.Discrete
+    action_space: ActionSpace
     horizon: int
     splits: Mapping[str, str]
     device: torch.device
@@ -208,6 +211,10 @@ class Env(ABC, Generic[TaskT, StateT]):
         lanes = next(iter(vars(state).values())).shape[:2]
         if isinstance(self.action_space, spaces.Discrete):
             return torch.randint(int(self.action_space.n), lanes, generator=generator, device=self.device)
+        if isinstance(self.action_space, spaces.MultiDiscrete):
+            sizes = counts(self.action_space)
+            columns = [torch.randint(n, lanes, generator=generator, device=self.device) for n in sizes]
+            return torch.stack(columns, -1)
         bounded, name = self.action_space.is_bounded(), type(self).__name__
         require(
             bounded, f"{name}.action_space has no bounds to draw from, so references() must provide its own 'random'."

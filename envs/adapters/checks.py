@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.errors import require, unknown
+from envs.kinds import ActionSpace
 
 
 def check_seed(seed: int) -> int:
@@ -17,8 +18,8 @@ def check_seed(seed: int) -> int:
     return seed
 
 
-def check_action(space: spaces.Box | spaces.Discrete, action: Any, *batch: int) -> np.ndarray:
-    """A fresh array [*batch, A] float32, or [*batch] int64 when discrete.
+def check_action(space: ActionSpace, action: Any, *batch: int) -> np.ndarray:
+    """A fresh array [*batch, A] float32; int64 of a MultiDiscrete, and [*batch] of a Discrete.
 
     Raises:
         InputError: for a wrong shape, a number that is not finite, or a discrete action that does not exist.
@@ -32,14 +33,15 @@ def check_action(space: spaces.Box | spaces.Discrete, action: Any, *batch: int) 
     numbers = array.dtype.kind in "biuf"
     require(numbers, f"An action must be numbers of shape {shape}, not a {type(action).__name__}.")
     require(array.shape == shape, f"An action must have the shape {shape}, not {array.shape}.")
-    if not isinstance(space, spaces.Discrete):
+    if isinstance(space, spaces.Box):
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
         require(bool(np.isfinite(array).all()), "An action must be finite numbers, and this one is not.")
         return array
-    last = space.start + space.n - 1
+    last = space.start + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1
     valid = array.dtype.kind in "iu" and bool(((array >= space.start) & (array <= last)).all())
-    require(valid, f"An action must be a whole number from {space.start} to {last}, and this one is not.")
+    what = "a whole number" if isinstance(space, spaces.Discrete) else "whole numbers"
+    require(valid, f"An action must be {what} from {space.start} to {last}, and this one is not.")
     return array.astype(np.int64)
 
 

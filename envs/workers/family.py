@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from envs.core import Env, Reference, StepResult
 from envs.errors import InputError, require
 from envs.fields import Checked, NonNegativeInt, PositiveInt
+from envs.kinds import ActionSpace, counts, is_image
 from envs.structs import Struct
 from envs.workers.frames import Frames
 from envs.workers.pool import Pool, usable_cores
@@ -44,7 +45,7 @@ class State(Struct):
     serial: Tensor  # [N, E] int64
     seed: Tensor  # [N, E] int64 of the episode
     action: Tensor  # [N, E, A], or [N, E] when discrete: the one that led here, 0 at the start
-    obs: Tensor  # [N, E, O]
+    obs: Tensor  # [N, E, O] or [N, E, H, W, C]
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,9 @@ def from_gymnasium(
         references: policies to compare with, by name, beside `random`: `(task [N], obs [N, E, O]) -> action`, of
             tensors, or an `envs.Reference`.
 
-    Observations that are no vectors are flattened as `gymnasium.spaces.flatten` does. An environment must be determined
-    by its task and the seed of `reset`, and its spaces must not differ by task.
+    Images, uint8 [H, W, C], stay what they are; other observations that are no vectors are flattened as
+    `gymnasium.spaces.flatten` does. An environment must be determined by its task and the seed of `reset`, and its
+    spaces must not differ by task.
 
     Raises:
         InputError: for arguments of another kind. What `make` returns is looked at when the family is first used.
@@ -167,9 +169,8 @@ class GymnasiumEnv(Env[Struct, State]):
         )
         objects = self.tasks.objects
         program = Program(family.make, family.apply, objects, self.horizon, told.observation_space, told.action_space)
-        self.discrete = isinstance(self.action_space, spaces.Discrete)
         obs = (self.observation_space.shape, self.observation_space.dtype.name)
-        action: tuple = ((), "int64") if self.discrete else (self.action_space.shape, "float32")
+        action = (self.action_space.shape or (), "int64" if counts(self.action_space) else "float32")
         self.pool = Pool(self.name, program, config.workers or usable_cores(), obs, action, self._told)
         self.frames = Frames(family, program)
         self.serial, self.shape = 0, (0, 0)
@@ -258,12 +259,12 @@ def _of_obs(function: Callable[[Any, Tensor], Tensor]) -> Callable[..., Tensor]:
 
 
 def observed_space(told: Description) -> spaces.Box:
-    """The observations of a family: float32 vectors. Raises `InputError` for those that cannot be made such."""
+    """The observations of a family: images as they are, or float32 vectors. Raises `InputError` for other spaces."""
     space: Any = told.observation_space
     where = f"{told.name}.observation_space"
     require(isinstance(space, spaces.Space), f"{where} must be a gymnasium space, not {space!r}.")
-    image = isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
-    require(not image, f"{where} is an image, {space}, and images are not supported yet.")
+    if is_image(space):
+        return space
     try:
         flat = spaces.flatten_space(space)
     except NotImplementedError:
@@ -276,12 +277,14 @@ def observed_space(told: Description) -> spaces.Box:
     return spaces.Box(low, high, dtype=np.float32)
 
 
-def acted_space(told: Description) -> spaces.Box | spaces.Discrete:
-    """The actions of a family. Raises `InputError` where the environment takes others than a Box or a Discrete."""
+def acted_space(told: Description) -> ActionSpace:
+    """The actions of a family. Raises `InputError` where the environment takes others than it can have."""
     space: Any = told.action_space
     if isinstance(space, spaces.Discrete):
         return spaces.Discrete(int(space.n))
+    if isinstance(space, spaces.MultiDiscrete):
+        return spaces.MultiDiscrete(space.nvec.reshape(-1))
     floats = isinstance(space, spaces.Box) and space.dtype.kind == "f"
-    require(floats, f"{told.name}.action_space must be a Discrete or a Box of floats, not {space}.")
+    require(floats, f"{told.name}.action_space must be a Discrete, a MultiDiscrete or a Box of floats, not {space}.")
     low, high = (np.asarray(x, np.float32).reshape(-1) for x in (space.low, space.high))
     return spaces.Box(low, high, dtype=np.float32)

@@ -86,6 +86,8 @@ def take(space: spaces.Space, actions: np.ndarray) -> list[Any]:
     """The actions of a family [L] or [L, A] as environments with this action space take them, within its bounds."""
     if isinstance(space, spaces.Discrete):
         return (actions + int(space.start)).tolist() if space.start else actions.tolist()
+    if isinstance(space, spaces.MultiDiscrete):
+        return list(actions.reshape(len(actions), *space.shape) + space.start)
     assert isinstance(space, spaces.Box)
     return list(np.clip(actions.reshape(len(actions), *space.shape), space.low, space.high).astype(space.dtype))
 
@@ -119,6 +121,8 @@ class Share:
         flat: Any = observed if self.plain else spaces.flatten_space(observed)
         self.low, self.high = (np.asarray(x).reshape(-1).astype(np.float32) for x in (flat.low, flat.high))
         self.bounded = bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
+        if self.dtype == np.uint8 and self.plain:  # all numbers lie in the widest bounds
+            self.bounded = bool((self.low > 0).any() or (self.high < 255).any())
         self.t = np.zeros(0, int)
 
     def attach(self, path: str, lanes: int, workers: int, obs: tuple, action: tuple) -> None:
@@ -207,7 +211,7 @@ class Share:
     def check(self, method: str) -> None:
         """Raise `Failure` for observations and rewards that are not finite, and for observations out of bounds."""
         memory, share = self.memory, slice(self.start, self.stop)
-        if self.start == self.stop or memory.obs.dtype == np.uint8:
+        if self.start == self.stop:
             return
         obs = memory.obs[share].reshape(self.stop - self.start, -1)
         for name, values in (("obs", obs), ("reward", memory.reward[share, None])):

@@ -19,7 +19,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from envs.core import Env
-from envs.errors import InputError
+from envs.errors import InputError, require
+from envs.kinds import is_image
 from envs.structs import tensors_of, with_tensors
 from metarl.algorithms.task_policy import TaskPolicy
 from metarl.backend.files import write_atomically
@@ -68,6 +69,9 @@ def export_step(
         from onnx import numpy_helper
     except ImportError:
         raise InputError("The package onnx is missing here; install metarl-toolkit[onnx].") from None
+    seen, acted = env.observation_space, env.action_space
+    require(not is_image(seen), "A graph takes vectors, and this policy sees images.")
+    require(not isinstance(acted, spaces.MultiDiscrete), f"A graph has one action or continuous ones, not {acted}.")
 
     memory, steps = policy.remembered(lane)
     step = [torch.zeros(1, *env.observation_space.shape or ()), *(x[lane : lane + 1] for x in previous), torch.ones(1)]

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from envs.core import Env
 from envs.errors import require
+from envs.kinds import action_dtype, is_image
 from metarl.agent.experience import Experience
 from metarl.algorithms.sb3_file import check_spaces
 from metarl.backend.files import write_atomically
@@ -58,18 +59,19 @@ class Learner:
         """Choose an action.
 
         Args:
-            obs: [O], or [num_envs, O] of a vector environment.
+            obs: [O], or an image [H, W, C] of uint8; with a leading axis [num_envs] of a vector environment.
             deterministic: the most probable action instead of one drawn at random.
 
         Returns:
-            [A] float32 within the bounds of the actions, or a whole number; with a leading axis where `obs` has one.
+            [A] float32 within the bounds of the actions, whole numbers [A] of a MultiDiscrete, or a whole number; with
+            a leading axis where `obs` has one.
 
         Raises:
             InputError: for observations of another shape or numbers that are not finite, before the last step was
                 observed, and where a trial is longer than a policy with a memory was made for.
         """
         require(self.now is None, "observe() comes after each act(), and the last action was not observed yet.")
-        single = np.ndim(obs) == 1 and self.num_envs == 1
+        single = np.ndim(obs) == len(self.env.observation_space.shape) and self.num_envs == 1
         seen = self._observations(obs)
         inputs = StepInput(seen, self.prev_action, self.prev_reward, self.first, torch.ones_like(self.prev_reward))
         with torch.no_grad(), small_tensors_on_one_thread(self.num_envs):
@@ -101,7 +103,8 @@ class Learner:
         assert self.now is not None
         after, rewards = self._observations(obs), self._per_lane("reward", reward, np.float32)
         ends = self._per_lane("terminated", terminated, bool), self._per_lane("truncated", truncated, bool)
-        final = {0: after[0]} if np.ndim(obs) == 1 else self._final_obs(info or {})
+        single = np.ndim(obs) == len(self.env.observation_space.shape)
+        final = {0: after[0]} if single else self._final_obs(info or {})
         (seen, action), self.now = self.now, None
         if self._adapts:
             self.experience.begin(self.first)
@@ -225,20 +228,21 @@ class Learner:
 
     def _blank_action(self) -> Tensor:
         space = self.env.action_space
-        dtype = torch.int64 if isinstance(space, spaces.Discrete) else torch.float32
-        return torch.zeros(self.num_envs, *(space.shape or ()), dtype=dtype, device=self.run.device)
+        shape, dtype = space.shape or (), action_dtype(space)
+        return torch.zeros(self.num_envs, *shape, dtype=dtype, device=self.run.device)
 
     def _observations(self, obs: Any) -> Tensor:
-        """Checked observations [E, O]."""
-        array, shape = _numbers("obs", obs, np.float32), self.env.observation_space.shape
+        """Checked observations [E, O]; images flattened."""
+        space, single = self.env.observation_space, np.ndim(obs) == len(self.env.observation_space.shape)
+        array, shape = _observed(space, "obs", obs), space.shape
         found = array.shape
-        if array.ndim == 1 and self.num_envs == 1:
+        if single and self.num_envs == 1:
             array = array[None]
         right = f"{shape}" if self.num_envs == 1 else f"{(self.num_envs, *shape)}"
         require(
             array.shape == (self.num_envs, *shape), f"The policy reads observations of the shape {right}, not {found}."
         )
-        return torch.as_tensor(array, device=self.run.device)
+        return torch.as_tensor(array, device=self.run.device).flatten(1)
 
     def _per_lane(self, name: str, value: Any, dtype: type) -> Tensor:
         """Checked numbers [E]."""
@@ -251,7 +255,18 @@ class Learner:
         """The last observations that a vector environment tells, by lane."""
         found = info.get("final_obs")
         told = [] if found is None else [(lane, obs) for lane, obs in enumerate(found) if obs is not None]
-        return {lane: torch.as_tensor(_numbers("final_obs", o, np.float32), device=self.run.device) for lane, o in told}
+        space = self.env.observation_space
+        arrays = {lane: _observed(space, "final_obs", o) for lane, o in told}
+        return {lane: torch.as_tensor(array, device=self.run.device).flatten() for lane, array in arrays.items()}
+
+
+def _observed(space: spaces.Box, name: str, value: Any) -> np.ndarray:
+    """A fresh array of observations, of whatever shape. Raises `InputError`."""
+    if not is_image(space):
+        return _numbers(name, value, np.float32)
+    array = np.array(value)
+    require(array.dtype == np.uint8, f"{name} must be images of uint8, as the policy's observations are.")
+    return array
 
 
 def _numbers(name: str, value: Any, dtype: type) -> np.ndarray:

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from envs.core import Env
 from envs.fields import Checked, Coefficient, Fraction, NonNegativeFloat, PositiveInt
+from envs.kinds import is_image
 from metarl.learning import losses
 from metarl.learning.advantage import ValueFunction, advantages, standardize
 from metarl.learning.linearize import Objective, linearize
@@ -50,10 +51,11 @@ class InnerConfig(Checked):
     gae_lambda: Fraction = 1.0
     """Bias-variance trade-off of the advantages; 1 gives Monte Carlo returns minus the baseline."""
     baseline: Literal["linear", "cross-fitted", "constant", "value"] = "linear"
-    """`linear`: observation and time, fitted to each task's returns. `cross-fitted`: the same, fitted for each episode
-    to the task's other ones, or their mean where they are few. `constant`: the mean return of the other episodes. With
-    one episode a task, the last two have its own mean. `value`: a value network trained on all tasks together with the
-    policy; with a gae_lambda below 1 and an entropy bonus the inner loss is that of advantage actor-critic."""
+    """`linear`: observation (unless an image) and time, fitted to each task's returns. `cross-fitted`: the same, fitted
+    for each episode to the task's other ones, or their mean where they are few. `constant`: the mean return of the
+    other episodes. With one episode a task, the last two have its own mean. `value`: a value network trained on all
+    tasks together with the policy; with a gae_lambda below 1 and an entropy bonus the inner loss is that of advantage
+    actor-critic."""
     inner_scale: Literal["task", "none"] = "task"
     """Divide inner advantages by each task's standard deviation, or leave them in units of reward."""
     value_lr: Coefficient = 1e-3
@@ -141,5 +143,6 @@ def value_network(config: InnerConfig, env: Env, generator: Generator) -> ValueN
     """The learned baseline, where the configuration asks for one."""
     if config.baseline != "value":
         return None
-    size = env.observation_space.shape[0]
-    return ValueNetwork(size, env.horizon, config.gamma, config.value_lr, generator)
+    space = env.observation_space
+    images = space if is_image(space) else None
+    return ValueNetwork(space.shape[0], env.horizon, config.gamma, config.value_lr, generator, images)

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from envs.core import Env
 from envs.errors import require
+from envs.kinds import is_image
 from metarl.algorithms.sb3_file import ACTIVATIONS as SB3_ACTIVATIONS
 from metarl.algorithms.sb3_file import ModelPolicy, check_architecture, check_raw, line, model_policy
+from metarl.policies.images import ImageEncoder
 from metarl.policies.mlp import Head, MLPConfig, MLPPolicy
 
 try:
@@ -25,7 +27,7 @@ try:
     from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
     from stable_baselines3.common.policies import ActorCriticPolicy
-    from stable_baselines3.common.torch_layers import MlpExtractor
+    from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
     from stable_baselines3.common.vec_env import VecEnv
 except ImportError as error:
     raise ImportError("Stable-Baselines3 is missing here; install metarl-toolkit[sb3].") from error
@@ -33,13 +35,34 @@ except ImportError as error:
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
-def make_ppo(env: Any, policy: MLPConfig, **options: Any) -> PPO:
-    """SB3's PPO on `env` with fresh networks for policy and value, both of these hidden layers."""
-    architecture = {
+class ImageFeatures(BaseFeaturesExtractor):
+    """The encoder that all methods share: of flat images, or of those whose channels SB3 has put first."""
+
+    def __init__(self, observation_space: spaces.Box, images: spaces.Box) -> None:
+        encoder = ImageEncoder(images)
+        super().__init__(observation_space, encoder.num_features)
+        self.encoder, self.shape = encoder, images.shape
+
+    def forward(self, obs: Tensor) -> Tensor:
+        if obs.dim() == 4 and obs.shape[1:] != self.shape:
+            obs = obs.permute(0, 2, 3, 1)
+        return self.encoder(obs.flatten(1))
+
+
+def make_ppo(env: Any, policy: MLPConfig, observed: spaces.Space | None = None, **options: Any) -> PPO:
+    """SB3's PPO on `env` with fresh networks for policy and value, both of these hidden layers.
+
+    Both begin with a convolutional encoder where the observations, of the space `observed` or that of `env`, are images.
+    """
+    architecture: dict[str, Any] = {
         "net_arch": list(policy.hidden_sizes),
         "activation_fn": ACTIVATIONS[policy.activation],
         "log_std_init": math.log(policy.init_std),
     }
+    observed = observed or env.observation_space
+    if is_image(observed):
+        architecture |= {"features_extractor_class": ImageFeatures, "features_extractor_kwargs": {"images": observed}}
+        architecture |= {"normalize_images": False}  # the encoder scales them
     return PPO("MlpPolicy", env, policy_kwargs=architecture, **options)
 
 

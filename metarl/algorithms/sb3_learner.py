@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from envs.contract import check_step, family_name
 from envs.core import Env, StepResult
 from envs.errors import require
+from envs.flat_images import flat_images
 from envs.proxy import Proxy
 from envs.structs import Struct
 from metarl.backend.errors import NonFiniteError
@@ -104,13 +105,14 @@ class SB3Learner:
 
         self.policy, self.shape = policy, (len(task), num_envs)
         lanes = len(task) * num_envs
-        self.recorder = Recorder(env, reward_scale, keep_states)
+        self.recorder = Recorder(flat_images(env), reward_scale, keep_states)
         vec_env = TaskVecEnv(self.recorder, lanes, seed=seed)
         self.lanes = vec_env.lanes
         self.lanes.assign(task.map(lambda x: x.repeat_interleave(num_envs, 0)))
         batch = minibatch_size(lanes * env.horizon, minibatches)
         with warnings.catch_warnings(action="ignore"):  # of a smaller last minibatch, and of running on a GPU
-            self.model = make_ppo(vec_env, policy, device=env.device, n_steps=env.horizon, batch_size=batch, **options)
+            options |= {"device": env.device, "n_steps": env.horizon, "batch_size": batch}
+            self.model = make_ppo(vec_env, policy, env.observation_space, **options)
 
     def collect(self) -> Trajectory:
         """An episode of each lane.
@@ -138,6 +140,8 @@ class SB3Learner:
         action = sorted_by_task(buffer.actions)
         if isinstance(self.recorder.action_space, spaces.Discrete):
             action = action.squeeze(-1)
+        if isinstance(self.recorder.action_space, spaces.MultiDiscrete):
+            action = action.long()
         started = sorted_by_task(buffer.episode_starts).cumsum(1)  # episodes so far, the running one included
         mask = (started == 1).float()
         reward = torch.where(mask > 0, sorted_by_task(torch.stack(self.recorder.rewards).squeeze(-1)), 0.0)

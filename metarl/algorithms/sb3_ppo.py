@@ -21,6 +21,7 @@ from envs.contract import family_name
 from envs.core import Env
 from envs.errors import require
 from envs.fields import Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
+from envs.flat_images import flat_images
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
 from metarl.algorithms.sb3_learner import SB3Learner, draw_seed, global_streams
@@ -119,7 +120,8 @@ class SB3PPO(Algorithm):
         self.config, self.policy_config, self.generator = config, policy, generator
         self.informed = config.informed
         with global_streams(generator), warnings.catch_warnings(action="ignore"):  # it runs on a GPU, too
-            fresh = make_ppo(TaskVecEnv(self.seen(env), 1), policy, device=env.device)
+            seen = self.seen(env)
+            fresh = make_ppo(TaskVecEnv(flat_images(seen), 1), policy, seen.observation_space, device=env.device)
         self.parameters = fresh.get_parameters()
         self.learning: SB3Learner | None = None
 

@@ -16,7 +16,7 @@ from envs.errors import require
 from metarl.algorithms.sb3_learner import SB3Learner, global_streams, minibatch_size
 from metarl.algorithms.task_policy import Episode, TaskPolicy
 from metarl.backend.errors import NonFiniteError
-from metarl.policies.distributions import Categorical, DiagGaussian, Distribution
+from metarl.policies.distributions import Categorical, DiagGaussian, Distribution, MultiCategorical
 from metarl.policies.mlp import StepInput
 
 
@@ -41,6 +41,8 @@ class FinetunedPolicy(TaskPolicy):
     def act(self, inputs: StepInput) -> Distribution:
         policy = self.model.policy
         found: Any = policy.get_distribution(inputs.obs[0]).distribution
+        if isinstance(policy.action_space, spaces.MultiDiscrete):
+            return MultiCategorical.from_logits([choice.logits.unsqueeze(0) for choice in found])
         if isinstance(policy.action_space, spaces.Discrete):
             return Categorical(found.logits.unsqueeze(0))
         return DiagGaussian(found.mean.unsqueeze(0), policy.log_std.expand_as(found.mean).unsqueeze(0))

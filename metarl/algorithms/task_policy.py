@@ -131,7 +131,9 @@ class GradientPolicy(TaskPolicy):
         from metarl.algorithms.sb3_convert import policy_to_sb3
 
         if not isinstance(self.policy, MLPPolicy):
-            raise InputError("A policy with a context vector has no counterpart in SB3's PPO; choose a run without.")
+            raise InputError(
+                "Only an MLP on vectors, without a context vector, has a counterpart in SB3's PPO; choose such a run."
+            )
         return policy_to_sb3(self.policy, self.params[0], env, **options)
 
     def learn(self, episodes: Sequence[Episode]) -> None:

@@ -13,10 +13,11 @@ from gymnasium import spaces
 from torch import Tensor
 
 from envs.contract import all_references
+from envs.kinds import counts
 from metarl.diagnosis.findings import Finding, Interval, Verdict, does_not_apply, short
 from metarl.diagnosis.probe import Probe, task_columns
 from metarl.learning.rollout import Trajectory, reference_rollout
-from metarl.policies.distributions import Categorical, DiagGaussian, Distribution
+from metarl.policies.distributions import Categorical, DiagGaussian, Distribution, MultiCategorical
 from metarl.training import metrics_log
 
 SLOPE_ROWS = 8
@@ -82,8 +83,8 @@ def entropy(probe: Probe, distribution: Distribution, mask: Tensor, remembers: b
     name, space = "exploration", probe.run.env.action_space
     init_std = probe.run.config.policy.init_std
     numbers: dict[str, Any]
-    if isinstance(distribution, Categorical):
-        actions = distribution.log_probs.shape[-1]
+    if isinstance(distribution, Categorical | MultiCategorical):
+        actions = math.prod(counts(space))
         share = float((distribution.entropy() * mask).sum() / mask.sum()) / math.log(actions) if actions > 1 else 1.0
         limits = COLLAPSED["discrete"]
         said = f"the entropy is {share:.0%} of that of {actions} equally likely actions"
@@ -127,7 +128,7 @@ def leak(probe: Probe, played: Trajectory | None) -> Finding:
     weight = (played.mask / played.mask.sum(1, keepdim=True)).unsqueeze(-1)
     means = torch.where(weight > 0, played.obs * weight, 0.0).sum(1)
     many = probe.tasks(probe.split, max(probe.num_tasks, LEAK_TASKS))
-    first = env.reset(many, min(4, probe.num_envs), generator)[1]
+    first = env.reset(many, min(4, probe.num_envs), generator)[1].flatten(2)
     numbers: dict[str, Any] = {"R² from the first observation": {}, "R² from an episode's mean": {}}
     for found, obs, of in zip(numbers.values(), (first, means), (many, task), strict=True):
         for field, columns in task_columns(env, of).items():

@@ -24,8 +24,13 @@ def discounted_sum(x: Tensor, discount: float) -> Tensor:
 
 
 def linear_features(obs: Tensor) -> Tensor:
-    """obs, obs², τ, τ², τ³, 1 with τ = t / 100; obs clipped to ±10: [N, T, E, O] -> [N, T, E, F]."""
+    """obs, obs², τ, τ², τ³, 1 with τ = t / 100; obs clipped to ±10: [N, T, E, O] -> [N, T, E, F].
+
+    Of images, uint8, only those of the time.
+    """
     n, horizon, num_envs, _ = obs.shape
+    if obs.dtype == torch.uint8:
+        obs = obs[..., :0].float()
     clipped = obs.clamp(-10, 10)
     time = (torch.arange(horizon, device=obs.device, dtype=obs.dtype) / 100).view(1, -1, 1, 1)
     time = time.expand(n, horizon, num_envs, 1)
@@ -60,7 +65,7 @@ def linear_baseline(obs: Tensor, target: Tensor, mask: Tensor, ridge: float = 1e
     """
     x = (linear_features(obs) * mask.unsqueeze(-1)).flatten(1, 2).double()  # [N, B, F]
     weights = linear_weights(x, target.flatten(1, 2).unsqueeze(-1).double(), ridge)
-    return (x @ weights).view_as(target).to(obs.dtype)
+    return (x @ weights).view_as(target).to(target.dtype)
 
 
 def constant_baseline(target: Tensor, mask: Tensor) -> Tensor:
@@ -87,16 +92,17 @@ def cross_fitted_baseline(obs: Tensor, target: Tensor, mask: Tensor, ridge: floa
     Where the others have fewer than `STEPS_PER_FEATURE` steps a feature it is `constant_baseline`. Arguments and result
     are those of `linear_baseline`; memory grows with N E F².
     """
-    constant, (_, horizon, num_envs, size) = constant_baseline(target, mask), obs.shape
-    enough = STEPS_PER_FEATURE * (2 * size + 4)
+    constant, features = constant_baseline(target, mask), linear_features(obs)
+    _, horizon, num_envs, size = features.shape
+    enough = STEPS_PER_FEATURE * size
     if horizon * (num_envs - 1) < enough:
         return constant
-    x = (linear_features(obs) * mask.unsqueeze(-1)).transpose(1, 2).double()  # [N, E, T, F]
+    x = (features * mask.unsqueeze(-1)).transpose(1, 2).double()  # [N, E, T, F]
     y = target.transpose(1, 2).unsqueeze(-1).double()
     gram, moment = (_of_others(x.mT @ z, axis=1) for z in (x, y))
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
     weights = torch.linalg.solve_ex(gram + torch.diag_embed(ridge * diagonal + 1e-10), moment)[0]
-    linear = (x @ weights).squeeze(-1).transpose(1, 2).to(obs.dtype)
+    linear = (x @ weights).squeeze(-1).transpose(1, 2).to(target.dtype)
     return torch.where(_of_others(mask.sum(1, keepdim=True)) < enough, constant, linear)
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from gymnasium import spaces
 from torch import Generator, Tensor
 
 from envs.contract import check_action, check_reset, check_step
 from envs.core import Env, Reference, Transition
+from envs.kinds import action_dtype
 from envs.structs import Struct
 from metarl.policies.mlp import Policy, StepInput
 
@@ -37,8 +37,8 @@ SMALL_LANES = 1024
 class Trajectory(Struct):
     """Lock-step experience. Steps after an episode's termination are padding, where `mask` is 0."""
 
-    obs: Tensor  # [N, T, E, O] before the step
-    action: Tensor  # [N, T, E, A], or [N, T, E] when discrete
+    obs: Tensor  # [N, T, E, O] before the step; images flattened, uint8
+    action: Tensor  # [N, T, E, A], or [N, T, E] of a Discrete
     reward: Tensor  # [N, T, E], 0 where mask is 0
     mask: Tensor  # [N, T, E] float: 1 while the episode runs, its terminating step included
     first: Tensor  # [N, T, E] bool: does an episode start here?
@@ -138,8 +138,8 @@ def rollout(
         lanes = len(task), num_envs
         state, obs = check_reset(env, env.reset(task, num_envs, generator), *lanes)
         prev_reward = torch.zeros(obs.shape[:2], device=obs.device)
-        dtype = torch.int64 if isinstance(env.action_space, spaces.Discrete) else torch.float32
-        prev_action = torch.zeros(obs.shape[:2] + (env.action_space.shape or ()), dtype=dtype, device=obs.device)
+        shape, dtype = env.action_space.shape or (), action_dtype(env.action_space)
+        prev_action = torch.zeros(obs.shape[:2] + shape, dtype=dtype, device=obs.device)
         yes = torch.ones_like(prev_reward, dtype=torch.bool)
         no, alive = ~yes, yes
         for t in range(num_episodes * env.horizon):
@@ -150,7 +150,9 @@ def rollout(
                     if keep_states:
                         kept.append(state)
                     state, obs = env.reset(task, num_envs, generator)
-            action, memory = act(StepInput(obs, prev_action, prev_reward, first, alive.to(obs.dtype)), state, memory)
+            seen = obs.flatten(2)
+            inputs = StepInput(seen, prev_action, prev_reward, first, alive.to(prev_reward.dtype))
+            action, memory = act(inputs, state, memory)
             if keep_states:
                 kept.append(state)
             if t == 0:
@@ -161,7 +163,7 @@ def rollout(
             reward = torch.where(alive, result.reward, 0.0)  # not a product: what follows an end may be NaN
             if observe is not None:
                 memory = observe(memory, Transition(state, action, result.reward, result.state, result.terminated))
-            steps.append((obs, action, reward, alive, first))
+            steps.append((seen, action, reward, alive, first))
             state, obs, prev_action, prev_reward = result.state, result.obs, _taken(action, alive), reward
             alive = alive & ~result.terminated
         states = None

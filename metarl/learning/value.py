@@ -7,38 +7,65 @@ import math
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from torch import Generator, Tensor, nn
 
 from metarl.backend import distributed
 from metarl.learning.advantage import discounted_sum
 from metarl.learning.rollout import Trajectory
+from metarl.policies.images import ImageEncoder
 
 MINIBATCH_STEPS = 8192
 
 
+class TimedEncoder(nn.Module):
+    """Images followed by the time, [..., O + 1] -> features followed by the time, [..., F + 1]."""
+
+    def __init__(self, space: spaces.Box, generator: Generator) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
+            self.encoder = ImageEncoder(space).to(generator.device)
+        self.num_features = self.encoder.num_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.encoder(x[..., :-1]), x[..., -1:]], -1)
+
+
 class ValueNetwork:
-    """Estimates the discounted return from observation and time: two layers of 64 tanh units.
+    """Estimates the discounted return from observation and time: two layers of 64 tanh units, after convolutions where
+    observations are images.
 
     Targets are scaled by a running mean and standard deviation, so that the learning rate suits any unit of reward.
     """
 
-    def __init__(self, num_inputs: int, horizon: int, gamma: float, lr: float, generator: Generator) -> None:
+    def __init__(
+        self,
+        num_inputs: int,
+        horizon: int,
+        gamma: float,
+        lr: float,
+        generator: Generator,
+        images: spaces.Box | None = None,
+    ) -> None:
+        """`images`: the observation space where it is one of images; `num_inputs` is then not used."""
         self.horizon, self.gamma, self.device = horizon, gamma, generator.device
-        sizes = [num_inputs + 1, 64, 64, 1]
+        encoder = None if images is None else TimedEncoder(images, generator)
+        sizes = [(num_inputs if encoder is None else encoder.num_features) + 1, 64, 64, 1]
         layers: list[nn.Module] = []
         for i, o in itertools.pairwise(sizes):
             linear = nn.Linear(i, o, device=generator.device)
             nn.init.orthogonal_(linear.weight, generator=generator)
             nn.init.zeros_(linear.bias)
             layers += [linear, nn.Tanh()]
-        self.module = nn.Sequential(*layers[:-1])
+        self.module = nn.Sequential(*([] if encoder is None else [encoder]), *layers[:-1])
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr)
         self.shift, self.scale, self.fitted = torch.zeros((), device=self.device), torch.ones((), device=self.device), 0
 
     def _inputs(self, trajectory: Trajectory) -> Tensor:
         n, horizon, num_envs, _ = trajectory.obs.shape
         time = torch.arange(horizon, device=self.device) % self.horizon / self.horizon
-        inputs = torch.cat([trajectory.obs, time.view(1, -1, 1, 1).expand(n, horizon, num_envs, 1)], -1)
+        inputs = torch.cat([trajectory.obs.to(time.dtype), time.view(1, -1, 1, 1).expand(n, horizon, num_envs, 1)], -1)
         return inputs.to(self.shift.dtype)
 
     @torch.no_grad()

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from envs.structs import Struct
 
@@ -88,3 +90,41 @@ class Categorical(Struct):
 
     def detach(self) -> Categorical:
         return Categorical(self.log_probs.detach())
+
+
+NEVER = -1e9
+"""The logit of a value that does not exist. It is finite, so that zero times its logarithm is zero."""
+
+
+@dataclass(frozen=True, eq=False)
+class MultiCategorical(Struct):
+    """D independent choices, each one of up to K: an action is [..., D] int64."""
+
+    each: Categorical  # [..., D, K]
+
+    @classmethod
+    def from_logits(cls, logits: Sequence[Tensor]) -> MultiCategorical:
+        """Of the logits [..., K] of each choice."""
+        most = max(x.shape[-1] for x in logits)
+        padded = [functional.pad(x, (0, most - x.shape[-1]), value=NEVER) for x in logits]
+        return cls(Categorical.from_logits(torch.stack(padded, -2)))
+
+    def sample(self, generator: Generator) -> Tensor:
+        return self.each.sample(generator)
+
+    def mode(self) -> Tensor:
+        return self.each.mode()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """[..., D] -> [...]."""
+        return self.each.log_prob(action).sum(-1)
+
+    def entropy(self) -> Tensor:
+        return self.each.entropy().sum(-1)
+
+    def kl(self, other: MultiCategorical) -> Tensor:
+        """KL(self || other) [...]."""
+        return self.each.kl(other.each).sum(-1)
+
+    def detach(self) -> MultiCategorical:
+        return MultiCategorical(self.each.detach())

@@ -20,16 +20,17 @@ from torch import Generator, Tensor, nn
 
 from envs.errors import InputError, require
 from envs.fields import Checked, NonNegativeInt, PositiveFloat
+from envs.kinds import counts
 from envs.structs import Struct
-from metarl.policies.distributions import Categorical, DiagGaussian, Distribution
+from metarl.policies.distributions import Categorical, DiagGaussian, Distribution, MultiCategorical
 
 
 @dataclass(frozen=True, eq=False)
 class StepInput(Struct):
     """What a policy sees at a step. A feed-forward policy reads `obs` alone."""
 
-    obs: Tensor  # [N, ..., O]
-    prev_action: Tensor  # [N, ..., A], or [N, ...] when discrete; zeros at the start of a trial, after padding
+    obs: Tensor  # [N, ..., O]; images flattened, uint8
+    prev_action: Tensor  # [N, ..., A], or [N, ...] of a Discrete; zeros at the start of a trial, after padding
     prev_reward: Tensor  # [N, ...]
     first: Tensor  # [N, ...] bool: does an episode start here?
     mask: Tensor  # [N, ...] float: 1 while the episode runs, 0 for the padding after its termination
@@ -68,16 +69,22 @@ class Policy(ABC):
 
 
 class Head:
-    """Turns network outputs and free parameters into an action distribution for an action space."""
+    """Turns network outputs and free parameters into an action distribution for an action space.
+
+    Attributes:
+        counts: values of each number of a discrete action; empty where actions are continuous.
+    """
 
     def __init__(self, action_space: spaces.Space, init_std: float = 1.0) -> None:
-        self.init_std = init_std
-        if isinstance(action_space, spaces.Discrete):
-            self.num_outputs, self.num_free = int(action_space.n), 0
+        self.init_std, self.counts = init_std, counts(action_space)
+        self.several = isinstance(action_space, spaces.MultiDiscrete)
+        if self.counts and len(action_space.shape or ()) <= 1:
+            self.num_outputs, self.num_free = sum(self.counts), 0
         elif isinstance(action_space, spaces.Box) and len(action_space.shape) == 1:
             self.num_outputs = self.num_free = action_space.shape[0]
         else:
-            raise InputError(f"A policy needs a Discrete or one-dimensional Box action space, not {action_space}.")
+            right = "a Discrete, MultiDiscrete or one-dimensional Box action space"
+            raise InputError(f"A policy needs {right}, not {action_space}.")
 
     def init(self) -> Tensor:
         """The free parameters: log standard deviations, [A] or empty."""
@@ -85,7 +92,9 @@ class Head:
 
     def __call__(self, outputs: Tensor, free: Tensor) -> Distribution:
         """outputs [N, ..., A], free [N, num_free]."""
-        if not self.num_free:
+        if self.several:
+            return MultiCategorical.from_logits(outputs.split(self.counts, -1))
+        if self.counts:
             return Categorical.from_logits(outputs)
         return DiagGaussian(outputs, free.view(len(free), *[1] * (outputs.dim() - 2), -1))
 

@@ -14,9 +14,11 @@ from torch import Generator, Tensor, nn
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.fields import Checked
+from envs.kinds import action_dtype, is_image
 from envs.structs import Struct
 from metarl.backend import distributed
 from metarl.policies.distributions import Distribution
+from metarl.policies.images import ImageEncoder
 from metarl.policies.mlp import Head, StepInput
 
 
@@ -51,11 +53,11 @@ class MemoryConfig(Checked, ABC):
     def make(self, env: Env, num_episodes: int, generator: Generator) -> TrialNetwork:
         """The network with fresh parameters, drawn from a seed that the generator draws.
 
-        Raises `InputError` when the environment's observations are not vectors.
+        Raises `InputError` when the environment's observations are neither vectors nor images.
         """
         space = env.observation_space
-        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-            raise InputError(f"A policy needs a one-dimensional Box observation space, not {space}.")
+        if not is_image(space) and not (isinstance(space, spaces.Box) and len(space.shape) == 1):
+            raise InputError(f"A policy needs a one-dimensional Box observation space or images, not {space}.")
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -77,10 +79,13 @@ class TrialNetwork(nn.Module):
         self.horizon, self.num_steps = env.horizon, num_episodes * env.horizon
         self.discrete = isinstance(env.action_space, spaces.Discrete)
         self.head = Head(env.action_space, init_std)
+        self.no_action = torch.zeros(env.action_space.shape or (), dtype=action_dtype(env.action_space))
         self.free = nn.Parameter(self.head.init())
-        self.obs_size, self.action_size = math.prod(env.observation_space.shape), self.head.num_outputs
+        self.encoder = ImageEncoder(env.observation_space) if is_image(env.observation_space) else None
+        self.raw_size, self.action_size = math.prod(env.observation_space.shape), self.head.num_outputs
+        self.obs_size = self.encoder.num_features if self.encoder else self.raw_size  # of `normalized_obs`
         self.num_step_features = self.action_size + 6  # of `step_features`
-        self.normalizer = Normalizer(self.obs_size)
+        self.normalizer = Normalizer(0 if self.encoder else self.raw_size)
         space, bounds = env.action_space, torch.zeros(0)
         if isinstance(space, spaces.Box):
             bounds = torch.stack([torch.as_tensor(x) for x in (space.low, space.high)])
@@ -107,9 +112,12 @@ class TrialNetwork(nn.Module):
         return self.head(outputs.action, self.free.unsqueeze(0))
 
     def one_hot(self, action: Tensor) -> Tensor:
-        """Actions as vectors of A numbers, as the environment takes them: within the bounds of its actions."""
+        """Actions as vectors of A numbers: one-hot, or within the bounds of the environment's actions."""
         if self.discrete:
             return (action.unsqueeze(-1) == torch.arange(self.action_size, device=action.device)).float()
+        if self.head.several:
+            columns = zip(action.unbind(-1), self.head.counts, strict=True)
+            return torch.cat([(x.unsqueeze(-1) == torch.arange(n, device=x.device)).float() for x, n in columns], -1)
         return action.clamp(*self.bounds.to(action))
 
     def output_gradient(self, past: SlowOutputs, now: SlowOutputs, inputs: StepInput) -> Tensor:
@@ -123,6 +131,9 @@ class TrialNetwork(nn.Module):
         error = reward + now.mask * now.remaining * now.value - past.remaining * past.value
         if self.discrete:
             score = self.one_hot(inputs.prev_action) - past.policy.softmax(-1)
+        elif self.head.several:
+            shares = torch.cat([x.softmax(-1) for x in past.policy.split(self.head.counts, -1)], -1)
+            score = self.one_hot(inputs.prev_action) - shares
         else:
             score = (inputs.prev_action - past.policy) * torch.exp(-2 * self.free)
         return torch.cat([score * error.unsqueeze(-1), error.unsqueeze(-1)], -1).detach()
@@ -141,7 +152,9 @@ class TrialNetwork(nn.Module):
         return torch.arange(inputs.obs.shape[1], device=inputs.obs.device).expand(inputs.obs.shape[:2])
 
     def normalized_obs(self, inputs: StepInput) -> Tensor:
-        """[..., O]. Padding is seen as zeros."""
+        """[..., O], or the features of images. Padding is seen as zeros."""
+        if self.encoder is not None:
+            return torch.where(inputs.mask.unsqueeze(-1) > 0, self.encoder(inputs.obs), 0.0)
         return torch.where(inputs.mask.unsqueeze(-1) > 0, self.normalizer.obs(inputs.obs), 0.0)
 
     def step_features(self, inputs: StepInput, t: Tensor) -> Tensor:
@@ -162,7 +175,7 @@ class TrialNetwork(nn.Module):
 
 
 class Normalizer(nn.Module):
-    """Running mean and standard deviation of observations and rewards, over all steps so far."""
+    """Running mean and standard deviation of rewards and of observations that are no images, over all steps so far."""
 
     def __init__(self, obs_size: int) -> None:
         super().__init__()
@@ -188,6 +201,7 @@ class Normalizer(nn.Module):
     @torch.no_grad()
     def update(self, obs: Tensor, reward: Tensor, mask: Tensor) -> None:
         """Add the steps [...] of all processes where mask is 1."""
+        obs = obs[..., : len(self.mean) - 1]  # none of images
         x = torch.cat([obs, reward.unsqueeze(-1)], -1).flatten(0, -2)
         new, mean, variance = distributed.moments(x, mask.flatten())
         total = self.count + new

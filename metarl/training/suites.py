@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from gymnasium import spaces
-
 import envs
+from envs.kinds import counts
 from metarl.algorithms.outer import TRPOConfig
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import TrainConfig
@@ -126,7 +125,7 @@ def general(id: str) -> Suite:
     """
     made = envs.family(id)
     env = envs.make(id)
-    discrete = isinstance(env.action_space, spaces.Discrete)
+    discrete = bool(counts(env.action_space))
     hidden = (32, 32) if discrete else (64, 64)
     num_tasks = min(1000, max(40, 100_000 // env.horizon)) if env.fast else 40
     config = TrainConfig(
