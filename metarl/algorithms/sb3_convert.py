@@ -52,7 +52,7 @@ class ImageFeatures(BaseFeaturesExtractor):
 def make_ppo(env: Any, policy: MLPConfig, observed: spaces.Space | None = None, **options: Any) -> PPO:
     """SB3's PPO on `env` with fresh networks for policy and value, both of these hidden layers.
 
-    Both begin with a convolutional encoder where the observations, of the space `observed` or that of `env`, are images.
+    Both begin with a convolutional encoder where observations, of the space `observed` or that of `env`, are images.
     """
     architecture: dict[str, Any] = {
         "net_arch": list(policy.hidden_sizes),

@@ -103,7 +103,8 @@ class ImagePolicy(Policy):
         sizes = [n for shape in c.weights for n in (math.prod(shape), shape[0])]
         self.num_convolved = sum(sizes)
         self.tensor_sizes = sizes + self.mlp.tensor_sizes
-        self.num_parameters = sum(self.tensor_sizes)
+        self.num_parameters, head = sum(self.tensor_sizes), self.mlp.parts["head"]
+        self.parts = {"head": slice(self.num_convolved + head.start, self.num_parameters)}
 
     def init(self, generator: Generator) -> Tensor:
         """Uniform He weights of convolutions, zero biases; the rest as `MLPPolicy`."""
@@ -122,7 +123,7 @@ class ImagePolicy(Policy):
         for layer, shape in zip(c.layers, c.weights, strict=True):
             weight, bias = next(tensors).reshape(-1, *shape[1:]), next(tensors).reshape(-1)
             x = functional.conv2d(x, weight, bias, layer.stride, layer.padding, groups=n).relu()
-        return x.view(batch, n, -1).transpose(0, 1)
+        return x.reshape(batch, n, -1).transpose(0, 1)
 
     def bind(self, params: Tensor) -> Network:
         mlp = self.mlp.bind(params[:, self.num_convolved :])

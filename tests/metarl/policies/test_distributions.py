@@ -9,7 +9,7 @@ from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from metarl.policies.distributions import Categorical, DiagGaussian
+from metarl.policies.distributions import Categorical, DiagGaussian, MultiCategorical
 
 
 def gaussian(seed):
@@ -49,3 +49,19 @@ def test_categorical_samples_have_the_right_frequencies():
     p = torch.tensor([0.1, 0.2, 0.7])
     sample = Categorical.from_logits(p.log().expand(100_000, 3)).sample(Generator().manual_seed(0))
     torch.testing.assert_close(torch.bincount(sample) / 100_000, p, atol=0.01, rtol=0)
+
+
+def test_several_choices_are_a_product_of_categoricals():
+    """Against torch's own, with choices of different sizes; in float64."""
+    logits = [torch.randn(5, n, generator=Generator().manual_seed(n), dtype=torch.float64) for n in (3, 2)]
+    ours, other = MultiCategorical.from_logits(logits), MultiCategorical.from_logits([x.flip(0) for x in logits])
+    theirs = [torch.distributions.Categorical(logits=x) for x in logits]
+    flipped = [torch.distributions.Categorical(logits=x.flip(0)) for x in logits]
+    action = ours.sample(Generator().manual_seed(0))
+    assert action.shape == (5, 2) and bool((action[:, 1] < 2).all())
+    log_prob = sum(d.log_prob(a) for d, a in zip(theirs, action.unbind(-1), strict=True))
+    torch.testing.assert_close(ours.log_prob(action), log_prob)
+    torch.testing.assert_close(ours.entropy(), sum(d.entropy() for d in theirs))
+    kl = sum(torch.distributions.kl_divergence(a, b) for a, b in zip(theirs, flipped, strict=True))
+    torch.testing.assert_close(ours.kl(other), kl)
+    assert torch.equal(ours.mode(), torch.stack([x.argmax(-1) for x in logits], -1))
