@@ -15,6 +15,8 @@ NAMES = (
     "structs",
     "errors",
     "fields",
+    "kinds",
+    "flat_images",
     "files",
     "proxy",
     "registry",

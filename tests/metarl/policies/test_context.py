@@ -66,4 +66,4 @@ def test_sb3_has_no_context():
     with pytest.raises(envs.InputError, match="context"):
         SB3PPOConfig().make(setup)
     with pytest.raises(envs.InputError, match="context"):
-        MAMLConfig(adapt="context").make(setup).to_sb3(None)
+        MAMLConfig(adapt="context").make(setup).task_policy(env, 1, 0, Generator()).to_sb3(None)
