@@ -139,8 +139,8 @@ IN_DESCRIPTION = {
     ),
     "a matrix observed": (has(observation_space=spaces.Box(-1, 1, (1, 1))), "must be a one-dimensional Box of float32"),
     "several choices": (
-        has(action_space=spaces.MultiDiscrete([2, 2])),
-        "action_space must be a Box or a Discrete, not Multi",
+        has(action_space=spaces.MultiBinary(2)),
+        "action_space must be a Box, a Discrete or a MultiDiscrete, not MultiBinary",
     ),
     "choices from 1 on": (has(action_space=spaces.Discrete(3, start=1)), "action_space must count from 0"),
     "another task space": (

@@ -101,8 +101,8 @@ UNSUPPORTED = {
     ),
     "a policy of one's own": (lambda: PPO(OwnPolicy, lanes(), **SMALL), "and this is OwnPolicy."),
     "several choices": (
-        lambda: PPO("MlpPolicy", Anything(VECTOR, spaces.MultiDiscrete([2, 3])), **SMALL),
-        "A policy needs a Discrete or one-dimensional Box action space, not MultiDiscrete([2 3]).",
+        lambda: PPO("MlpPolicy", Anything(VECTOR, spaces.MultiBinary(2)), **SMALL),
+        "A policy needs a Discrete, MultiDiscrete or one-dimensional Box action space, not MultiBinary(2).",
     ),
     "a matrix of actions": (
         lambda: PPO("MlpPolicy", Anything(VECTOR, spaces.Box(-1, 1, (2, 2))), **SMALL),
