@@ -84,7 +84,10 @@ def entropy(probe: Probe, distribution: Distribution, mask: Tensor, remembers: b
     init_std = probe.run.config.policy.init_std
     numbers: dict[str, Any]
     if isinstance(distribution, Categorical | MultiCategorical):
-        actions = math.prod(counts(space))
+        if isinstance(distribution, Categorical):
+            actions = distribution.log_probs.shape[-1]
+        else:
+            actions = math.prod(counts(space))
         share = float((distribution.entropy() * mask).sum() / mask.sum()) / math.log(actions) if actions > 1 else 1.0
         limits = COLLAPSED["discrete"]
         said = f"the entropy is {share:.0%} of that of {actions} equally likely actions"
