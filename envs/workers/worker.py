@@ -7,11 +7,12 @@ go through a pipe; numbers through memory that all processes map.
 from __future__ import annotations
 
 import mmap
+import os
 import pickle
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -77,6 +78,22 @@ class Memory:
     at: np.ndarray
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within this context nothing is printed on standard error, such as MuJoCo's warnings about a model, once a lane.
+
+    The parent has made an environment before and shown them.
+    """
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def set_task(env: Env, task: Any) -> None:
     """Set a task by the environment's own method."""
     env.get_wrapper_attr("set_task" if env.has_wrapper_attr("set_task") else "reset_task")(task)
@@ -140,8 +157,9 @@ class Share:
             memory.at[self.number] = lane
             task, doing = tasks[rows[lane - start]], "make()"
             try:
-                while len(self.envs) <= lane - start:
-                    self.envs.append(program.make())
+                with quiet() if len(self.envs) <= lane - start else nullcontext():
+                    while len(self.envs) <= lane - start:
+                        self.envs.append(program.make())
                 env, doing = self.envs[lane - start], "apply()"
                 (program.apply or set_task)(env, task if program.tasks is None else program.tasks[task])
                 doing = "reset()"
