@@ -196,7 +196,12 @@ class Normalizer(nn.Module):
 
     @property
     def reward_scale(self) -> Tensor:
-        return self.variance[-1].sqrt().clamp_min(1e-6)
+        """The standard deviation of rewards; their mean's size where they hardly vary, as with 1 for each step.
+
+        Values are in these units, and without any no output could tell how many steps remain.
+        """
+        std, size = self.variance[-1].sqrt(), self.mean[-1].abs()
+        return torch.where(std < 0.1 * size, size, std).clamp_min(1e-6)
 
     @torch.no_grad()
     def update(self, obs: Tensor, reward: Tensor, mask: Tensor) -> None:

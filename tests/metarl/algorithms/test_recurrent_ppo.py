@@ -21,6 +21,7 @@ from metarl.learning.advantage import discounted_sum, gae
 from metarl.learning.rollout import Trajectory
 from metarl.policies.gru import GRUConfig
 from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.recurrent import Normalizer
 from metarl.training.config import TrainConfig
 from metarl.training.loop import train, train_iteration
 from metarl.training.run import Run
@@ -211,6 +212,14 @@ def test_the_normalizer_knows_all_valid_steps_seen():
     torch.testing.assert_close(normalizer.variance, x.var(0, correction=0))
     assert float(normalizer.count) == len(x)
     torch.testing.assert_close(normalizer.reward(x[:, -1]).std(correction=0), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize(("rewards", "unit"), [([2.0, 2.0, 2.0], 2.0), ([-1.0, 3.0], 2.0), ([0.0, 0.0], 1e-6)])
+def test_values_have_a_unit_also_where_every_step_pays_the_same(rewards, unit):
+    """A standard deviation of 0 would leave values no room, as on CartPole."""
+    normalizer, reward = Normalizer(1), torch.tensor(rewards)
+    normalizer.update(torch.zeros(len(reward), 1), reward, torch.ones(len(reward)))
+    torch.testing.assert_close(float(normalizer.reward_scale), unit)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
