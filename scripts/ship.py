@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import metarl.backend.starting
+
+# isort: split
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated

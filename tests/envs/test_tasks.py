@@ -143,10 +143,14 @@ class TestWhatCannotBeLoaded:
         path.write_bytes(text)
         assert self.refusal(path, env, sentence) == f"The file {str(path)!r} is not valid JSON."
 
-    @pytest.mark.parametrize("content", [[], 3, {}, {"tasks": []}, {"format": "metarl-tasks-1", "tasks": {}}])
+    @pytest.mark.parametrize("content", [3, {}, {"tasks": []}, {"format": "metarl-tasks-1", "tasks": {}}])
     def test_other_json(self, content, path, env, sentence):
         path.write_text(json.dumps(content))
-        assert "is not a file of tasks, such as save_tasks writes" in self.refusal(path, env, sentence)
+        assert "is not a list of tasks" in self.refusal(path, env, sentence)
+
+    def test_a_list_of_no_tasks(self, path, env, sentence):
+        path.write_text("[]")
+        assert "at least one task" in self.refusal(path, env, sentence)
 
     def test_no_file_and_a_folder(self, tmp_path, env, sentence):
         assert "No such file" in self.refusal(tmp_path / "x.json", env, sentence)
