@@ -75,8 +75,8 @@ class GridWorldConfig(Checked):
 
 
 PRESETS = {
-    "varibad": GridWorldConfig(min_goal_distance=2, held_out_every=0),
     "varibad-one-hot": GridWorldConfig(min_goal_distance=2, held_out_every=0, obs="one-hot"),
+    "varibad": GridWorldConfig(min_goal_distance=2, held_out_every=0),
     "varibad-held-out": GridWorldConfig(min_goal_distance=2),
     "open-7": GridWorldConfig(7, 7, max_goal_steps=9, horizon=25),
     "sparse-9": GridWorldConfig(9, 9, max_goal_steps=12, reward_step=0.0, horizon=40),

@@ -58,6 +58,11 @@ def pretrained() -> dict[str, Pretrained]:
     return {path.parent.name: _read(path.parent) for path in sorted(FOLDER.glob("*/config.json"))}
 
 
+def run_folder(path: Path) -> Path:
+    """The folder itself; where there is none, that of the policy which comes with the package under this name."""
+    return path if path.exists() or not (FOLDER / path / "config.json").exists() else FOLDER / path
+
+
 def _read(path: Path) -> Pretrained:
     evaluation = json.loads((path / "evaluation.json").read_text())
     return Pretrained(

@@ -15,6 +15,7 @@ from gymnasium.spaces import flatdim
 import envs
 from envs.core import Env
 from envs.errors import require
+from metarl.agent.pretrained import run_folder
 from metarl.backend.files import write_json
 from metarl.cli.main import progress_bar
 from metarl.cli.session import Session
@@ -32,11 +33,11 @@ class Arguments:
     """Evaluate how a trained run adapts to tasks it has not seen: prints a table, writes PNG and JSON."""
 
     run_dir: Annotated[Path, tyro.conf.Positional]
-    """The run folder that metarl train wrote."""
+    """The run folder that metarl train wrote, or the name of a policy that comes with the package."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     output: Path | None = None
     """The JSON file; the PNG goes beside it. By default DIR/evaluation-SPLIT.json, with options of --env.FIELD in its
-    name."""
+    name; for a policy that comes with the package runs/NAME-evaluation-SPLIT.json."""
     session: Session = field(default_factory=Session)
 
 
@@ -45,18 +46,20 @@ def main(arguments: list[str]) -> None:
     args = tyro.cli(
         Arguments, prog="metarl evaluate", description=str(__doc__), args=rest, config=(tyro.conf.OmitArgPrefixes,)
     )
-    _, config, trained = config_file.read_run(
-        args.run_dir
-    )  # a folder that is no run is said before all about the output
+    folder = run_folder(args.run_dir)
+    _, config, trained = config_file.read_run(folder)  # a folder that is no run is said before all about the output
     played = tyro.cli(type(trained), prog="metarl evaluate RUN --env.", default=trained, args=options)
     if played != trained:
         check_same_spaces(*(envs.family(config.env).build(options, "cpu") for options in (played, trained)))
     changed = {k: v for k, v in to_dict(played).items() if v != to_dict(trained)[k]}
     tasks = args.evaluation.tasks
     names = [tasks.stem if tasks else args.evaluation.split, *(f"{k}-{v}" for k, v in changed.items())]
-    output = args.output or args.run_dir / f"evaluation-{'-'.join(names)}.json"
+    name = f"evaluation-{'-'.join(names)}.json"
+    output = args.output or (folder / name if folder == args.run_dir else Path("runs") / f"{args.run_dir}-{name}")
+    if folder != args.run_dir and not args.output:
+        output.parent.mkdir(exist_ok=True)
     check_evaluation_output(output, args.evaluation, changed)
-    run = args.session.open(args.run_dir, played)
+    run = args.session.open(folder, played)
     with progress_bar("evaluation") as progress:
         result = evaluate_run(run, args.evaluation, progress)
     under = {"env_options": changed} if changed else {}

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import tyro
 
+from metarl.agent.pretrained import run_folder
 from metarl.cli.session import Session
 from metarl.video.record import VideoConfig, record_run
 
@@ -23,7 +24,7 @@ class Arguments:
     """
 
     run_dir: Annotated[Path, tyro.conf.Positional]
-    """The run folder that metarl train wrote."""
+    """The run folder that metarl train wrote, or the name of a policy that comes with the package."""
     video: VideoConfig = field(default_factory=VideoConfig)
     output: Path | None = None
     """An .mp4 or .gif file; by default videos/NAME.mp4 with the name of the run folder."""
@@ -35,5 +36,5 @@ class Arguments:
 def main(arguments: list[str]) -> None:
     args = tyro.cli(Arguments, prog="metarl record", args=arguments, config=(tyro.conf.OmitArgPrefixes,))
     output = args.output or Path("videos") / f"{args.run_dir.resolve().name}.mp4"
-    made = record_run(args.session.open(args.run_dir), output, args.video, args.frame)
+    made = record_run(args.session.open(run_folder(args.run_dir)), output, args.video, args.frame)
     print(f"Wrote {made}" + (f" and {args.frame}" if args.frame else ""))

@@ -23,6 +23,13 @@ def test_other_options_are_played_and_told(script, trained, sentence):
     assert result.status == 2 and "other options of the environment" in sentence(result.err)
 
 
+def test_a_policy_that_comes_with_the_package_is_evaluated_by_its_name(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = script("evaluate", "rl2-bandit", "--num-tasks", "20", "--num-threads", "1", "--device", "cpu")
+    assert result.status == 0, result.err
+    assert json.loads((tmp_path / "runs/rl2-bandit-evaluation-test.json").read_text())["num_tasks"] == 20
+
+
 def test_an_option_that_the_family_lacks_is_refused(script, trained):
     assert script("evaluate", trained, *SMALL, "--env.wind", "3").status == 2
 
