@@ -20,7 +20,7 @@ from torch import Generator, nn
 from envs import InputError
 from metarl.algorithms.sb3_convert import from_sb3, policy_to_sb3
 
-FAMILIES = {"box": "point", "discrete": "gridworld"}
+FAMILIES = {"box": {"family": "point"}, "discrete": {"family": "gridworld", "preset": "varibad"}}
 
 
 def disturbed(model):
@@ -45,7 +45,7 @@ ARCHITECTURES = [
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
 @pytest.mark.parametrize("actions", FAMILIES)
 def test_a_round_trip_changes_no_output(algorithm, actions, architecture):
-    env = lanes(FAMILIES[actions])
+    env = lanes(**FAMILIES[actions])
     model = disturbed(algorithm("MlpPolicy", env, policy_kwargs=architecture, device="cpu", n_steps=8))
     obs = some_obs(env)
     policy = from_sb3(model)

@@ -61,7 +61,7 @@ def saved(tmp_path_factory) -> SimpleNamespace:
         setattr(out, name, model)
     SAC("MlpPolicy", lanes(), buffer_size=10, device="cpu").save(folder / "sac.zip")
     DQN("MlpPolicy", lanes("gridworld"), buffer_size=10, device="cpu").save(folder / "dqn.zip")
-    PPO("MlpPolicy", lanes("gridworld"), **SMALL).save(folder / "grid.zip")
+    PPO("MlpPolicy", lanes("gridworld", preset="varibad"), **SMALL).save(folder / "grid.zip")
     (folder / "text.zip").write_text("no model")
     return out
 
