@@ -30,6 +30,8 @@ from metarl.training.run import Run
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and tests send it
 with raised():
     pass  # and Python's own handlers are back: `metarl.backend.starting` is for scripts
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a job in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
