@@ -17,6 +17,8 @@ from metarl.training import checkpoint, config_file
 from metarl.training.run import Run
 
 FOLDER = Path(__file__).parents[1] / "shipped"
+LEFT_OUT = ("per_task", "command")
+"""Of an evaluation: its size, and paths of the machine that it was made on."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Pretrained:
         method: in words.
         env: family and preset of the environment.
         seed, iteration, env_steps: of training.
-        evaluation: what `metarl evaluate` wrote about it on held-out tasks, without the returns of single tasks.
+        evaluation: what `metarl evaluate` wrote about it on held-out tasks, without its command and single tasks.
     """
 
     name: str
@@ -104,5 +106,5 @@ def ship(run_dir: Path, folder: Path = FOLDER) -> Path:
     content = checkpoint.pack(state)
     write_atomically(path / "checkpoint.pt", lambda part: part.write_bytes(content))
     write_json(path / "config.json", run.description, indent=2)
-    write_json(path / "evaluation.json", {name: x for name, x in evaluation.items() if name != "per_task"})
+    write_json(path / "evaluation.json", {name: x for name, x in evaluation.items() if name not in LEFT_OUT})
     return path
