@@ -25,7 +25,7 @@ import numpy as np
 
 from envs.errors import EnvironmentFault, InputError
 from envs.workers import worker
-from envs.workers.worker import Memory, Program
+from envs.workers.worker import Program, SharedArrays
 
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 RAM = Path("/dev/shm")
@@ -57,7 +57,7 @@ class Pool:
         told: a lane's task in words, for errors.
 
     Attributes:
-        memory: the arrays of the lanes; see `worker.Memory`.
+        memory: the arrays of the lanes; see `worker.SharedArrays`.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Pool:
             if lanes > self.capacity:
                 with tempfile.NamedTemporaryFile(dir=RAM if RAM.is_dir() else None, prefix="lanes-") as file:
                     layout = (lanes, self.count, self.obs, self.action)
-                    self.memory = Memory(file, *layout)
+                    self.memory = SharedArrays(file, *layout)
                     self._ask([("attach", file.name, *layout)] * self.count)
                 self.capacity = lanes
         except BaseException:

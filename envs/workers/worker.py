@@ -41,7 +41,7 @@ class Failure(Exception):
         self.lane, self.what = lane, what
 
 
-class Memory:
+class SharedArrays:
     """Arrays of L lanes over one block of shared memory.
 
     Attributes:
@@ -144,7 +144,7 @@ class Share:
 
     def attach(self, path: str, lanes: int, workers: int, obs: tuple, action: tuple) -> None:
         with open(path, "r+b") as file:
-            self.memory = Memory(file, lanes, workers, obs, action)
+            self.memory = SharedArrays(file, lanes, workers, obs, action)
         self.t = np.zeros(lanes, int)
 
     def begin(self, start: int, stop: int, rows: Sequence[int], tasks: Sequence[Any]) -> None:

@@ -108,10 +108,10 @@ class MetaNet(TrialNetwork):
         super().__init__(env, num_episodes, config.init_std)
         c, d, actions = config, config.hidden_size, self.action_size
         self.config, self.remembers = config, config.memory != "none"
-        continuous = f"those of {type(env).__name__} are continuous"
+        others = f"those of {type(env).__name__} are {env.action_space}"
         require(
             self.discrete or not c.action_heads,
-            f"action_heads={c.action_heads} needs discrete actions, and {continuous}; leave action_heads out.",
+            f"action_heads={c.action_heads} needs discrete actions, and {others}; leave action_heads out.",
         )
         pairs = c.memory != "none" and MEMORIES[c.memory].pairs
         require(

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from lines import State, Task
 
 import envs
 from envs import InputError
 from envs.defaults import uniform
-
-
-@dataclass(frozen=True, eq=False)
-class Task(envs.Struct):
-    place: torch.Tensor  # [N]
-
-
-@dataclass(frozen=True, eq=False)
-class State(envs.Struct):
-    x: torch.Tensor  # [N, E]
 
 
 class Plain(envs.Env):
