@@ -14,7 +14,7 @@ from metarl.diagnosis.probe import DiagnosisConfig, Probe
 from metarl.learning.finite import check_environment
 from metarl.training.run import Run
 
-NUM_FINDINGS = 8
+NUM_FINDINGS = 9
 ORDER = ("problem", "note", "ok", "does not apply")
 
 
@@ -84,10 +84,11 @@ def found(probe: Probe) -> Iterator[Finding]:
 
 def _of_steps(probe: Probe) -> Iterator[Finding]:
     """Of a policy that adapts by gradient steps."""
-    adapted = steps.adapt(probe, probe.num_steps)
+    adapted = steps.adapt(probe, steps.learner_of(probe), probe.num_steps)
     check_environment(probe.run.env, adapted.trajectories)
     before, at = adapted.trajectories[0], probe.trained_steps
     yield steps.adaptation(probe, adapted)
+    yield steps.meta_training(probe, adapted)
     yield steps.inner_lr(probe, adapted)
     yield network.units(probe, before)
     yield network.baseline(probe, before)
@@ -104,6 +105,7 @@ def _of_trials(probe: Probe) -> Iterator[Finding]:
     played = trials.trial(probe, task, actor(algorithm.network, probe.generator("actions")))
     check_environment(probe.run.env, [played])
     yield trials.adaptation(probe, task, played)
+    yield trials.meta_training(probe, task, played)
     yield does_not_apply("inner learning rate", "A policy with a memory takes no gradient step at test time.")
     yield does_not_apply("hidden units", "Its units are neither tanh nor ReLU.")
     yield trials.baseline(probe, played)
@@ -119,6 +121,7 @@ def _of_anything(probe: Probe) -> Iterator[Finding]:
     before, after = _play(probe, probe.split)
     verdict, sentence = judge_gain(gain := Interval.of_change(after, before), None, "through adaptation", "")
     yield Finding("adaptation", verdict, sentence, {"return": Interval.of(after), "gain": gain})
+    yield does_not_apply("meta-training", f"{name} does not say how it takes its steps.")
     yield does_not_apply("inner learning rate", f"{name} does not say how it takes its steps.")
     yield network.units(probe, None)
     yield network.baseline(probe, None)

@@ -14,6 +14,7 @@ from envs.structs import Struct
 from metarl.algorithms.base import InnerLearner
 from metarl.diagnosis.findings import Finding, Interval, judge_gain, short
 from metarl.diagnosis.probe import Probe, other_tasks
+from metarl.diagnosis.untrained import fresh, judge_start, not_comparable
 from metarl.learning.rollout import Adapter, Trajectory, collect, policy_actor, rollout
 
 SCALES = (0.0, 1 / 64, 1 / 16, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 16.0, 64.0)
@@ -50,9 +51,8 @@ def learner_of(probe: Probe) -> InnerLearner:
     return inner
 
 
-def adapt(probe: Probe, num_steps: int) -> Adapted:
-    """Play as evaluation does, and keep the parameters that played."""
-    inner = learner_of(probe)
+def adapt(probe: Probe, inner: InnerLearner, num_steps: int) -> Adapted:
+    """Play as evaluation does, with the same random numbers for every learner, and keep the parameters that played."""
     task = probe.tasks(probe.split)
     params = [inner.params.detach().expand(len(task), -1)]
 
@@ -68,6 +68,16 @@ def adapt(probe: Probe, num_steps: int) -> Adapted:
     generator = probe.generator("adaptation")
     played = collect(probe.run.env, inner.policy, inner.params, task, adapters, probe.num_envs, generator)
     return Adapted(task, played, params)
+
+
+def meta_training(probe: Probe, adapted: Adapted) -> Finding:
+    """The learned start against the one that training began with, with the same inner steps."""
+    if (reason := not_comparable(probe)) is not None:
+        return reason
+    start = fresh(probe).inner
+    assert start is not None
+    at = probe.trained_steps
+    return judge_start(adapted.returns, adapt(probe, start, probe.num_steps).returns, at, after_steps(at), probe)
 
 
 def played_returns(probe: Probe, params: Tensor, task: Struct, stream: str) -> Tensor:

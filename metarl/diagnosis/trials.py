@@ -10,8 +10,10 @@ import torch
 from torch import Generator, Tensor
 
 from envs.structs import Struct
+from metarl.algorithms.recurrent_ppo import actor
 from metarl.diagnosis.findings import Finding, Interval, judge_gain, short
 from metarl.diagnosis.probe import Probe, other_tasks
+from metarl.diagnosis.untrained import fresh, judge_start, not_comparable
 from metarl.evaluation.curve import play_references
 from metarl.learning.rollout import Actor, Trajectory, rollout
 from metarl.policies.distributions import Distribution
@@ -101,6 +103,17 @@ def adaptation(probe: Probe, task: Struct, played: Trajectory) -> Finding:
     level = f"{short(float(last.mean()))}, {best} {short(references[best][1])}, random {short(references['random'][1])}"
     sentence = f"{sentence.removesuffix('.')}; at the end it earns {level}."
     return Finding("adaptation", verdict, sentence, numbers, _remedy(probe, verdict, gain))
+
+
+def meta_training(probe: Probe, task: Struct, played: Trajectory) -> Finding:
+    """The return of the whole trial against that of the untrained network."""
+    if (reason := not_comparable(probe)) is not None:
+        return reason
+    network = fresh(probe).network
+    assert network is not None
+    untrained = trial(probe, task, actor(network, probe.generator("actions")))
+    earned, before = (t.reward.double().sum(1).mean(1).unsqueeze(0) for t in (played, untrained))
+    return judge_start(earned, before, 0, "in a trial", probe)
 
 
 def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:

@@ -22,6 +22,7 @@ from metarl.training.run import Run
 NAMES = {
     "training",
     "adaptation",
+    "meta-training",
     "inner learning rate",
     "hidden units",
     "baseline",
