@@ -11,18 +11,21 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Generator, Tensor
 
 from envs.core import Env, Reference, StepResult
 from envs.errors import InputError, require
 from envs.fields import Checked, NonNegativeInt, PositiveInt
-from envs.kinds import ActionSpace, counts, is_image
+from envs.kinds import counts
 from envs.structs import Struct
 from envs.workers.frames import Frames
 from envs.workers.pool import Pool, usable_cores
+from envs.workers.spaces import Description, acted_space, observed_space
 from envs.workers.tasks import Sample, Tasks, own_tasks, sets_tasks, tasks_of
 from envs.workers.worker import Program, said
+
+Score = Callable[[dict[str, Any]], float]
+"""`(info) -> number`."""
 
 SERIALS = itertools.count(1)
 """Of states, in this process: which of them is the latest."""
@@ -46,18 +49,7 @@ class State(Struct):
     seed: Tensor  # [N, E] int64 of the episode
     action: Tensor  # [N, E, A], or [N, E] when discrete: the one that led here, 0 at the start
     obs: Tensor  # [N, E, O] or [N, E, H, W, C]
-
-
-@dataclass(frozen=True)
-class Description:
-    """What an environment that `make` returns says of itself."""
-
-    name: str
-    observation_space: spaces.Space
-    action_space: spaces.Space
-    max_steps: int | None
-    sample: Sample | None
-    sets_tasks: bool
+    score: Tensor  # [N, E, K] of the step that led here, 0 at the start
 
 
 class GymnasiumFamily:
@@ -71,13 +63,14 @@ class GymnasiumFamily:
         apply: Any,
         horizon: int,
         references: Mapping[str, Any],
+        scores: Mapping[str, Score],
     ) -> None:
         self.make, self.apply, self.given, self.sample = make, apply, tasks, sample_tasks
-        self.given_references = references
+        self.given_references, self.scores = references, scores
         self.presets = {"default": GymnasiumConfig(horizon)}
 
     def __call__(self, config: GymnasiumConfig, device: torch.device) -> GymnasiumEnv:
-        return GymnasiumEnv(self, config, device)
+        return (ScoredEnv if self.scores else GymnasiumEnv)(self, config, device)
 
     @cached_property
     def description(self) -> Description:
@@ -116,6 +109,7 @@ def from_gymnasium(
     horizon: int = 200,
     sample_tasks: Sample | None = None,
     references: Mapping[str, Any] | None = None,
+    scores: Mapping[str, Score] | None = None,
 ) -> GymnasiumFamily:
     """A family of tasks from Gymnasium environments, for `envs.register(id, envs.from_gymnasium(...))`.
 
@@ -131,6 +125,8 @@ def from_gymnasium(
         sample_tasks: `(n, rng)` draws n tasks with a `numpy.random.Generator`; `tasks` may then give their spaces.
         references: policies to compare with, by name, beside `random`: `(task [N], obs [N, E, O]) -> action`, of
             tensors, or an `envs.Reference`.
+        scores: what an evaluation reports beside the return, by name: `(info) -> number`, of which an episode's last
+            step counts, such as `{"success": lambda info: info["is_success"]}`.
 
     Images, uint8 [H, W, C], stay what they are; other observations that are no vectors are flattened as
     `gymnasium.spaces.flatten` does. An environment must be determined by its task and the seed of `reset`, and its
@@ -139,10 +135,11 @@ def from_gymnasium(
     Raises:
         InputError: for arguments of another kind. What `make` returns is looked at when the family is first used.
     """
-    for name, function in {"make": make, "apply": apply, "sample_tasks": sample_tasks}.items():
+    scores = scores or {}
+    for name, function in {"make": make, "apply": apply, "sample_tasks": sample_tasks, **scores}.items():
         given = function is not None or name == "make"
         require(not given or callable(function), f"{name} must be a function, not {function!r}.")
-    return GymnasiumFamily(make, tasks, sample_tasks, apply, horizon, references or {})
+    return GymnasiumFamily(make, tasks, sample_tasks, apply, horizon, references or {}, scores)
 
 
 class GymnasiumEnv(Env[Struct, State]):
@@ -168,7 +165,8 @@ class GymnasiumEnv(Env[Struct, State]):
             "shorter horizon, or give gymnasium.make a larger max_episode_steps.",
         )
         objects = self.tasks.objects
-        program = Program(family.make, family.apply, objects, self.horizon, told.observation_space, told.action_space)
+        spaces_of_lane = told.observation_space, told.action_space
+        program = Program(family.make, family.apply, objects, self.horizon, *spaces_of_lane, family.scores)
         obs = (self.observation_space.shape, self.observation_space.dtype.name)
         action = (self.action_space.shape or (), "int64" if counts(self.action_space) else "float32")
         self.pool = Pool(self.name, program, config.workers or usable_cores(), obs, action, self._told)
@@ -230,7 +228,8 @@ class GymnasiumEnv(Env[Struct, State]):
     def _state(self) -> State:
         memory = self.pool.memory
         serial = torch.full(self.shape, self.serial, device=self.device)
-        return State(serial, self._tensor(memory.seed), self._tensor(memory.action), self._tensor(memory.obs))
+        told = (memory.seed, memory.action, memory.obs, memory.scores)
+        return State(serial, *(self._tensor(numbers) for numbers in told))
 
     def _tensor(self, lanes: np.ndarray) -> Tensor:
         """A copy of the numbers of lanes, [N, E, ...]."""
@@ -254,37 +253,12 @@ class GymnasiumEnv(Env[Struct, State]):
         return super().render(task, episode, earlier, size) if image is None else image
 
 
+class ScoredEnv(GymnasiumEnv):
+    """With scores that environments report in their info; without any, an evaluation need not keep states."""
+
+    def scores(self, task: Struct, states: State, action: Tensor, reward: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.family.scores, states.score[:, -1].unbind(-1), strict=True))
+
+
 def _of_obs(function: Callable[[Any, Tensor], Tensor]) -> Callable[..., Tensor]:
     return lambda task, state, memory, generator: function(task, state.obs)
-
-
-def observed_space(told: Description) -> spaces.Box:
-    """The observations of a family: images as they are, or float32 vectors. Raises `InputError` for other spaces."""
-    space: Any = told.observation_space
-    where = f"{told.name}.observation_space"
-    require(isinstance(space, spaces.Space), f"{where} must be a gymnasium space, not {space!r}.")
-    if is_image(space):
-        return space
-    try:
-        flat = spaces.flatten_space(space)
-    except NotImplementedError:
-        flat = None
-    if not isinstance(flat, spaces.Box):
-        raise InputError(
-            f"{where} must be a space that gymnasium.spaces.flatten makes a vector of, and {space} is none."
-        )
-    low, high = flat.low.astype(np.float32), flat.high.astype(np.float32)
-    return spaces.Box(low, high, dtype=np.float32)
-
-
-def acted_space(told: Description) -> ActionSpace:
-    """The actions of a family. Raises `InputError` where the environment takes others than it can have."""
-    space: Any = told.action_space
-    if isinstance(space, spaces.Discrete):
-        return spaces.Discrete(int(space.n))
-    if isinstance(space, spaces.MultiDiscrete):
-        return spaces.MultiDiscrete(space.nvec.reshape(-1))
-    floats = isinstance(space, spaces.Box) and space.dtype.kind == "f"
-    require(floats, f"{told.name}.action_space must be a Discrete, a MultiDiscrete or a Box of floats, not {space}.")
-    low, high = (np.asarray(x, np.float32).reshape(-1) for x in (space.low, space.high))
-    return spaces.Box(low, high, dtype=np.float32)

@@ -65,6 +65,7 @@ class Pool:
     ) -> None:
         self.name, self.count, self.obs, self.action, self.told = name, count, obs, action, told
         self.content = pickled(program)
+        self.scores = len(program.scores)
         self.workers: list[Worker] = []
         self.memory: Any = None
         self.capacity = self.lanes = 0
@@ -92,7 +93,7 @@ class Pool:
                 self._start()
             if lanes > self.capacity:
                 with tempfile.NamedTemporaryFile(dir=RAM if RAM.is_dir() else None, prefix="lanes-") as file:
-                    layout = (lanes, self.count, self.obs, self.action)
+                    layout = (lanes, self.count, self.obs, self.action, self.scores)
                     self.memory = SharedArrays(file, *layout)
                     self._ask([("attach", file.name, *layout)] * self.count)
                 self.capacity = lanes
@@ -164,10 +165,10 @@ class Pool:
 def pickled(program: Program) -> bytes:
     """A program for another process. Raises `InputError`.
 
-    What the module of `make` or `apply` defines goes by value where it can: to import that module there would import
-    this package and torch, too.
+    What the module of `make`, `apply` or a score defines goes by value where it can: to import that module there would
+    import this package and torch, too.
     """
-    functions = [function for function in (program.make, program.apply) if function is not None]
+    functions = [f for f in (program.make, program.apply, *program.scores.values()) if f is not None]
     own = {sys.modules[name] for name in map(_module, functions) if name in sys.modules}
     own = {module for module in own if module.__name__ not in cloudpickle.list_registry_pickle_by_value()}
     content = tuple(vars(program).values())
@@ -183,8 +184,8 @@ def pickled(program: Program) -> bytes:
         return cloudpickle.dumps(content)
     except Exception as error:
         raise InputError(
-            f"make, apply and the tasks go to worker processes, and cannot be pickled: {worker.said(error)}; create "
-            "what they need inside of make."
+            f"make, apply, scores and the tasks go to worker processes, and cannot be pickled: {worker.said(error)}; "
+            "create what they need inside of make."
         ) from None
 
 

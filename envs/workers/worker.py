@@ -11,9 +11,9 @@ import os
 import pickle
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -31,6 +31,7 @@ class Program:
     horizon: int
     observation_space: spaces.Space
     action_space: spaces.Space
+    scores: Mapping[str, Callable[[dict], float]] = field(default_factory=dict)  # of the info of a step
 
 
 class Failure(Exception):
@@ -45,16 +46,17 @@ class SharedArrays:
     """Arrays of L lanes over one block of shared memory.
 
     Attributes:
-        obs: [L, ...].  reward: [L] float32.  terminated, starting: [L] bool.  seed: [L] int64.
+        obs: [L, ...].  reward: [L] float32.  scores: [L, K] float32.  terminated, starting: [L] bool.  seed: [L] int64.
         action: [L] int64 or [L, A] float32.
         at: [W] int64, the lane that each worker is busy with.
     """
 
-    def __init__(self, file: Any, lanes: int, workers: int, obs: tuple, action: tuple) -> None:
+    def __init__(self, file: Any, lanes: int, workers: int, obs: tuple, action: tuple, scores: int) -> None:
         layout = {
             "obs": ((lanes, *obs[0]), obs[1]),
             "action": ((lanes, *action[0]), action[1]),
             "reward": ((lanes,), "float32"),
+            "scores": ((lanes, scores), "float32"),
             "seed": ((lanes,), "int64"),
             "terminated": ((lanes,), "bool"),
             "starting": ((lanes,), "bool"),
@@ -72,6 +74,7 @@ class SharedArrays:
     obs: np.ndarray
     action: np.ndarray
     reward: np.ndarray
+    scores: np.ndarray
     seed: np.ndarray
     terminated: np.ndarray
     starting: np.ndarray
@@ -142,9 +145,9 @@ class Share:
             self.bounded = bool((self.low > 0).any() or (self.high < 255).any())
         self.t = np.zeros(0, int)
 
-    def attach(self, path: str, lanes: int, workers: int, obs: tuple, action: tuple) -> None:
+    def attach(self, path: str, lanes: int, *layout: Any) -> None:
         with open(path, "r+b") as file:
-            self.memory = SharedArrays(file, lanes, workers, obs, action)
+            self.memory = SharedArrays(file, lanes, *layout)
         self.t = np.zeros(lanes, int)
 
     def begin(self, start: int, stop: int, rows: Sequence[int], tasks: Sequence[Any]) -> None:
@@ -170,7 +173,7 @@ class Share:
             if not isinstance(returned, tuple) or len(returned) != 2:
                 raise Failure(lane, "reset() did not return (obs, info)")
             self.observe(lane, "reset()", returned[0])
-            memory.terminated[lane], memory.reward[lane], self.t[lane] = False, 0.0, 0
+            memory.terminated[lane], memory.reward[lane], memory.scores[lane], self.t[lane] = False, 0.0, 0.0, 0
         self.check("reset()")
 
     def step(self) -> None:
@@ -180,6 +183,7 @@ class Share:
         actions = take(self.program.action_space, memory.action[self.start : self.stop])
         done, t = ended[self.start : self.stop].tolist(), self.t
         t[self.start : self.stop] += 1
+        scored = bool(self.program.scores)
         lane = self.start - 1
         for env, action, over in zip(self.envs, actions, done, strict=False):
             lane += 1
@@ -188,7 +192,7 @@ class Share:
                 continue
             at[self.number] = lane
             try:
-                seen, earned, terminated, truncated, _ = env.step(action)
+                seen, earned, terminated, truncated, info = env.step(action)
             except Exception as error:
                 raise Failure(lane, f"step() raised {said(error)}") from error
             if plain and type(seen) is np.ndarray and seen.shape == shape and seen.dtype == self.dtype:
@@ -199,6 +203,8 @@ class Share:
                 reward[lane] = float(earned)
             except (TypeError, ValueError):
                 raise Failure(lane, f"step() returned {kind(earned)} as reward, not a number") from None
+            if scored:
+                self.score(lane, info)
             ended[lane] = terminated
             if truncated and not terminated and t[lane] < horizon:
                 raise Failure(
@@ -207,6 +213,16 @@ class Share:
                     "shorter horizon, or report such an end as terminated",
                 )
         self.check("step()")
+
+    def score(self, lane: int, info: dict[str, Any]) -> None:
+        """Keep the scores of a step. Raises `Failure` where a function raises or returns no number."""
+        for k, (name, function) in enumerate(self.program.scores.items()):
+            try:
+                self.memory.scores[lane, k] = function(info)
+            except Exception as error:
+                raise Failure(
+                    lane, f"step() returned an info of which the score {name!r} raised {said(error)}"
+                ) from error
 
     def observe(self, lane: int, method: str, seen: Any) -> None:
         """Keep an observation. Raises `Failure` where its shape or dtype is not that of the space."""
@@ -232,7 +248,7 @@ class Share:
         if self.start == self.stop:
             return
         obs = memory.obs[share].reshape(self.stop - self.start, -1)
-        for name, values in (("obs", obs), ("reward", memory.reward[share, None])):
+        for name, values in (("obs", obs), ("reward", memory.reward[share, None]), ("score", memory.scores[share])):
             if not np.isfinite(values).all():
                 lane, i = (int(x) for x in np.argwhere(~np.isfinite(values))[0])
                 after = f"after {self.t[self.start + lane]} steps"

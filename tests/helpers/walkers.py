@@ -28,7 +28,7 @@ class Walk(gymnasium.Env):
     def step(self, action):
         self.t += 1
         self.x += self.speed * (action - 1) + 0.01 * self.np_random.normal()
-        return self.seen(), -abs(self.x), abs(self.x) > 3, False, {}
+        return self.seen(), -abs(self.x), abs(self.x) > 3, False, {"t": self.t}
 
     def seen(self):
         return np.array([self.x, self.t], np.float32)
