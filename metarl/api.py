@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # these load much, so each function imports its own
 
 Trained = Run | Agent | Path | str
 """A run; or its folder, or anything else that `metarl.load` opens."""
+EnvOptions = Mapping[str, Any] | None
 
 
 def train(
@@ -94,6 +95,7 @@ def evaluate(
     output: Path | str | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
     device: str = "cpu",
+    env_options: EnvOptions = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Measure how a run adapts to tasks that it has not seen, as `metarl evaluate`.
@@ -104,6 +106,8 @@ def evaluate(
         output: a JSON file to write. `metarl.compare` reads `evaluation-SPLIT.json` of the run's folder.
         progress: called with the fraction of the tasks that are done.
         device: where a folder is opened.
+        env_options: of the environment, other than those of training: `{"horizon": 300}`. The run is opened again from
+            its folder.
         options: of `EvaluationConfig`, such as `num_tasks=100, split="validation"`.
 
     Returns:
@@ -116,14 +120,14 @@ def evaluate(
     from metarl.backend.files import write_json
     from metarl.evaluation.evaluate import EvaluationConfig, check_evaluation_output, evaluate_run
 
-    run, task = _opened(run, device), None
+    run, task = _opened(run, device, env_options), None
     if isinstance(tasks, str | os.PathLike):
         options["tasks"] = Path(tasks)
     elif tasks is not None:
         task = run.env.task_from_dicts(list(tasks))
     config = with_options(config or EvaluationConfig(), options)
     if output is not None:
-        check_evaluation_output(Path(output), config)
+        check_evaluation_output(Path(output), config, run.env_options)
     result = evaluate_run(run, config, progress, task)
     if output is not None:
         write_json(Path(output), result)
@@ -137,6 +141,7 @@ def record(
     frame: Path | str | None = None,
     *,
     device: str = "cpu",
+    env_options: EnvOptions = None,
     **options: Any,
 ) -> Path:
     """Record a video of adaptation, as `metarl record`.
@@ -144,6 +149,7 @@ def record(
     Args:
         output: an .mp4 or .gif file, by default `videos/NAME.mp4` by the name of the run's folder.
         frame: a .png file for the end of the first task.
+        env_options: of the environment, other than those of training.
         options: of `VideoConfig`, such as `num_tasks=1`.
 
     Returns:
@@ -151,7 +157,7 @@ def record(
     """
     from metarl.video.record import VideoConfig, record_run
 
-    run = _opened(run, device)
+    run = _opened(run, device, env_options)
     path = Path("videos") / f"{run.path.resolve().name}.mp4" if output is None else output
     return record_run(run, path, with_options(config or VideoConfig(), options), frame)
 
@@ -162,18 +168,21 @@ def diagnose(
     progress: Callable[[float], None] = lambda fraction: None,
     *,
     device: str = "cpu",
+    env_options: EnvOptions = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Does adaptation help, and if not, why? The findings that `metarl diagnose` prints; writes nothing.
 
     Args:
         progress: called with the fraction of the findings that are done.
+        env_options: of the environment, other than those of training.
         options: of `DiagnosisConfig`, such as `num_tasks=100`.
     """
     from metarl.diagnosis.diagnose import diagnose_run
     from metarl.diagnosis.probe import DiagnosisConfig
 
-    return diagnose_run(_opened(run, device), with_options(config or DiagnosisConfig(), options), progress)
+    run = _opened(run, device, env_options)
+    return diagnose_run(run, with_options(config or DiagnosisConfig(), options), progress)
 
 
 def compare(runs: Sequence[Run | Path | str], split: str = "test") -> Study:
@@ -188,8 +197,8 @@ def compare(runs: Sequence[Run | Path | str], split: str = "test") -> Study:
     return compare_runs([run.path if isinstance(run, Run) else Path(run) for run in runs], split)
 
 
-def _opened(run: Trained, device: str) -> Run:
+def _opened(run: Trained, device: str, env_options: EnvOptions = None) -> Run:
     """The run of whatever stands for it. Raises `InputError` for one without a checkpoint."""
-    if isinstance(run, Run):
-        return run
-    return run.run if isinstance(run, Agent) else load(run, device).run
+    run = load(run, device).run if isinstance(run, Path | str) else run
+    run = run.run if isinstance(run, Agent) else run
+    return Run.open(run.path, str(run.device), options=env_options) if env_options else run

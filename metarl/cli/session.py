@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,12 +78,15 @@ class Session:
         )
         return dataclasses.replace(env_config, engine=self.engine)
 
-    def open(self, run_dir: Path, env_config: Any = None) -> Run:
-        """A trained run, to evaluate it here, by default in the environment that it was trained in.
+    def open(self, run_dir: Path, options: Mapping[str, Any] | None = None) -> Run:
+        """A trained run, to play it here.
 
-        Raises `InputError` when the folder is none or cannot be read.
+        Args:
+            options: of the environment, other than those that it was trained with.
+
+        Raises `InputError` when the folder is none or cannot be read, or the options do not fit.
         """
-        return Run.open(run_dir, self.apply(), change_env=lambda own: self.choose_engine(env_config or own))
+        return Run.open(run_dir, self.apply(), change_env=self.choose_engine, options=options)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def diagnose_run(
         progress(len(findings) / NUM_FINDINGS)
     return {
         "preset": run.preset,
-        "env": f"{run.config.env}/{run.config.env_preset}",
+        "env": run.env_name,
         "algorithm": run.algorithm.name,
         "iteration": run.iteration,
         "split": probe.split,

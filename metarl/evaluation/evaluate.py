@@ -72,7 +72,8 @@ def evaluate_run(
     greedy = _play_greedily(run, task, num_envs, config.seed, stages).numpy() if config.greedy else None
     return {
         "preset": run.preset,
-        "env": f"{run.config.env}/{run.config.env_preset}",
+        "env": run.env_name,
+        **({"env_options": run.env_options} if run.env_options else {}),
         "algorithm": algorithm.name,
         "split": "given tasks" if given else config.source,
         "num_tasks": len(task),

@@ -100,7 +100,7 @@ def read_run(path: Path, split: str = "test") -> EvaluatedRun:
             raise ValueError(f"per_task is not {e['num_tasks']} x {len(stages)} finite numbers")
         adaptation = Estimate.from_json(e["adaptation"], len(stages))
         references = {name: _reference(entry, stages) for name, entry in e["references"].items()}
-        env_config = dict(config["env"]["config"])
+        env_config = {**config["env"]["config"], **e.get("env_options", {})}
         made = [*commands.read(path), e.get("command", f"# {path} was evaluated without a command.")]
         return EvaluatedRun(path, preset, seed, train, env_config, e, stages, adaptation, references, scores, made)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

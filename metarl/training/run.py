@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from metarl.backend import distributed
 from metarl.backend.distributed import main_only
 from metarl.backend.files import locked, write_atomically
 from metarl.policies.mlp import MLPPolicy
-from metarl.training import checkpoint, config_file, metrics_log
+from metarl.training import checkpoint, config_file, env_options, metrics_log
 from metarl.training.config import TrainConfig, make_algorithm, to_dict
 
 
@@ -50,6 +50,7 @@ class Run:
         preset: name of the preset that the run started from.
         config: the TrainConfig.
         env, algorithm, generator: as the configuration and the seed make them, or as the checkpoint left them.
+        env_options: options of `env` that are not those that the run is trained with.
         train_tasks: tasks to train on, instead of those of the split train.
         num_shards: parts of a meta-batch with random streams of their own, spread over the processes.
         shard_generator: seeded anew for each of them.
@@ -68,7 +69,7 @@ class Run:
         imports: str = "",
     ) -> None:
         self.path, self.preset, self.config, self.env_config = path, preset, config, env_config
-        self.imports = imports
+        self.imports, self.env_options = imports, dict[str, Any]()
         self.device = envs.check_device(device)
         self.num_shards, processes = config.shards or 1, distributed.world_size()
         require(
@@ -86,6 +87,12 @@ class Run:
         self.iteration, self.env_steps, self.seconds = 0, 0, 0.0
         self.is_new = True
         self._saved: tuple[int, ...] | None = None  # the checkpoint's mark when it was read or written
+
+    @property
+    def env_name(self) -> str:
+        """Of the environment that `env` is: FAMILY/PRESET, and the options in which it is not that of training."""
+        changed = (f"{name} {value}" for name, value in self.env_options.items())
+        return ", ".join([f"{self.config.env}/{self.config.env_preset}", *changed])
 
     @property
     def description(self) -> dict[str, Any]:
@@ -158,23 +165,27 @@ class Run:
         device: str = "cpu",
         num_iterations: int | None = None,
         change_env: Callable[[Any], Any] = lambda env_config: env_config,
+        options: Mapping[str, Any] | None = None,
     ) -> Run:
         """Load a run from its folder, at its checkpoint if it has one. Writes nothing.
 
         Args:
-            change_env: replaces the environment's configuration, such as its physics engine or the horizon.
+            change_env: replaces the environment's configuration, such as its physics engine.
+            options: of the environment, other than those of training, to evaluate under: `{"horizon": 300}`.
             num_iterations: replaces the configured number, to train for longer.
 
         Raises:
-            InputError: when the folder is no run, or its checkpoint is damaged, gone or of another run.
+            InputError: when the folder is no run, or its checkpoint is damaged, gone or of another run; for options
+                that the environment lacks, or under which the policy does not fit its spaces.
         """
         path = Path(path)
-        preset, config, env_config = config_file.read_run(path)
+        preset, config, trained = config_file.read_run(path)
+        env_config = env_options.under(trained, options, config.env)
         if num_iterations is not None:
             config = dataclasses.replace(config, num_iterations=num_iterations)
         imports = config_file.imports(config_file.read(path))
         run = cls(path, preset, config, change_env(env_config), device, imports=imports)
-        run.is_new = False
+        run.is_new, run.env_options = False, env_options.changed(env_config, trained)
         if (path / "checkpoint.pt").exists():
             run._load_checkpoint()
         else:

@@ -51,7 +51,7 @@ def record_run(
     play = run.algorithm.play(run.env, run.config.eval_num_envs, generator, stages)
     recording = record_adaptation(play, task, stages, run.algorithm.attention)
     every, fps = pace(recording)
-    header = title(run.preset, f"{run.config.env}/{run.config.env_preset}")
+    header = title(run.preset, run.env_name)
     split = "" if config.tasks else config.split
     frames = compose(run.env, recording, header, split, every=every, fps=fps)
     if still:

@@ -142,6 +142,20 @@ class TestTrained:
         assert metarl.compare([Run.open(trained)]).notes == study.notes and len(study.comparisons) == 1
         assert all(path.exists() for path in study.write(tmp_path / "study.md"))
 
+    def test_other_options_of_the_environment(self, trained, tmp_path):
+        file = trained / "evaluation-test-horizon-9.json"
+        small = {"num_tasks": 3, "num_steps": 1, "env_options": {"horizon": 9}}
+        result = metarl.evaluate(trained, output=file, **small)
+        for opened in (Run.open(trained), metarl.load(trained)):
+            assert metarl.evaluate(opened, **small) == result and opened.env.horizon == 5
+        assert result["env_options"] == {"horizon": 9}
+        (comparison,) = metarl.compare([trained], "test-horizon-9").comparisons
+        assert comparison.methods[0].run.env_config["horizon"] == 9
+        with pytest.raises(InputError, match="Did you mean 'horizon'"):
+            metarl.diagnose(trained, env_options={"horizons": 9})
+        with pytest.raises(InputError, match="other options"):
+            metarl.evaluate(trained, output=file, num_tasks=3)
+
     def test_the_others(self, trained, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert metarl.diagnose(trained, num_tasks=8)["verdict"]
