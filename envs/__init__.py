@@ -16,7 +16,7 @@ from envs.core import SPLITS, Env, Reference, StepResult, Transition, equal_coun
 from envs.errors import EnvironmentFault, InputError
 from envs.informed import informed
 from envs.locomotion import ant, half_cheetah, rand_params
-from envs.registry import FAMILIES, Family, check_device, family, make, make_config, register
+from envs.registry import FAMILIES, Family, check_device, family, is_known, make, make_config, register
 from envs.structs import Struct
 from envs.tasks import describe_task, load_tasks, save_tasks
 from envs.workers import from_gymnasium
@@ -43,6 +43,7 @@ __all__ = [
     "fresh_splits",
     "from_gymnasium",
     "informed",
+    "is_known",
     "load_tasks",
     "make",
     "make_config",

@@ -125,6 +125,9 @@ class Env(ABC, Generic[TaskT, StateT]):
     """Can `step` be recorded as a part of a CUDA graph?"""
     fast: bool = True
     """Are millions of steps a matter of seconds? Otherwise general presets evaluate on fewer tasks."""
+    mmer_steps: int = 0
+    """Steps of training in an epoch, where the field reports MMER, the maximum over epochs of the mean episodic return
+    (Morad et al. 2023, POPGym): `metarl evaluate` then does, too. 0 elsewhere."""
 
     def __init__(self, config: Any, device: torch.device) -> None:
         """By default the configuration is a `Horizon`, and held-out tasks are fresh draws."""

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from envs import extras
 from envs.contract import all_references, draw_tasks, task_dicts
 from envs.core import task_generator
 from envs.errors import require
@@ -44,6 +45,15 @@ def parameter_rows(id: str) -> Rows:
         others = {preset: getattr(config, name) for preset, config in presets.items()}
         changed = ", ".join(f"{preset} {value!r}" for preset, value in others.items() if value != default)
         rows.append((name, repr(default), said.get(name, "") + (f" · {changed}" if changed else "")))
+    return rows
+
+
+def package_rows() -> Rows:
+    """Of each package that is an extra: its families, or how to install it."""
+    rows: Rows = []
+    for package, told in extras.PACKAGES.items():
+        there = ", ".join(extras.names(package)) if extras.is_installed(package) else None
+        rows.append((f"{package}-NAME", f"{told.title}: {there or extras.how_to_install(package)}"))
     return rows
 
 

@@ -18,7 +18,7 @@ class Proxy(Env[TaskT, StateT]):
         self.env, self.config, self.device, self.horizon = env, env.config, env.device, env.horizon
         self.task_type, self.task_space, self.splits = env.task_type, env.task_space, env.splits
         self.observation_space, self.action_space = env.observation_space, env.action_space
-        self.recordable, self.fast = env.recordable, env.fast
+        self.recordable, self.fast, self.mmer_steps = env.recordable, env.fast, env.mmer_steps
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import torch
 
+from envs import extras
 from envs.contract import check_description
 from envs.core import Env
 from envs.defaults import Horizon
@@ -86,9 +87,19 @@ def register(
         )
 
 
+def is_known(id: str) -> bool:
+    """Is a family registered under `id`? One of a package that is an extra is registered here.
+
+    Raises `InputError` where that package is missing, or has no such family.
+    """
+    if id not in FAMILIES and (found := extras.find(id)) is not None:
+        register(id, found)
+    return id in FAMILIES
+
+
 def family(id: str) -> Family:
-    """The registered family of that id. Raises `InputError` with the nearest name when there is none."""
-    if id not in FAMILIES:
+    """The family of that id. Raises `InputError` with the nearest name when there is none, and as `is_known`."""
+    if not is_known(id):
         raise unknown("environment", id, FAMILIES)
     return FAMILIES[id]
 

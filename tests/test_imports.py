@@ -12,6 +12,7 @@ NAMES = (
     "contract",
     "core",
     "describing",
+    "extras",
     "structs",
     "errors",
     "fields",

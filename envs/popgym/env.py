@@ -24,6 +24,7 @@ from envs.popgym.render import Picture, draw
 from envs.popgym.task import (
     DECK,
     KINDS,
+    MMER_STEPS,
     AutoencodeConfig,
     CountRecallConfig,
     CountTask,
@@ -43,6 +44,7 @@ class CardGame(Env[TaskT, State]):
         kinds: what tells cards apart.
     """
 
+    mmer_steps = MMER_STEPS
     counting = False
     """Are answers counts? They are suits otherwise."""
 

@@ -13,6 +13,8 @@ from envs.fields import Checked, PositiveInt
 from envs.structs import Struct
 
 DECK = 52
+MMER_STEPS = 65_536
+"""Steps in an epoch of the published baselines: 4 workers with 16 environments each, 1,024 steps (baselines/ppo.py)."""
 KINDS = {"colors": 2, "suits": 4, "ranks": 13}
 """How many kinds of cards there are, by what tells them apart; a deck holds as many cards of each."""
 NumDecks = Annotated[int, Ge(1), Le(100)]

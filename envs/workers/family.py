@@ -55,6 +55,8 @@ class State(Struct):
 class GymnasiumFamily:
     """What `envs.register` takes for Gymnasium environments; see `from_gymnasium`."""
 
+    mmer_steps = 0  # of its environments
+
     def __init__(
         self,
         make: Any,
@@ -171,6 +173,7 @@ class GymnasiumEnv(Env[Struct, State]):
         action = (self.action_space.shape or (), "int64" if counts(self.action_space) else "float32")
         self.pool = Pool(self.name, program, config.workers or usable_cores(), obs, action, self._told)
         self.frames = Frames(family, program)
+        self.mmer_steps = family.mmer_steps
         self.serial, self.shape = 0, (0, 0)
         self.rows: list[dict[str, Any]] = []  # of the tasks in force
 

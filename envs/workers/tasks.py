@@ -40,6 +40,8 @@ class Spaces:
 
     @property
     def words(self) -> str:
+        if all(isinstance(space, spaces.Discrete) and space.n == 1 for space in self.space.values()):
+            return "a single task"
         return "uniform over " + ", ".join(f"{name} in {space}" for name, space in self.space.items())
 
 

@@ -13,7 +13,7 @@ import tyro
 from rich.markup import escape
 
 import envs
-from envs.describing import Draw, drawn_tasks, family_rows, parameter_rows
+from envs.describing import Draw, drawn_tasks, family_rows, package_rows, parameter_rows
 from envs.errors import require
 from metarl.figures.terminal import show, words
 
@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> None:
         family, rows = envs.family(id), family_rows(id, args.preset)
         as_preset = f"[dim]as {escape(args.preset or family.default)}[/]"
         show(words(f"[bold]{escape(id)}[/]  {escape(family.gym_id)}  {as_preset}", rows), most=100)
-    if args.family is not None:
+    if args.family is None:
+        show(words("[bold]of other packages[/]", package_rows()), most=100)
+    else:
         title = "parameters, with their values in the first preset and in others"
         show(words(title, parameter_rows(args.family), "name", "value", "meaning"), most=100)

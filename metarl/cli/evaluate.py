@@ -50,4 +50,8 @@ def main(arguments: list[str]) -> None:
     show(evaluation_table(result))  # after writing: what was computed is not lost where it cannot be shown
     if result["scores"]:
         show(scores_table(result))
+    if "mmer" in result:
+        score = result["mmer"]
+        epochs = f"{score['epochs']} epochs of {score['epoch_steps']:,} steps"
+        print(f"MMER, the largest mean return of an epoch in training: {score['value']:.3f} ({epochs}).")
     print(f"Wrote {output} and {plot_curve(result, output.with_suffix('.png'))}")

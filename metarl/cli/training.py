@@ -16,6 +16,7 @@ import tyro
 
 import envs
 from envs.errors import InputError
+from envs.extras import PACKAGES
 from metarl.backend.distributed import launched, local_world_size
 from metarl.cli.main import option
 from metarl.cli.session import TrainSession
@@ -99,6 +100,7 @@ def arguments_of(name: str, config: TrainConfig, env_config: Any, *more: tuple[s
 def _description(name: str, about: str) -> str:
     methods = "\n".join(f"  {key}: {method.about}" for key, method in METHODS.items())
     suites = "\n".join(f"  {key}: {SUITES[key].about if key in SUITES else 'general settings'}" for key in families())
+    suites += "".join(f"\n  {package}-NAME: {told.title}, such as {told.example}" for package, told in PACKAGES.items())
     return (
         f"{about}\nA preset is METHOD-FAMILY, such as maml-point. Methods:\n{methods}\n\nFamilies:\n{suites}\n\n"
         f"Below: every field, with the value that {name} gives it."

@@ -17,7 +17,9 @@ from metarl.algorithms.base import Stages
 from metarl.backend.errors import NonFiniteError
 from metarl.backend.files import check_output
 from metarl.evaluation.curve import fingerprint, play_references, play_stages, summarize, summarize_scores
+from metarl.evaluation.mmer import mmer
 from metarl.evaluation.selection import Selection
+from metarl.training import metrics_log
 from metarl.training.run import Run
 
 
@@ -50,8 +52,8 @@ def evaluate_run(
 
     Returns:
         What was evaluated (`preset`, `env`, `algorithm`, `split`, `num_tasks`, `tasks` (a fingerprint), `num_envs`,
-        `seed`, `train_seed`, `iteration`, `env_steps`, `train_seconds`), the statistics of `curve.summarize`, and as
-        `scores` those of `curve.summarize_scores`.
+        `seed`, `train_seed`, `iteration`, `env_steps`, `train_seconds`), the statistics of `curve.summarize`, as
+        `scores` those of `curve.summarize_scores`, and as `mmer` that of `mmer.mmer` where the family is judged by it.
 
     Raises:
         InputError: for a run without a checkpoint, an unknown split, or steps that its method does not take.
@@ -88,7 +90,16 @@ def evaluate_run(
             played.rewards.numpy(), {name: other.rewards.numpy() for name, other in others.items()}, stages, greedy
         ),
         "scores": summarize_scores(played, others),
+        **_training_score(run),
     }
+
+
+def _training_score(run: Run) -> dict[str, Any]:
+    """`mmer`, where the field reports it of this family and the run has its log."""
+    steps = run.env.mmer_steps
+    rows = metrics_log.read(run.path / "metrics.jsonl") if steps else {}
+    found = mmer([rows[k] for k in sorted(rows) if k <= run.iteration], steps)
+    return {"mmer": found} if found else {}
 
 
 def _play_greedily(run: Run, task: Struct, num_envs: int, seed: int, stages: Stages) -> Tensor:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import envs
 from envs.errors import require
+from envs.extras import package_of
 from metarl.backend.files import check_output, write_atomically
 from metarl.figures.appearance import labels
 from metarl.study.compare import Comparison
@@ -177,7 +178,7 @@ def differences(methods: Sequence[Method]) -> Sheet:
 def record_command(run: EvaluatedRun) -> str:
     """Writes a video into the run's folder."""
     video = run.path / f"{run.path.resolve().name}.mp4"
-    imports = [] if run.train["env"] in envs.FAMILIES else ["--imports", "MODULE"]
+    imports = [] if run.train["env"] in envs.FAMILIES or package_of(run.train["env"]) else ["--imports", "MODULE"]
     return shlex.join(["metarl", "record", str(run.path), "--output", str(video), *imports])
 
 

@@ -45,7 +45,7 @@ def parse(description: dict[str, Any], file: Path) -> tuple[str, TrainConfig, An
     if config.env not in envs.FAMILIES:
         modules.load(imports(description), f"{file} names the imports")
     require(
-        config.env in envs.FAMILIES,
+        envs.is_known(config.env),
         f"{file} is of a run on the environment {config.env!r}, which is not registered; "
         "name the module that registers it with --imports.",
     )

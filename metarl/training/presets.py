@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import envs
 from envs.errors import InputError
+from envs.extras import PACKAGES
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.outer import AdamConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
@@ -119,6 +121,7 @@ def name_on(name: str, env: str) -> str:
 
 def nearest_preset(config: TrainConfig) -> str:
     """The preset that a configuration differs from in the fewest fields, which names its method in titles."""
+    envs.family(config.env)  # one of an extra is then among the families
     suites = [family for family in families() if suite_of(family).config.env == config.env]
     own = flat(to_dict(config))
 
@@ -132,12 +135,14 @@ def nearest_preset(config: TrainConfig) -> str:
 def preset(name: str) -> TrainConfig:
     """The preset of that name. Raises `InputError` with the nearest name when there is none."""
     pair = split_name(name)
-    if pair is None or pair[1] not in families():
+    if pair is None or not (pair[1] in SUITES or envs.is_known(pair[1])):
+        example = next(iter(PACKAGES.values())).example
         nearest = difflib.get_close_matches(name, preset_names(), n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise InputError(
             f"Unknown preset {name!r}.{hint} A preset is METHOD-FAMILY, with a method of {', '.join(METHODS)} "
-            f"and a family of {', '.join(families())}, or one of your own whose module --imports names."
+            f"and a family of {', '.join(families())}, one of another package, such as {example}, or one of your own "
+            "whose module --imports names."
         )
     method, family = pair
     suite, policy = suite_of(family), METHODS[method].policy

@@ -5,10 +5,11 @@ A family without an entry in `SUITES` has `general` settings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import envs
+from envs.extras import package_of
 from envs.kinds import counts
 from metarl.algorithms.outer import TRPOConfig
 from metarl.policies.mlp import MLPConfig
@@ -144,6 +145,22 @@ def general(id: str) -> Suite:
         trials=trials(100, 100, num_tasks if env.fast else 200),
         ppo=entropy,
         methods={"reptile": {"num_iterations": 33}},
+    )
+
+
+def popgym(id: str) -> Suite:
+    """A trial is an episode, as published. Answers about cards change nothing but their own reward, hence γ = 0."""
+    suite, answers = general(id), any(game in id for game in ("autoencode", "repeat", "count-recall"))
+    gamma: dict[str, Any] = {"gamma": 0.0} if answers else {}
+    memory = {"policy": {"memory": "full", "positions": True}}
+    return replace(
+        suite,
+        about="POPGym, an episode a trial",
+        inner={**suite.inner, **gamma},
+        trial={**suite.trial, "num_episodes": 1, **gamma},
+        trials=trials(200, 128, 1000),
+        ppo={**suite.ppo, **gamma},
+        methods={**suite.methods, **({"metanet": memory} if answers else {})},
     )
 
 
@@ -304,7 +321,11 @@ SUITES = {
 def suite_of(family: str) -> Suite:
     """The settings of a family: its own in `SUITES`, by that name or by the environment's, else `general` ones."""
     named = (suite for key, suite in SUITES.items() if family in (key, suite.config.env))
-    return next(named, None) or general(family)
+    return next(named, None) or OF_PACKAGES.get(package_of(family) or "", general)(family)
+
+
+OF_PACKAGES = {"popgym": popgym}
+"""Settings for the families of packages that are extras, by package."""
 
 
 def families() -> list[str]:

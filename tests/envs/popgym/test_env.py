@@ -14,7 +14,7 @@ from envs.popgym.task import CountTask, Task
 
 def popgym_env(name: str):
     """A fresh environment of popgym."""
-    module = pytest.importorskip("popgym.envs", reason="popgym is in the extra dev")
+    module = pytest.importorskip("popgym.envs", reason="popgym is an extra")
     return getattr(module, name)()
 
 

@@ -28,6 +28,14 @@ def test_a_family_has_its_own_settings_or_general_ones(arena):
     assert families()[: len(SUITES)] == list(SUITES) and set(envs.FAMILIES) <= set(families())
 
 
+@pytest.mark.parametrize(("name", "gamma"), [("repeat-previous-easy", 0.0), ("position-only-pendulum-easy", 0.99)])
+def test_a_trial_on_popgym_is_an_episode(name, gamma, monkeypatch):
+    pytest.importorskip("popgym")
+    monkeypatch.setattr(envs.registry, "FAMILIES", {**envs.FAMILIES})
+    algorithm = preset(f"rl2-popgym-{name}").algorithm
+    assert (algorithm.num_episodes, algorithm.gamma) == (1, gamma)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_evaluations_of_the_gridworld_have_each_goal_equally_often(method):
     config = preset(f"{method}-gridworld")
