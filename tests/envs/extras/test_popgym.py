@@ -32,7 +32,7 @@ def played_here(env, actions: np.ndarray, seeds: list[int]) -> list[np.ndarray]:
     """
     share = Share(env.frames.program, 0)
     with tempfile.NamedTemporaryFile() as file:
-        share.attach(file.name, len(seeds), 1, env.pool.obs, env.pool.action)
+        share.attach(file.name, len(seeds), 1, env.pool.obs, env.pool.action, 0)
     share.memory.starting[:], share.memory.seed[:] = True, seeds
     share.begin(0, len(seeds), [0] * len(seeds), [{"game": 0}])
     seen = [share.memory.obs.copy()]
