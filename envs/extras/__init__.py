@@ -22,6 +22,7 @@ class Package:
 
 
 PACKAGES = {
+    "minigrid": Package("MiniGrid", "minigrid-fetch-5x5-n2"),
     "popgym": Package("POPGym", "popgym-repeat-previous-easy"),
 }
 """By the name that the package, the extra, a module here and the first word of ids have in common.
