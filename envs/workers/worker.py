@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Env, spaces
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,23 @@ def set_task(env: Env, task: Any) -> None:
 def take(space: spaces.Space, actions: np.ndarray) -> list[Any]:
     """The actions of a family [L] or [L, A] as environments with this action space take them, within its bounds."""
     if isinstance(space, spaces.Discrete):
-        return (actions + int(space.start)).tolist() if space.start else actions.tolist()
+        return list(actions + space.start)  # numpy's numbers, as `sample` returns: an int takes `contains` longer
     if isinstance(space, spaces.MultiDiscrete):
         return list(actions.reshape(len(actions), *space.shape) + space.start)
     assert isinstance(space, spaces.Box)
     return list(np.clip(actions.reshape(len(actions), *space.shape), space.low, space.high).astype(space.dtype))
+
+
+def stepper(env: Env, horizon: int) -> Callable[[Any], Any]:
+    """The method by which an environment is stepped after a reset, past the wrappers of `gymnasium.make`.
+
+    What these do is done here: the order of calls is right, results are checked, and no episode is longer.
+    """
+    while isinstance(env, OrderEnforcing | PassiveEnvChecker) or (
+        isinstance(env, TimeLimit) and env._max_episode_steps >= horizon
+    ):
+        env = env.env
+    return env.step
 
 
 def said(error: BaseException) -> str:
@@ -132,6 +145,8 @@ class Share:
     def __init__(self, program: Program, number: int) -> None:
         self.program, self.number = program, number
         self.envs: list[Env] = []
+        self.steps: dict[int, Callable[[Any], Any]] = {}  # of the lanes
+        self.spaces: dict[int, tuple[Any, Any]] = {}  # of the lanes, those of the family
         self.memory: Any = None
         self.start = self.stop = 0
         observed = program.observation_space
@@ -167,7 +182,11 @@ class Share:
                 (program.apply or set_task)(env, task if program.tasks is None else program.tasks[task])
                 doing = "reset()"
                 returned = env.reset(seed=int(memory.seed[lane]))
-                check_spaces(env, program)
+                found = env.observation_space, env.action_space
+                if self.spaces.get(lane) != found:  # fast where they are the same objects as before
+                    check_spaces(env, program)
+                    self.spaces[lane] = found
+                self.steps[lane] = stepper(env, program.horizon)
             except Exception as error:
                 raise Failure(lane, f"{doing} raised {said(error)}") from error
             if not isinstance(returned, tuple) or len(returned) != 2:
@@ -184,15 +203,13 @@ class Share:
         done, t = ended[self.start : self.stop].tolist(), self.t
         t[self.start : self.stop] += 1
         scored = bool(self.program.scores)
-        lane = self.start - 1
-        for env, action, over in zip(self.envs, actions, done, strict=False):
-            lane += 1
+        for lane, action, over in zip(range(self.start, self.stop), actions, done, strict=True):
             if over:
                 reward[lane] = 0.0
                 continue
             at[self.number] = lane
             try:
-                seen, earned, terminated, truncated, info = env.step(action)
+                seen, earned, terminated, truncated, info = self.steps[lane](action)
             except Exception as error:
                 raise Failure(lane, f"step() raised {said(error)}") from error
             if plain and type(seen) is np.ndarray and seen.shape == shape and seen.dtype == self.dtype:
@@ -293,7 +310,7 @@ def serve(connection: Connection) -> None:
             reply = (failure.lane, failure.what)
         except Exception as error:
             reply = (None, said(error))
-        connection.send(reply)
+        connection.send_bytes(pickle.dumps(reply))  # as `send` does, which takes longer
     for env in share.envs if share else ():
         with suppress(Exception):
             env.close()

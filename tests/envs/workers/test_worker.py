@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import FlattenObservation, TimeLimit
 
-from envs.workers.worker import kind, said, take
+from envs.workers.worker import kind, said, stepper, take
 
 
 def test_actions_are_what_the_space_holds():
@@ -16,6 +18,14 @@ def test_actions_are_what_the_space_holds():
     first, second = take(space, np.array([[-5, 0.5], [9, 0]], np.float32))
     assert space.contains(first) and space.contains(second)
     assert first.tolist() == [[-1], [0.5]] and second.tolist() == [[2], [0]]
+
+
+def test_an_environment_is_stepped_past_the_wrappers_that_change_nothing():
+    env = gymnasium.make("CartPole-v1")
+    assert stepper(env, 500) == env.unwrapped.step
+    assert stepper(env, 501) == env.step
+    for kept in (TimeLimit(env, 30), FlattenObservation(env)):
+        assert stepper(kept, 40) == kept.step
 
 
 @pytest.mark.parametrize(
