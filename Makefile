@@ -18,6 +18,7 @@ setup: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_OPTIONS) "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		--config-settings editable_mode=compat -e '.[dev]'  # a folder envs without code then does not hide ours
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps metaworld  # docs/suites.md
 	touch $@
 
 demo: setup

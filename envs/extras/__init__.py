@@ -19,9 +19,13 @@ class Package:
     title: str
     example: str
     """One of its families."""
+    install: str = ""
+    """The command, where it is not the one for an extra."""
 
 
 PACKAGES = {
+    # No extra: it pins mujoco 3.3.0, and pip has no way to overrule a pin. All else that it needs is ours, too.
+    "metaworld": Package("Meta-World", "metaworld-ml1", "pip install --no-deps metaworld==3.1.1"),
     "minigrid": Package("MiniGrid", "minigrid-fetch-5x5-n2"),
     "popgym": Package("POPGym", "popgym-repeat-previous-easy"),
 }
@@ -43,7 +47,7 @@ def is_installed(package: str) -> bool:
 
 def how_to_install(package: str) -> str:
     """The command."""
-    return f'pip install "metarl-toolkit[{package}]"'
+    return PACKAGES[package].install or f'pip install "metarl-toolkit[{package}]"'
 
 
 def names(package: str) -> list[str]:

@@ -164,6 +164,26 @@ def popgym(id: str) -> Suite:
     )
 
 
+def metaworld(id: str) -> Suite:
+    """Ten episodes before each step, as Meta-World's evaluation has it; a trial of a memory has three."""
+    suite, ml1 = general(id), id == "metaworld-ml1"
+    return replace(
+        suite,
+        about="Meta-World, ten episodes a step",
+        config=replace(
+            suite.config,
+            num_iterations=200,
+            meta_batch_size=10 if ml1 else 20,
+            num_envs=10,
+            eval_num_tasks=50,
+            eval_num_envs=10,
+        ),
+        trial={**suite.trial, "num_episodes": 3},
+        trials=trials(300, 20 if ml1 else 40, 50),
+        methods={"reptile": {"num_iterations": 133}},
+    )
+
+
 # Reptile collects three rounds of episodes in a meta-iteration where the others collect two.
 SUITES = {
     "point": Suite(
@@ -324,7 +344,7 @@ def suite_of(family: str) -> Suite:
     return next(named, None) or OF_PACKAGES.get(package_of(family) or "", general)(family)
 
 
-OF_PACKAGES = {"popgym": popgym}
+OF_PACKAGES = {"metaworld": metaworld, "popgym": popgym}
 """Settings for the families of packages that are extras, by package."""
 
 

@@ -36,6 +36,13 @@ def test_a_trial_on_popgym_is_an_episode(name, gamma, monkeypatch):
     assert (algorithm.num_episodes, algorithm.gamma) == (1, gamma)
 
 
+def test_metaworld_adapts_to_as_many_episodes_as_its_evaluation_has(monkeypatch):
+    pytest.importorskip("metaworld")
+    monkeypatch.setattr(envs.registry, "FAMILIES", {**envs.FAMILIES})
+    config = preset("maml-metaworld-ml1")
+    assert (config.num_envs, config.eval_num_envs, config.algorithm.num_inner_steps) == (10, 10, 1)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_evaluations_of_the_gridworld_have_each_goal_equally_often(method):
     config = preset(f"{method}-gridworld")
