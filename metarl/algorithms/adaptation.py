@@ -136,10 +136,17 @@ class Adaptation:
         problems: of the inner steps, in their order. The first adaptation on them must start from the meta-parameters
             that collected their trajectories.
         outer: the trajectory after adaptation, on whose states adapted policies are linearized.
+        many_products: many products with its Jacobian follow, as in conjugate gradient.
     """
 
     def __init__(
-        self, policy: Policy, rates: Rates, meta: Tensor, problems: list[InnerProblem], outer: Trajectory
+        self,
+        policy: Policy,
+        rates: Rates,
+        meta: Tensor,
+        problems: list[InnerProblem],
+        outer: Trajectory,
+        many_products: bool = False,
     ) -> None:
         self.rates, self.num_tasks = rates, len(outer)
         params, _ = rates.split(meta)
@@ -150,7 +157,7 @@ class Adaptation:
             linearized = linearize(policy, adapted, problem.trajectory.inputs)
             objective = problem.collected_by(linearized.distribution)
             if self.second_order:
-                gradient, hessian = linearized.hessian(objective)
+                gradient, hessian = linearized.hessian(objective, many_products)
             else:
                 gradient, hessian = linearized.gradient(objective), torch.zeros_like
             _, rate = rates.split(meta, k)
@@ -207,7 +214,7 @@ class Adaptation:
         J the Jacobian of adaptation.
         """
         pairs = zip(self.stages, divergences, strict=True)
-        fishers = [None if kl is None else stage.hessian(kl, stationary=True)[1] for stage, kl in pairs]
+        fishers = [None if kl is None else stage.gauss_newton(kl) for stage, kl in pairs]
 
         def product(vector: Tensor) -> Tensor:
             moved = zip(fishers, self.jvp(vector), strict=True)

@@ -85,7 +85,7 @@ class TaskGroup:
     ) -> None:
         self.policy, self.rates, self.trajectories = policy, rates, trajectories
         self.problems = [InnerProblem(loss, trajectory) for trajectory in trajectories[:-1]]
-        self.here = self.at(start)
+        self.here = self.at(start, many_products=clip is None)
         self.old = [*(problem.old for problem in self.problems), self.here.outer.distribution.detach()]
         weights = weights or [0.0] * len(self.problems) + [1.0]
         share = 1 / sum(advantage is not None for advantage in advantages)
@@ -94,9 +94,9 @@ class TaskGroup:
             for t, a, weight, old in zip(trajectories, advantages, weights, self.old, strict=True)
         ]
 
-    def at(self, theta: Tensor) -> Adaptation:
+    def at(self, theta: Tensor, many_products: bool = False) -> Adaptation:
         """Adaptation from θ [M]."""
-        return Adaptation(self.policy, self.rates, theta, self.problems, self.trajectories[-1])
+        return Adaptation(self.policy, self.rates, theta, self.problems, self.trajectories[-1], many_products)
 
     def entropy(self) -> Tensor:
         """Of the policies that collected the trajectories, a mean over these."""

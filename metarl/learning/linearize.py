@@ -20,6 +20,9 @@ from metarl.policies.mlp import MLPPolicy, Policy, StepInput
 Objective = Callable[[Distribution], Tensor]
 """A loss as a function of the action distributions at fixed states: `distribution [N, T, E] -> [N]`."""
 
+MOST_TABLES, FEWEST_SAMPLES = 20, 1000
+"""Products use tables of derivatives where these are at most so many, and where each task has so many samples."""
+
 Product = Callable[[Tensor], Tensor]
 """A linear map of each task's parameters: `[N, P] -> [N, P]`."""
 
@@ -38,12 +41,16 @@ class Linearization(ABC):
         """Gradient of each task's objective at that task's parameters [N, P]."""
 
     @abstractmethod
-    def hessian(self, objective: Objective, stationary: bool = False) -> tuple[Tensor, Product]:
+    def hessian(self, objective: Objective, many: bool = False) -> tuple[Tensor, Product]:
         """The same gradient, and the product of each task's Hessian with a vector.
 
-        `stationary` asserts that the objective's gradient with respect to the distribution is zero here, as for a KL
-        divergence between equal distributions; the Hessian is then the cheaper Gauss-Newton matrix.
+        `many` says that so many products follow that tables for them pay.
         """
+
+    @abstractmethod
+    def gauss_newton(self, objective: Objective) -> Product:
+        """The product of the Hessian with a vector where the objective's gradient with respect to the distribution is
+        zero, as for a KL divergence between equal distributions: the Gauss-Newton matrix, here Fisher's."""
 
 
 class AutogradLinearization(Linearization):
@@ -59,9 +66,12 @@ class AutogradLinearization(Linearization):
         return torch.autograd.grad(objective(self.distribution).sum(), self.leaf, retain_graph=True)[0]
 
     @torch.enable_grad()
-    def hessian(self, objective: Objective, stationary: bool = False) -> tuple[Tensor, Product]:
+    def hessian(self, objective: Objective, many: bool = False) -> tuple[Tensor, Product]:
         grad = torch.autograd.grad(objective(self.distribution).sum(), self.leaf, create_graph=True)[0]
         return grad.detach(), lambda v: torch.autograd.grad(grad, self.leaf, v, retain_graph=True)[0]
+
+    def gauss_newton(self, objective: Objective) -> Product:
+        return self.hessian(objective)[1]
 
 
 class MLPLinearization(Linearization):
@@ -101,17 +111,22 @@ class MLPLinearization(Linearization):
         grad = [(error @ x.mT).flatten(1) for error, x in zip(d, self.x, strict=True)]
         return torch.cat([*grad, *head[1:]], -1), d, e
 
-    def hessian(self, objective: Objective, stationary: bool = False) -> tuple[Tensor, Product]:
+    def _head(self, objective: Objective) -> list[Tensor]:
+        """The objective's gradient at outputs and free parameters, itself differentiable."""
         with torch.enable_grad():
-            head = torch.autograd.grad(objective(self.distribution).sum(), self.leaves, create_graph=True)
+            return list(torch.autograd.grad(objective(self.distribution).sum(), self.leaves, create_graph=True))
+
+    def _second(self, head: list[Tensor], outputs_dot: Tensor, free_dot: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """How `head` changes with the outputs and the free parameters."""
+        direction = [outputs_dot, free_dot][: len(self.leaves)]
+        changed, *free = torch.autograd.grad(head, self.leaves, direction, retain_graph=True)
+        return changed.contiguous(), free
+
+    def hessian(self, objective: Objective, many: bool = False) -> tuple[Tensor, Product]:
+        head = self._head(objective)
         grad, d, e = self._backward([g.detach() for g in head])
-        curve = (
-            []
-            if stationary
-            else [e * self.policy.activation_curve(x[:, :-1]) for e, x in zip(e, self.x[1:], strict=True)]
-        )
-        if stationary:
-            d.clear()
+        curve = [e * self.policy.activation_curve(x[:, :-1]) for e, x in zip(e, self.x[1:], strict=True)]
+        mixed = self._mixed(d[1]) if many and self._tables_pay(1) else None
 
         def product(vector: Tensor) -> Tensor:
             tangents, free_dot = self.policy.unflatten(vector)
@@ -121,23 +136,81 @@ class MLPLinearization(Linearization):
                 if k > 0:
                     z_dot.baddbmm_(self.layers[k][..., :-1], x_dot[-1])
                 x_dot.append(z_dot.mul_(self.slope[k]) if k < len(self.slope) else z_dot)
-            direction = [x_dot.pop(), free_dot][: len(self.leaves)]
-            d_dot, *result = torch.autograd.grad(head, self.leaves, direction, retain_graph=True)
+            d_dot, result = self._second(head, x_dot.pop(), free_dot)
             for k in range(len(tangents) - 1, -1, -1):
-                grad_dot = torch.bmm(d_dot, self.x[k].mT)
+                grad_dot = _outer(d_dot, self.x[k])
+                if mixed is not None and k == 1:
+                    grad_dot[..., :-1] += torch.einsum("nikj,nji->nkj", mixed, tangents[0])
+                elif mixed is not None and k == 0:
+                    grad_dot = grad_dot + torch.einsum("nikj,nkj->nji", mixed, tangents[1][..., :-1])
+                elif k > 0:
+                    grad_dot[..., :-1] += torch.bmm(d[k], x_dot[k - 1].mT)
                 if k > 0:
-                    if not stationary:
-                        grad_dot[..., :-1].baddbmm_(d[k], x_dot[k - 1].mT)
                     e_dot = torch.bmm(self.layers[k][..., :-1].mT, d_dot)
-                    if not stationary:
+                    if mixed is None or k > 1:
                         e_dot.baddbmm_(tangents[k][..., :-1].mT, d[k])
-                    d_dot = e_dot.mul_(self.slope[k - 1])
-                    if not stationary:
-                        d_dot.addcmul_(curve[k - 1], x_dot[k - 1])
+                    d_dot = e_dot.mul_(self.slope[k - 1]).addcmul_(curve[k - 1], x_dot[k - 1])
                 result.insert(0, grad_dot.flatten(1))
             return torch.cat(result, -1)
 
         return grad, product
+
+    def _tables_pay(self, tables_per_input: int) -> bool:
+        _, num_inputs, samples = self.x[0].shape
+        return len(self.layers) > 1 and num_inputs * tables_per_input <= MOST_TABLES and samples >= FEWEST_SAMPLES
+
+    def _mixed(self, d: Tensor) -> Tensor:
+        """Second derivatives [N, O + 1, H2, H1] in the first two layers' weights that pass through one unit of each.
+
+        They are sums over samples of d s x, with d the error at the second layer, s the slope of the first and x an
+        input. Products with them replace two that are as wide as the layers for each sample.
+        """
+        inputs = self.x[0].unbind(1)
+        return torch.stack([torch.bmm(d, (self.slope[0] * x.unsqueeze(1)).mT) for x in inputs], 1)
+
+    def gauss_newton(self, objective: Objective) -> Product:
+        head = self._head(objective)
+        num_outputs = self.layers[-1].shape[1]
+        jacobian = self._first_layer_jacobian() if self._tables_pay(num_outputs) else None
+
+        start = 0 if jacobian is None else 1  # of the layers that are swept
+        x = self.x[0].unsqueeze(2)  # [N, O + 1, 1, B]
+
+        def product(vector: Tensor) -> Tensor:
+            tangents, free_dot = self.policy.unflatten(vector)
+            x_dot: Tensor | None = None
+            for k in range(start, len(tangents)):
+                z_dot = torch.bmm(tangents[k], self.x[k])
+                if x_dot is not None:
+                    z_dot.baddbmm_(self.layers[k][..., :-1], x_dot)
+                x_dot = z_dot.mul_(self.slope[k]) if k < len(self.slope) else z_dot
+            assert x_dot is not None
+            if jacobian is not None:
+                by_input = torch.bmm(tangents[0].mT, jacobian).unflatten(-1, (num_outputs, -1))
+                x_dot += (by_input * x).sum(1)
+            d_dot, result = self._second(head, x_dot, free_dot)
+            errors = d_dot
+            for k in range(len(tangents) - 1, start - 1, -1):
+                result.insert(0, _outer(d_dot, self.x[k]).flatten(1))
+                if k > start:
+                    d_dot = torch.bmm(self.layers[k][..., :-1].mT, d_dot).mul_(self.slope[k - 1])
+            if jacobian is not None:
+                result.insert(0, _outer(jacobian, (x * errors.unsqueeze(1)).flatten(2)).flatten(1))
+            return torch.cat(result, -1)
+
+        return product
+
+    def _first_layer_jacobian(self) -> Tensor:
+        """Derivatives [N, H, A B] of every output by the first layer's pre-activations."""
+        d = self.layers[-1][..., :-1].mT.unsqueeze(-1) * self.slope[-1].unsqueeze(2)  # [N, H, A, B]
+        for layer, slope in zip(self.layers[-2:0:-1], self.slope[-2::-1], strict=True):
+            d = torch.bmm(layer[..., :-1].mT, d.flatten(2)).view(len(d), -1, *d.shape[2:]) * slope.unsqueeze(2)
+        return d.flatten(2)
+
+
+def _outer(d: Tensor, x: Tensor) -> Tensor:
+    """Sums over samples of d [N, H, B] times x [N, O, B]: [N, H, O]. The narrower one comes first, which is faster."""
+    return torch.bmm(d, x.mT) if x.shape[1] >= d.shape[1] else torch.bmm(x, d.mT).mT
 
 
 def _with_ones(x: Tensor) -> Tensor:

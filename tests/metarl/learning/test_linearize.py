@@ -13,7 +13,9 @@ from metarl.learning.linearize import AutogradLinearization, MLPLinearization, l
 @pytest.mark.parametrize("hidden", [(), (6,), (6, 5), (4, 5, 6)])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("head", ACTIONS)
-def test_mlp_derivatives_equal_autograd(head, activation, hidden):
+@pytest.mark.parametrize("tables", [False, True])
+def test_mlp_derivatives_equal_autograd(head, activation, hidden, tables, monkeypatch):
+    monkeypatch.setattr("metarl.learning.linearize.FEWEST_SAMPLES", 0 if tables else 1000)
     policy, params, inputs, old, (action, advantage, mask), generator = setup(head, activation, hidden)
     vector = torch.randn(params.shape, generator=generator, dtype=torch.float64)
     cases = [
@@ -24,10 +26,12 @@ def test_mlp_derivatives_equal_autograd(head, activation, hidden):
     ]
     for objective, stationary in cases:
         fast, plain = (kind(policy, params, inputs) for kind in (MLPLinearization, AutogradLinearization))
-        (g1, h1), (g2, h2) = fast.hessian(objective, stationary), plain.hessian(objective)
+        (g1, h1), (g2, h2) = fast.hessian(objective, many=tables), plain.hessian(objective)
         torch.testing.assert_close(g1, g2, rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(fast.gradient(objective), g2, rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(h1(vector), h2(vector), rtol=1e-9, atol=1e-11)
+        if stationary:
+            torch.testing.assert_close(fast.gauss_newton(objective)(vector), h2(vector), rtol=1e-9, atol=1e-11)
         torch.testing.assert_close(fast.distribution.log_prob(action), old.log_prob(action))
 
 
