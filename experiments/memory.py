@@ -21,7 +21,7 @@ from rich.table import Table
 
 import envs
 import metarl
-from envs.errors import InputError
+from envs.errors import InputError, require
 from envs.fields import Checked, PositiveInt
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.backend.files import write_json
@@ -29,6 +29,8 @@ from metarl.cli.main import run_main
 from metarl.cli.session import TrainSession
 from metarl.evaluation.estimate import estimate
 from metarl.evaluation.evaluate import EvaluationConfig
+from metarl.figures.appearance import LOOKS, SPARE
+from metarl.figures.plot import frame, save_png
 from metarl.figures.terminal import show
 from metarl.study.sheets import counted
 from metarl.training.presets import preset
@@ -76,6 +78,8 @@ class Experiment:
     """Options of MetaNet in all rows."""
     num_episodes: int | None = None
     """Episodes of a trial, if not those of the preset."""
+    reference: str = ""
+    """What `--figure` draws as 1, where random is 0."""
 
 
 TABLES = {
@@ -84,10 +88,22 @@ TABLES = {
         "control-map", {"changing": {"preset": "changing"}}, 60, ("no memory by action",), num_episodes=1
     ),
     "contextual-bandit": Experiment(
-        "contextual-bandit", {f"C = {n}": {"preset": f"c{n}"} for n in (5, 20, 50, 100, 200)}, 60
+        "contextual-bandit",
+        {f"C = {n}": {"preset": f"c{n}"} for n in (5, 20, 50, 100, 200)},
+        60,
+        reference="exact posterior",
     ),
     "repeat-previous": Experiment(
-        "repeat-previous", {f"lag {n}": {"preset": p} for n, p in ((4, "easy"), (32, "medium"), (64, "hard"))}, 200
+        "repeat-previous",
+        {f"lag {n}": {"preset": p} for n, p in ((4, "easy"), (32, "medium"), (64, "hard"))},
+        200,
+        reference="perfect memory",
+    ),
+    "count-recall": Experiment(
+        "count-recall",
+        {p: {"preset": p} for p in ("easy", "medium", "hard")},
+        300,
+        reference="perfect memory",
     ),
     "tabular-mdp": Experiment("tabular-mdp", {"rl2": {}}, 120),
     "tabular-large": Experiment("tabular-mdp", {"large": {"preset": "large"}}, 60),
@@ -116,6 +132,8 @@ class Options(Checked):
     """Meta-iterations, if not those of the table."""
     output: Path | None = None
     """A JSON file for the figures."""
+    figure: Path | None = None
+    """A PNG of load curves: each row over the columns, as a fraction of what a reference with a memory earns."""
     session: TrainSession = field(default_factory=TrainSession)
 
 
@@ -176,6 +194,28 @@ def result(args: Options, device: str, experiment: Experiment, row: str, column:
     return figures
 
 
+def draw(path: Path, experiment: Experiment, found: list[dict[str, Any]]) -> None:
+    """Load curves: what each row earns in each column, with its 95 % interval."""
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(6.4, 4.0))
+    axes = canvas.subplots()
+    rows, columns = (list(dict.fromkeys(run[key] for run in found)) for key in ("row", "column"))
+    for row, look in zip(rows, [*LOOKS.values(), *SPARE], strict=False):
+        points = []
+        for column in columns:
+            runs = [run for run in found if (run["row"], run["column"]) == (row, column)]
+            zero, one = (np.mean([run["references"][key] for run in runs]) for key in ("random", experiment.reference))
+            e = estimate(np.array([run["trial_per_task"] for run in runs]))
+            points.append((np.array([e.mean, *e.mean_ci95]) - zero) / (one - zero))
+        mean, low, high = np.array(points).T
+        axes.plot(columns, mean, color=look.colour, marker=look.mark, label=row)
+        axes.fill_between(columns, low, high, color=look.colour, alpha=0.15, lw=0)
+    frame(axes, "", f"return of a trial: random 0, {experiment.reference} 1")
+    axes.legend(frameon=False)
+    save_png(canvas, path)
+
+
 def cell(runs: list[dict[str, Any]]) -> str:
     """Mean and interval; over seeds alone where a folder of an older version says nothing of single tasks."""
     tasks = all("trial_per_task" in run for run in runs)
@@ -190,6 +230,10 @@ def main(arguments: list[str]) -> None:
     experiment = TABLES[name]
     rows = known("row", args.rows, [row for row in [*METANET, *OTHERS] if row not in experiment.without])
     columns = known("column", args.columns, list(experiment.columns))
+    require(
+        args.figure is None or bool(experiment.reference),
+        f"Table {name} has no reference to draw a figure against; leave --figure out.",
+    )
     device = args.session.apply()
     found = []
     table = Table()
@@ -207,6 +251,8 @@ def main(arguments: list[str]) -> None:
     over = " and ".join(["seeds"] * (args.seeds > 1) + ["tasks"] * tasks)
     table.title = f"{name}: return of a trial, {counted(args.seeds, 'seed')}; 95 % intervals over {over}"
     show(table)
+    if args.figure:
+        draw(args.figure, experiment, found)
     if args.output:
         write_json(args.output, [{k: v for k, v in run.items() if k != "trial_per_task"} for run in found])
 
