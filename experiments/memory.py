@@ -163,7 +163,8 @@ def result(args: Options, device: str, experiment: Experiment, row: str, column:
     assert isinstance(algorithm, RecurrentPPOConfig)
     if experiment.num_episodes:
         algorithm = replace(algorithm, num_episodes=experiment.num_episodes)
-    steps = env_config.horizon * algorithm.num_episodes
+    env = envs.family(config.env).build(env_config, envs.check_device(device))
+    steps = env.horizon * algorithm.num_episodes
     config = replace(
         config, algorithm=algorithm, meta_batch_size=min(config.meta_batch_size, max(24, MOST_STEPS // steps))
     )
