@@ -95,9 +95,14 @@ def test_an_old_state_is_refused(env, sentence):
     old, _ = env.reset(task, 1, generator)
     action = torch.ones(1, 1, dtype=torch.int64)
     new = env.step(task, old, action, generator).state
-    with pytest.raises(InputError) as error:
-        env.step(task, old, action, generator)
-    assert "cannot go back" in sentence(error)
+    every = torch.ones(1, 1, dtype=torch.bool)
+    for again in (
+        lambda: env.step(task, old, action, generator),
+        lambda: env.restart(every, task, old, old.obs, generator),
+    ):
+        with pytest.raises(InputError) as error:
+            again()
+        assert "cannot go back" in sentence(error)
     env.step(task, new, action, generator)
 
 
