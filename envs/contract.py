@@ -17,13 +17,22 @@ from torch import Generator, Tensor
 
 from envs.core import Env, Reference, StepResult
 from envs.errors import InputError
-from envs.kinds import ActionSpace, action_dtype, is_image, is_vector, starts_at_zero
+from envs.kinds import (
+    ActionSpace,
+    ObservationSpace,
+    action_dtype,
+    is_categorical,
+    is_image,
+    is_vector,
+    obs_dtype,
+    starts_at_zero,
+)
 from envs.structs import Struct
 
 ATTRIBUTES: dict[str, tuple[Any, str]] = {
     "task_type": (type, "the class of a task"),
     "task_space": (spaces.Dict, "a gymnasium.spaces.Dict"),
-    "observation_space": (spaces.Box, "a gymnasium.spaces.Box"),
+    "observation_space": (ObservationSpace, "a Box or a MultiDiscrete"),
     "action_space": (ActionSpace, "a Box, a Discrete or a MultiDiscrete"),
     "horizon": (int, "a whole number of steps"),
     "splits": (Mapping, "a dict with a sentence for each split"),
@@ -50,15 +59,16 @@ def check_description(env: Any) -> None:
     if env.horizon < 1:
         raise InputError(f"{name}.horizon must be at least 1 step, not {env.horizon}.")
     seen, acted = env.observation_space, env.action_space
-    if not is_vector(seen) and not is_image(seen):
-        right = "a one-dimensional Box of float32 or an image, a Box of uint8 [H, W, C]"
+    if not (is_vector(seen) or is_image(seen) or is_categorical(seen)):
+        right = "a one-dimensional Box of float32 or MultiDiscrete, or an image, a Box of uint8 [H, W, C]"
         raise InputError(f"{name}.observation_space must be {right}, not {seen}.")
     if isinstance(acted, spaces.Box) and not is_vector(acted):
         raise InputError(f"{name}.action_space must be a one-dimensional Box of float32, not {acted}.")
     if isinstance(acted, spaces.MultiDiscrete) and len(acted.shape) != 1:
         raise InputError(f"{name}.action_space must be a one-dimensional MultiDiscrete, not {acted}.")
-    if not starts_at_zero(acted):
-        raise InputError(f"{name}.action_space must count from 0, as Discrete(2) does, not {acted}.")
+    for which, space in (("observation", seen), ("action", acted)):
+        if not starts_at_zero(space):
+            raise InputError(f"{name}.{which}_space must count from 0, as Discrete(2) does, not {space}.")
     if not _is_struct(env.task_type):
         raise InputError(f"{name}.task_type must be an envs.Struct under @dataclass(frozen=True, eq=False).")
     fields = sorted(field.name for field in dataclasses.fields(env.task_type))  # type: ignore[arg-type]
@@ -180,8 +190,7 @@ def _leaves(struct: Struct) -> Iterator[tuple[str, Any]]:
 def _check_obs(env: Env, where: str, obs: Any, lanes: tuple[int, int]) -> None:
     space = env.observation_space
     letters = "[N, E, H, W, C]" if is_image(space) else "[N, E, O]"
-    dtype = torch.uint8 if space.dtype == np.uint8 else torch.float32
-    _check(env, f"{where} obs", obs, letters, (*lanes, *space.shape), dtype)
+    _check(env, f"{where} obs", obs, letters, (*lanes, *space.shape), obs_dtype(space))
 
 
 def _check(env: Env, must: str, x: Any, letters: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 
 from envs.defaults import picture, uniform
 from envs.errors import InputError, require, unknown
-from envs.kinds import ActionSpace, counts
+from envs.kinds import ActionSpace, ObservationSpace, counts
 from envs.structs import Struct, chosen, merged
 
 TaskT = TypeVar("TaskT", bound=Struct)
@@ -61,7 +61,7 @@ class StepResult(Struct, Generic[StateT]):
     """What one step returns. `terminated` is the task's own ending and never a time limit."""
 
     state: StateT
-    obs: Tensor  # [N, E, O] float32, or images [N, E, H, W, C] uint8
+    obs: Tensor  # [N, E, O] float32, or int64 of categories, or images [N, E, H, W, C] uint8
     reward: Tensor  # [N, E] float32
     terminated: Tensor  # [N, E] bool
 
@@ -104,7 +104,7 @@ class Env(ABC, Generic[TaskT, StateT]):
         task_type: the Struct class of a task.
         task_space: `gymnasium.spaces.Dict`, the schema of one task: a space for each field.
         observation_space: of a single environment, a Box: vectors of float32, or images uint8 [H, W, C], which policies
-            scale by its bounds.
+            scale by its bounds; or a MultiDiscrete [D] of categories, int64, of which policies learn embeddings.
         action_space: of a single environment: a Box of vectors, Discrete or MultiDiscrete.
         horizon: length of an episode in steps; an episode that reaches it is truncated.
         splits: one sentence for each split that says which tasks it holds.
@@ -116,7 +116,7 @@ class Env(ABC, Generic[TaskT, StateT]):
     config: Any
     task_type: type[TaskT]
     task_space: spaces.Dict
-    observation_space: spaces.Box
+    observation_space: ObservationSpace
     action_space: ActionSpace
     horizon: int
     splits: Mapping[str, str]

@@ -32,7 +32,7 @@ def informed(env: Env[TaskT, StateT]) -> Env[TaskT, StateT]:
 class _Informed(Proxy[TaskT, StateT]):
     def __init__(self, env: Env[TaskT, StateT]) -> None:
         super().__init__(env)
-        space = env.observation_space
+        space: Any = env.observation_space
         vector = isinstance(space, spaces.Box) and len(space.shape) == 1
         require(vector, f"The task can only be appended to a vector observation, not to {space}.")
         known = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)

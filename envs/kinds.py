@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from gymnasium import spaces
 
 ActionSpace = spaces.Box | spaces.Discrete | spaces.MultiDiscrete
+ObservationSpace = spaces.Box | spaces.MultiDiscrete
+DTYPES = {"uint8": torch.uint8, "int64": torch.int64}
 
 
-def is_image(space: spaces.Space) -> bool:
+def is_image(space: spaces.Space) -> TypeGuard[spaces.Box]:
     """Are these images, uint8 [H, W, C]?"""
     return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
+def is_categorical(space: spaces.Space) -> TypeGuard[spaces.MultiDiscrete]:
+    """Are these vectors of categories, int64, each in a number of its own?"""
+    return isinstance(space, spaces.MultiDiscrete) and len(space.shape) == 1 and space.dtype == np.int64
 
 
 def is_vector(space: spaces.Space) -> bool:
@@ -22,10 +29,15 @@ def is_vector(space: spaces.Space) -> bool:
 
 
 def counts(space: spaces.Space) -> list[int]:
-    """How many values each number of an action has: one number if Discrete, D if MultiDiscrete, none in a Box."""
+    """How many values each number of an action or observation has: 1 if Discrete, D if MultiDiscrete, 0 in a Box."""
     if isinstance(space, spaces.Discrete):
         return [int(space.n)]
     return [int(n) for n in space.nvec] if isinstance(space, spaces.MultiDiscrete) else []
+
+
+def obs_dtype(space: ObservationSpace) -> torch.dtype:
+    """uint8 of images, int64 of categories, float32 of others."""
+    return DTYPES.get(str(space.dtype), torch.float32)
 
 
 def action_dtype(space: spaces.Space) -> torch.dtype:

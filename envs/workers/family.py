@@ -130,9 +130,9 @@ def from_gymnasium(
         scores: what an evaluation reports beside the return, by name: `(info) -> number`, of which an episode's last
             step counts, such as `{"success": lambda info: info["is_success"]}`.
 
-    Images, uint8 [H, W, C], stay what they are; other observations that are no vectors are flattened as
-    `gymnasium.spaces.flatten` does. An environment must be determined by its task and the seed of `reset`, and its
-    spaces must not differ by task.
+    Images, uint8 [H, W, C], and Discrete and MultiDiscrete observations of many values stay what they are; other
+    observations that are no vectors are flattened as `gymnasium.spaces.flatten` does. An environment must be
+    determined by its task and the seed of `reset`, and its spaces must not differ by task.
 
     Raises:
         InputError: for arguments of another kind. What `make` returns is looked at when the family is first used.

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.errors import InputError, require
-from envs.kinds import ActionSpace, is_image
+from envs.kinds import ActionSpace, ObservationSpace, is_image
 from envs.workers.tasks import Sample
 
 
@@ -25,13 +25,22 @@ class Description:
     sets_tasks: bool
 
 
-def observed_space(told: Description) -> spaces.Box:
-    """The observations of a family: images as they are, or float32 vectors. Raises `InputError` for other spaces."""
+MOST_ONE_HOT = 256
+"""Numbers that discrete observations may take one-hot; with more of them they stay categories, to be looked up."""
+
+
+def observed_space(told: Description) -> ObservationSpace:
+    """The observations of a family: images and many categories as they are, or else float32 vectors.
+
+    Raises `InputError` for other spaces.
+    """
     space: Any = told.observation_space
     where = f"{told.name}.observation_space"
     require(isinstance(space, spaces.Space), f"{where} must be a gymnasium space, not {space!r}.")
     if is_image(space):
         return space
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) and spaces.flatdim(space) > MOST_ONE_HOT:
+        return spaces.MultiDiscrete(np.reshape(space.n if isinstance(space, spaces.Discrete) else space.nvec, -1))
     try:
         flat = spaces.flatten_space(space)
     except NotImplementedError:

@@ -243,7 +243,7 @@ class Share:
 
     def observe(self, lane: int, method: str, seen: Any) -> None:
         """Keep an observation. Raises `Failure` where its shape or dtype is not that of the space."""
-        space = self.program.observation_space
+        space: Any = self.program.observation_space
         if self.plain:
             array = seen if isinstance(seen, np.ndarray) else None
             fits = array is not None and array.shape == self.shape and np.can_cast(array.dtype, self.dtype)
@@ -256,7 +256,10 @@ class Share:
             raise Failure(
                 lane, f"{method} returned {kind(seen)} as obs, which is not in its observation_space, {space}"
             )
-        flat = np.asarray(seen if self.plain else spaces.flatten(space, seen))
+        if self.memory.obs.dtype == np.int64:
+            flat = np.asarray(seen) - space.start
+        else:
+            flat = np.asarray(seen if self.plain else spaces.flatten(space, seen))
         self.memory.obs[lane] = flat.reshape(self.memory.obs.shape[1:])
 
     def check(self, method: str) -> None:

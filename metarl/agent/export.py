@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from envs.core import Env
 from envs.errors import InputError, require
-from envs.kinds import is_image
+from envs.kinds import is_image, is_vector
 from envs.structs import tensors_of, with_tensors
 from metarl.algorithms.task_policy import TaskPolicy
 from metarl.backend.files import write_atomically
@@ -70,7 +70,7 @@ def export_step(
     except ImportError:
         raise InputError("The package onnx is missing here; install metarl-toolkit[onnx].") from None
     seen, acted = env.observation_space, env.action_space
-    require(not is_image(seen), "A graph takes vectors, and this policy sees images.")
+    require(is_vector(seen), f"A graph takes vectors, and this policy sees {'images' if is_image(seen) else seen}.")
     require(not isinstance(acted, spaces.MultiDiscrete), f"A graph has one action or continuous ones, not {acted}.")
 
     memory, steps = policy.remembered(lane)

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from envs.core import Env
 from envs.errors import require
-from envs.kinds import action_dtype, is_image
+from envs.kinds import ObservationSpace, action_dtype, is_categorical, is_image
 from metarl.agent.experience import Experience
 from metarl.algorithms.sb3_file import check_spaces
 from metarl.backend.files import write_atomically
@@ -260,11 +260,16 @@ class Learner:
         return {lane: torch.as_tensor(array, device=self.run.device).flatten() for lane, array in arrays.items()}
 
 
-def _observed(space: spaces.Box, name: str, value: Any) -> np.ndarray:
+def _observed(space: ObservationSpace, name: str, value: Any) -> np.ndarray:
     """A fresh array of observations, of whatever shape. Raises `InputError`."""
+    array = np.array(value)
+    if is_categorical(space):
+        fits = array.dtype.kind in "iu" and array.shape[-1:] == space.shape and bool((array < space.nvec).all())
+        fits = fits and bool((array >= 0).all())
+        require(fits, f"{name} must be of categories as in {space}, and these are not.")
+        return array.astype(np.int64)
     if not is_image(space):
         return _numbers(name, value, np.float32)
-    array = np.array(value)
     require(array.dtype == np.uint8, f"{name} must be images of uint8, as the policy's observations are.")
     return array
 

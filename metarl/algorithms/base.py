@@ -18,7 +18,7 @@ from metarl.algorithms.task_policy import GradientPolicy, TaskPolicy
 from metarl.backend.cuda_graphs import Graphs
 from metarl.learning.advantage import ValueFunction
 from metarl.learning.rollout import Adapter, Play, Trajectory
-from metarl.policies.images import policy_for
+from metarl.policies.encoders import policy_for
 from metarl.policies.mlp import MLPConfig, MLPPolicy, Policy, StepInput
 from metarl.policies.recurrent import MemoryConfig, TrialNetwork
 
@@ -209,7 +209,7 @@ class Setup:
         return self.policy
 
     def mlp(self, method: str) -> Policy:
-        """The policy of a method that adapts an MLP, after convolutions where it sees images. Raises `InputError`."""
+        """The policy of a method that adapts an MLP, after an encoder where it sees no vectors. Raises `InputError`."""
         config = self.mlp_config(method)
         return self.start or policy_for(self.env, config)
 

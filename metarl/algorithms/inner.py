@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from envs.core import Env
 from envs.fields import Checked, Coefficient, Fraction, NonNegativeFloat, PositiveInt
-from envs.kinds import is_image
+from envs.kinds import is_vector
 from metarl.learning import losses
 from metarl.learning.advantage import ValueFunction, advantages, standardize
 from metarl.learning.linearize import Objective, linearize
@@ -144,5 +144,5 @@ def value_network(config: InnerConfig, env: Env, generator: Generator) -> ValueN
     if config.baseline != "value":
         return None
     space = env.observation_space
-    images = space if is_image(space) else None
-    return ValueNetwork(space.shape[0], env.horizon, config.gamma, config.value_lr, generator, images)
+    encoded = None if is_vector(space) else space
+    return ValueNetwork(space.shape[0], env.horizon, config.gamma, config.value_lr, generator, encoded)

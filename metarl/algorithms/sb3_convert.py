@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from envs.core import Env
 from envs.errors import require
-from envs.kinds import is_image
+from envs.kinds import ObservationSpace, is_categorical, is_image
 from metarl.algorithms.sb3_file import ACTIVATIONS as SB3_ACTIVATIONS
 from metarl.algorithms.sb3_file import ModelPolicy, check_architecture, check_raw, line, model_policy
-from metarl.policies.images import ImageEncoder
+from metarl.policies.encoders import encoder_of
 from metarl.policies.mlp import Head, MLPConfig, MLPPolicy
 
 try:
@@ -35,13 +35,13 @@ except ImportError as error:
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
-class ImageFeatures(BaseFeaturesExtractor):
-    """The encoder that all methods share: of flat images, or of those whose channels SB3 has put first."""
+class EncodedFeatures(BaseFeaturesExtractor):
+    """The encoder that all methods share: of categories, flat images, or images whose channels SB3 has put first."""
 
-    def __init__(self, observation_space: spaces.Box, images: spaces.Box) -> None:
-        encoder = ImageEncoder(images)
+    def __init__(self, observation_space: spaces.Space, observed: ObservationSpace) -> None:
+        encoder: Any = encoder_of(observed)
         super().__init__(observation_space, encoder.num_features)
-        self.encoder, self.shape = encoder, images.shape
+        self.encoder, self.shape = encoder, observed.shape
 
     def forward(self, obs: Tensor) -> Tensor:
         if obs.dim() == 4 and obs.shape[1:] != self.shape:
@@ -52,7 +52,7 @@ class ImageFeatures(BaseFeaturesExtractor):
 def make_ppo(env: Any, policy: MLPConfig, observed: spaces.Space | None = None, **options: Any) -> PPO:
     """SB3's PPO on `env` with fresh networks for policy and value, both of these hidden layers.
 
-    Both begin with a convolutional encoder where observations, of the space `observed` or that of `env`, are images.
+    Both begin with an encoder where observations, of the space `observed` or that of `env`, are images or categories.
     """
     architecture: dict[str, Any] = {
         "net_arch": list(policy.hidden_sizes),
@@ -60,8 +60,9 @@ def make_ppo(env: Any, policy: MLPConfig, observed: spaces.Space | None = None, 
         "log_std_init": math.log(policy.init_std),
     }
     observed = observed or env.observation_space
-    if is_image(observed):
-        architecture |= {"features_extractor_class": ImageFeatures, "features_extractor_kwargs": {"images": observed}}
+    if is_image(observed) or is_categorical(observed):
+        extractor = {"features_extractor_class": EncodedFeatures, "features_extractor_kwargs": {"observed": observed}}
+        architecture |= extractor
         architecture |= {"normalize_images": False}  # the encoder scales them
     return PPO("MlpPolicy", env, policy_kwargs=architecture, **options)
 

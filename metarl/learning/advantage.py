@@ -26,10 +26,10 @@ def discounted_sum(x: Tensor, discount: float) -> Tensor:
 def linear_features(obs: Tensor) -> Tensor:
     """obs, obs², τ, τ², τ³, 1 with τ = t / 100; obs clipped to ±10: [N, T, E, O] -> [N, T, E, F].
 
-    Of images, uint8, only those of the time.
+    Of images and categories, which are no floats, only those of the time.
     """
     n, horizon, num_envs, _ = obs.shape
-    if obs.dtype == torch.uint8:
+    if not obs.is_floating_point():
         obs = obs[..., :0].float()
     clipped = obs.clamp(-10, 10)
     time = (torch.arange(horizon, device=obs.device, dtype=obs.dtype) / 100).view(1, -1, 1, 1)

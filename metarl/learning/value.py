@@ -13,28 +13,34 @@ from torch import Generator, Tensor, nn
 from metarl.backend import distributed
 from metarl.learning.advantage import discounted_sum
 from metarl.learning.rollout import Trajectory
-from metarl.policies.images import ImageEncoder
+from metarl.policies.encoders import encoder_of
 
 MINIBATCH_STEPS = 8192
 
 
 class TimedEncoder(nn.Module):
-    """Images followed by the time, [..., O + 1] -> features followed by the time, [..., F + 1]."""
+    """Observations followed by the time, [..., O + 1] -> features followed by the time, [..., F + 1]."""
 
-    def __init__(self, space: spaces.Box, generator: Generator) -> None:
+    def __init__(self, encoder: Any) -> None:
         super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
-            self.encoder = ImageEncoder(space).to(generator.device)
-        self.num_features = self.encoder.num_features
+        self.encoder, self.num_features = encoder, encoder.num_features
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.encoder(x[..., :-1]), x[..., -1:]], -1)
 
 
+def fresh_encoder(space: spaces.Space, generator: Generator) -> Any:
+    """An encoder of observations, with parameters from a seed that the generator draws."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (), generator=generator, device=generator.device)))
+        encoder = encoder_of(space)
+    assert encoder is not None
+    return encoder.to(generator.device)
+
+
 class ValueNetwork:
-    """Estimates the discounted return from observation and time: two layers of 64 tanh units, after convolutions where
-    observations are images.
+    """Estimates the discounted return from observation and time: two layers of 64 tanh units, after an encoder where
+    observations are no vectors.
 
     Targets are scaled by a running mean and standard deviation, so that the learning rate suits any unit of reward.
     """
@@ -46,11 +52,11 @@ class ValueNetwork:
         gamma: float,
         lr: float,
         generator: Generator,
-        images: spaces.Box | None = None,
+        observed: spaces.Space | None = None,
     ) -> None:
-        """`images`: the observation space where it is one of images; `num_inputs` is then not used."""
+        """`observed`: the observation space where it has an encoder; `num_inputs` is then not used."""
         self.horizon, self.gamma, self.device = horizon, gamma, generator.device
-        encoder = None if images is None else TimedEncoder(images, generator)
+        encoder = None if observed is None else TimedEncoder(fresh_encoder(observed, generator))
         sizes = [(num_inputs if encoder is None else encoder.num_features) + 1, 64, 64, 1]
         layers: list[nn.Module] = []
         for i, o in itertools.pairwise(sizes):

@@ -6,23 +6,14 @@ the bounds of their space, to 0 .. 1.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Generator, Tensor, nn
 from torch.nn import functional
-
-from envs.core import Env
-from envs.errors import require
-from envs.kinds import is_image
-from metarl.policies.context import make_any_policy
-from metarl.policies.distributions import Distribution
-from metarl.policies.mlp import MLPConfig, MLPPolicy, Network, Policy, StepInput
 
 
 @dataclass(frozen=True)
@@ -54,6 +45,7 @@ class Convolutions:
             size = tuple((n + 2 * layer.padding - layer.kernel) // layer.stride + 1 for n in size)  # type: ignore[assignment]
             channels = layer.channels
         self.num_features = channels * math.prod(size)
+        self.tensor_sizes = [n for shape in self.weights for n in (math.prod(shape), shape[0])]
         low, high = (np.asarray(x, np.float32).reshape(-1) for x in (space.low, space.high))
         same = (low == low[0]).all() and (high == high[0]).all()
         low, high = (x[:1] if same else x for x in (low, high))
@@ -63,6 +55,25 @@ class Convolutions:
         """[..., H W C] -> [..., H, W, C] from 0 to 1."""
         x = (obs.to(dtype) - self.low.to(obs.device, dtype)) / self.span.to(obs.device, dtype)
         return x.unflatten(-1, self.shape)
+
+    def init(self, generator: Generator) -> list[Tensor]:
+        """Weight and bias of each layer, flat: uniform He weights, zero biases."""
+        parts = []
+        for shape in self.weights:
+            weight = torch.empty(shape, device=generator.device)
+            nn.init.kaiming_uniform_(weight, nonlinearity="relu", generator=generator)
+            parts += [weight.flatten(), weight.new_zeros(shape[0])]
+        return parts
+
+    def encode(self, params: Tensor, obs: Tensor) -> Tensor:
+        """Each task's images [N, B, H W C], by its parameters [N, P]: [N, B, F], by grouped convolutions."""
+        n, batch = obs.shape[:2]
+        tensors = iter(params.split(self.tensor_sizes, -1))
+        x = self.scaled(obs, params.dtype).permute(1, 0, 4, 2, 3).flatten(1, 2)  # [B, N C, H, W]
+        for layer, shape in zip(self.layers, self.weights, strict=True):
+            weight, bias = next(tensors).reshape(-1, *shape[1:]), next(tensors).reshape(-1)
+            x = functional.conv2d(x, weight, bias, layer.stride, layer.padding, groups=n).relu()
+        return x.reshape(batch, n, -1).transpose(0, 1)
 
 
 class ImageEncoder(nn.Module):
@@ -88,57 +99,3 @@ class ImageEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x).relu()
         return x.reshape(*obs.shape[:-1], -1)
-
-
-class ImagePolicy(Policy):
-    """Image -> convolutions -> MLP -> action distribution, for all tasks at once by grouped convolutions.
-
-    Parameters are those of the convolutions, weight and bias of each layer, followed by those of the MLP.
-    """
-
-    def __init__(self, observation_space: spaces.Box, action_space: spaces.Space, config: MLPConfig) -> None:
-        self.convolutions = c = Convolutions(observation_space)
-        features = spaces.Box(-np.inf, np.inf, (c.num_features,), np.float32)
-        self.config, self.mlp = config, MLPPolicy(features, action_space, config)
-        sizes = [n for shape in c.weights for n in (math.prod(shape), shape[0])]
-        self.num_convolved = sum(sizes)
-        self.tensor_sizes = sizes + self.mlp.tensor_sizes
-        self.num_parameters, head = sum(self.tensor_sizes), self.mlp.parts["head"]
-        self.parts = {"head": slice(self.num_convolved + head.start, self.num_parameters)}
-
-    def init(self, generator: Generator) -> Tensor:
-        """Uniform He weights of convolutions, zero biases; the rest as `MLPPolicy`."""
-        parts = []
-        for shape in self.convolutions.weights:
-            weight = torch.empty(shape, device=generator.device)
-            nn.init.kaiming_uniform_(weight, nonlinearity="relu", generator=generator)
-            parts += [weight.flatten(), weight.new_zeros(shape[0])]
-        return torch.cat([*parts, self.mlp.init(generator)])
-
-    def features(self, params: Tensor, obs: Tensor) -> Tensor:
-        """Each task's images [N, B, H W C], encoded by its parameters [N, P]: [N, B, F]."""
-        c, n, batch = self.convolutions, *obs.shape[:2]
-        tensors = iter(params[:, : self.num_convolved].split(self.tensor_sizes[: 2 * len(c.layers)], -1))
-        x = c.scaled(obs, params.dtype).permute(1, 0, 4, 2, 3).flatten(1, 2)  # [B, N C, H, W]
-        for layer, shape in zip(c.layers, c.weights, strict=True):
-            weight, bias = next(tensors).reshape(-1, *shape[1:]), next(tensors).reshape(-1)
-            x = functional.conv2d(x, weight, bias, layer.stride, layer.padding, groups=n).relu()
-        return x.reshape(batch, n, -1).transpose(0, 1)
-
-    def bind(self, params: Tensor) -> Network:
-        mlp = self.mlp.bind(params[:, self.num_convolved :])
-
-        def network(inputs: StepInput, memory: Any = None) -> tuple[Distribution, Any]:
-            obs = inputs.obs
-            features = self.features(params, obs.flatten(1, -2)).reshape(*obs.shape[:-1], -1)
-            return mlp(dataclasses.replace(inputs, obs=features), memory)
-
-        return network
-
-
-def policy_for(env: Env, config: MLPConfig) -> Policy:
-    """The policy of a gradient method: an MLP, after convolutions where it sees images. Raises `InputError`."""
-    if is_image(env.observation_space):
-        require(not config.context_size, "A policy of images has no context vector; leave context_size out.")
-        return ImagePolicy(env.observation_space, env.action_space, config)
-    return make_any_policy(env.observation_space, env.action_space, config)

@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 
 from envs.errors import InputError, require
 from envs.fields import Checked, NonNegativeInt, PositiveFloat
-from envs.kinds import counts
+from envs.kinds import ObservationSpace, counts
 from envs.structs import Struct
 from metarl.policies.distributions import Categorical, DiagGaussian, Distribution, MultiCategorical
 
@@ -29,7 +29,7 @@ from metarl.policies.distributions import Categorical, DiagGaussian, Distributio
 class StepInput(Struct):
     """What a policy sees at a step. A feed-forward policy reads `obs` alone."""
 
-    obs: Tensor  # [N, ..., O]; images flattened, uint8
+    obs: Tensor  # [N, ..., O]; images flattened, uint8; categories int64
     prev_action: Tensor  # [N, ..., A], or [N, ...] of a Discrete; zeros at the start of a trial, after padding
     prev_reward: Tensor  # [N, ...]
     first: Tensor  # [N, ...] bool: does an episode start here?
@@ -125,7 +125,7 @@ class MLPPolicy(Policy):
     Activations are feature-major, [N, H, B] with samples last, which is faster on the CPU (docs/speed.md).
     """
 
-    def __init__(self, observation_space: spaces.Box, action_space: spaces.Space, config: MLPConfig) -> None:
+    def __init__(self, observation_space: ObservationSpace, action_space: spaces.Space, config: MLPConfig) -> None:
         self.config = config
         self.head = Head(action_space, config.init_std)
         self.sizes = [math.prod(observation_space.shape), *config.hidden_sizes, self.head.num_outputs]

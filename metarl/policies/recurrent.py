@@ -14,11 +14,11 @@ from torch import Generator, Tensor, nn
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.fields import Checked
-from envs.kinds import action_dtype, is_image
+from envs.kinds import action_dtype, is_categorical, is_image
 from envs.structs import Struct
 from metarl.backend import distributed
 from metarl.policies.distributions import Distribution
-from metarl.policies.images import ImageEncoder
+from metarl.policies.encoders import encoder_of
 from metarl.policies.mlp import Head, StepInput
 
 
@@ -53,11 +53,11 @@ class MemoryConfig(Checked, ABC):
     def make(self, env: Env, num_episodes: int, generator: Generator) -> TrialNetwork:
         """The network with fresh parameters, drawn from a seed that the generator draws.
 
-        Raises `InputError` when the environment's observations are neither vectors nor images.
+        Raises `InputError` when the environment's observations are neither vectors nor images nor categories.
         """
         space = env.observation_space
-        if not is_image(space) and not (isinstance(space, spaces.Box) and len(space.shape) == 1):
-            raise InputError(f"A policy needs a one-dimensional Box observation space or images, not {space}.")
+        if not (is_image(space) or is_categorical(space) or (isinstance(space, spaces.Box) and len(space.shape) == 1)):
+            raise InputError(f"A policy needs observations that are vectors, images or categories, not {space}.")
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -81,7 +81,7 @@ class TrialNetwork(nn.Module):
         self.head = Head(env.action_space, init_std)
         self.no_action = torch.zeros(env.action_space.shape or (), dtype=action_dtype(env.action_space))
         self.free = nn.Parameter(self.head.init())
-        self.encoder = ImageEncoder(env.observation_space) if is_image(env.observation_space) else None
+        self.encoder = encoder_of(env.observation_space)
         self.raw_size, self.action_size = math.prod(env.observation_space.shape), self.head.num_outputs
         self.obs_size = self.encoder.num_features if self.encoder else self.raw_size  # of `normalized_obs`
         self.num_step_features = self.action_size + 6  # of `step_features`
@@ -152,7 +152,7 @@ class TrialNetwork(nn.Module):
         return torch.arange(inputs.obs.shape[1], device=inputs.obs.device).expand(inputs.obs.shape[:2])
 
     def normalized_obs(self, inputs: StepInput) -> Tensor:
-        """[..., O], or the features of images. Padding is seen as zeros."""
+        """[..., O], or the features of an encoder. Padding is seen as zeros."""
         if self.encoder is not None:
             return torch.where(inputs.mask.unsqueeze(-1) > 0, self.encoder(inputs.obs), 0.0)
         return torch.where(inputs.mask.unsqueeze(-1) > 0, self.normalizer.obs(inputs.obs), 0.0)

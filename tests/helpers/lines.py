@@ -135,7 +135,7 @@ IN_DESCRIPTION = {
     "half a step": (has(horizon=5.0), "horizon must be a whole number of steps, not 5.0"),
     "a Dict observed": (
         has(observation_space=spaces.Dict()),
-        "observation_space must be a gymnasium.spaces.Box, not Dict",
+        "observation_space must be a Box or a MultiDiscrete, not Dict",
     ),
     "a matrix observed": (has(observation_space=spaces.Box(-1, 1, (1, 1))), "must be a one-dimensional Box of float32"),
     "several choices": (

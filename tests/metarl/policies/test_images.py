@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from signs import PRESETS, Signs
 from torch import Generator
 from torch.nn import functional
@@ -17,8 +16,9 @@ import metarl
 from envs.adapters.gym import TaskEnv
 from metarl.evaluation.evaluate import EvaluationConfig, evaluate_run
 from metarl.learning.linearize import linearize
+from metarl.policies.encoders import EncodedPolicy, policy_for
 from metarl.policies.gru import GRUConfig
-from metarl.policies.images import ImageEncoder, ImagePolicy, policy_for
+from metarl.policies.images import Convolutions, ImageEncoder
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig, StepInput
@@ -50,9 +50,9 @@ def inputs(env: Signs, *lanes: int) -> StepInput:
     return StepInput(obs, torch.stack(draw, -1), reward, first, torch.ones(lanes))
 
 
-def plain(policy: ImagePolicy, vector: torch.Tensor, obs: torch.Tensor) -> torch.Tensor:
+def plain(policy: EncodedPolicy, vector: torch.Tensor, obs: torch.Tensor) -> torch.Tensor:
     """Features of one task's images [B, H W C] by its parameters [P], by ordinary convolutions."""
-    c, at = policy.convolutions, 0
+    c, at = policy.encoder, 0
     x = (obs.to(vector.dtype) / 10).unflatten(-1, c.shape).permute(0, 3, 1, 2)
     for layer, shape in zip(c.layers, c.weights, strict=True):
         size = int(np.prod(shape))
@@ -67,10 +67,10 @@ def test_each_task_has_its_own_convolutions(preset):
     """In float64: features, gradients and Hessian products are those of a loop over tasks."""
     env = make(preset)
     policy = policy_for(env, MLPConfig((3,)))
-    assert isinstance(policy, ImagePolicy)
+    assert isinstance(policy, EncodedPolicy)
     params = torch.stack([policy.init(generator(k)) for k in range(2)]).double()
     seen = inputs(env, 2, 3, 1)
-    features = policy.features(params, seen.obs.flatten(1, -2))
+    features = policy.encoder.encode(params[:, : policy.num_encoding], seen.obs.flatten(1, -2))
     each = [plain(policy, p, obs.flatten(0, -2)) for p, obs in zip(params, seen.obs, strict=True)]
     torch.testing.assert_close(features, torch.stack(each))
     vector = torch.randn(params.shape, generator=generator(), dtype=torch.float64)
@@ -81,7 +81,7 @@ def test_each_task_has_its_own_convolutions(preset):
     gradient, product = linearize(policy, params, seen).hessian(objective)
     for k in range(2):
         leaf = params[k].clone().requires_grad_()
-        mlp = policy.mlp.bind(leaf[policy.num_convolved :].unsqueeze(0))
+        mlp = policy.mlp.bind(leaf[policy.num_encoding :].unsqueeze(0))
         x = plain(policy, leaf, seen.obs[k].flatten(0, -2)).view(1, 3, 1, -1)
         loss = (mlp(StepInput(x, *[None] * 4), None)[0].log_prob(seen.prev_action[k : k + 1]) ** 2).sum()
         own = torch.autograd.grad(loss, leaf, create_graph=True)[0]
@@ -91,11 +91,10 @@ def test_each_task_has_its_own_convolutions(preset):
 
 def test_both_encoders_compute_the_same():
     space = make().observation_space
-    encoder, policy = ImageEncoder(space), ImagePolicy(space, spaces.Discrete(2), MLPConfig((3,)))
-    params = torch.cat([p.detach().flatten() for p in encoder.parameters()])
-    params = functional.pad(params, (0, policy.num_parameters - len(params))).unsqueeze(0)
+    encoder, convolutions = ImageEncoder(space), Convolutions(space)
+    params = torch.cat([p.detach().flatten() for p in encoder.parameters()]).unsqueeze(0)
     obs = inputs(make(), 1, 5).obs
-    torch.testing.assert_close(policy.features(params, obs), encoder(obs))
+    torch.testing.assert_close(convolutions.encode(params, obs), encoder(obs))
 
 
 @pytest.mark.parametrize("config", [GRUConfig(8), MetaNetConfig(hidden_size=8), MetaNetworksConfig(8)])
