@@ -26,7 +26,7 @@ class Description:
 
 
 MOST_ONE_HOT = 256
-"""Numbers that discrete observations may take one-hot; with more of them they stay categories, to be looked up."""
+"""Values of a discrete observation that is one-hot; where a number has more of them it stays one, to be looked up."""
 
 
 def observed_space(told: Description) -> ObservationSpace:
@@ -39,8 +39,10 @@ def observed_space(told: Description) -> ObservationSpace:
     require(isinstance(space, spaces.Space), f"{where} must be a gymnasium space, not {space!r}.")
     if is_image(space):
         return space
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) and spaces.flatdim(space) > MOST_ONE_HOT:
-        return spaces.MultiDiscrete(np.reshape(space.n if isinstance(space, spaces.Discrete) else space.nvec, -1))
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        counts = np.reshape(space.n if isinstance(space, spaces.Discrete) else space.nvec, -1)
+        if counts.max() > MOST_ONE_HOT:
+            return spaces.MultiDiscrete(counts)
     try:
         flat = spaces.flatten_space(space)
     except NotImplementedError:
