@@ -27,6 +27,7 @@ def test_other_versions_are_refused(monkeypatch):
         sawyer.load()
 
 
+@pytest.mark.filterwarnings("ignore:Constant")
 def test_the_packages_own_policy_reaches_the_goal_that_observations_hide(lane):
     from metaworld.policies import SawyerReachV3Policy
 
