@@ -44,8 +44,8 @@ class Layout(gym.Wrapper):
         return obs["image"], info
 
     def step(self, action: Any) -> tuple:
-        obs, *rest = self.env.step(action)
-        return obs["image"], *rest
+        obs, reward, terminated, truncated, _ = self.env.step(action)
+        return obs["image"], reward, terminated, truncated, {"success": float(reward) > 0}
 
 
 def _ids() -> dict[str, str]:
@@ -82,4 +82,10 @@ def family(name: str) -> GymnasiumFamily:
     starts = {"train": 0, "validation": SEEDS, "test": 2 * SEEDS}
     tasks = {split: {"layout": Box(start, start + SEEDS - 1, (), np.int64)} for split, start in starts.items()}
     horizon = make().unwrapped.max_steps  # type: ignore[attr-defined]
-    return from_gymnasium(make, tasks, lambda env, task: setattr(env, "layout", task["layout"]), horizon)
+    return from_gymnasium(
+        make,
+        tasks,
+        apply=lambda env, task: setattr(env, "layout", task["layout"]),
+        horizon=horizon,
+        scores={"success": lambda info: info["success"]},
+    )

@@ -66,3 +66,18 @@ def test_the_family_keeps_the_contract_and_draws_itself(asked):
     assert image.shape == (480, 480, 3) and len(np.unique(image.reshape(-1, 3), axis=0)) > 3
     moved = env.step(task, state, torch.ones(1, 1, dtype=torch.int64), generator).state
     assert not np.array_equal(image, env.render(task[0], type(state).stack([state[0, 0], moved[0, 0]])))
+
+
+def test_an_episode_succeeds_where_it_is_rewarded(asked):
+    env, generator = envs.make("minigrid-empty-random-5x5", workers=1), envs.task_generator(0, "train")
+    task = env.sample_tasks(20, generator)
+    state, _ = env.reset(task, 1, generator)
+    states, rewards = [state], []
+    for _ in range(env.horizon):
+        result = env.step(task, state, env.random_actions(task, state, None, generator), generator)
+        state = result.state
+        states.append(state)
+        rewards.append(result.reward)
+    reward = torch.stack(rewards, 1)
+    scores = env.scores(task, type(state).stack(states, 1), torch.zeros(20, env.horizon, 1), reward)
+    assert torch.equal(scores["success"] > 0, reward.sum(1) > 0) and 0 < scores["success"].sum() < 20
