@@ -153,7 +153,9 @@ class MLPPolicy(Policy):
         if x.is_cuda:
             return x.tanh_() if inplace else x.tanh()
         # tanh x = 2 σ(2x) - 1 to 2e-7: PyTorch's tanh takes twice as long as this on the CPU.
-        return x.mul_(2).sigmoid_().mul_(2).sub_(1) if inplace else torch.sigmoid(2 * x) * 2 - 1
+        if not inplace:
+            return torch.sigmoid(2 * x) * 2 - 1
+        return torch.add(x.new_full((), -1.0), x.mul_(2).sigmoid_(), alpha=2, out=x)
 
     def activation_slope(self, y: Tensor) -> Tensor:
         """The activation's derivative, as a function of its value."""
@@ -171,7 +173,8 @@ class MLPPolicy(Policy):
             obs = inputs.obs
             x = obs.flatten(1, -2).transpose(1, 2)  # [N, O, B]
             for weight, bias in split[:-1]:
-                x = self.activation(torch.baddbmm(bias, weight, x))
+                x = torch.baddbmm(bias, weight, x)
+                x = self.activation(x, inplace=not x.requires_grad)
             weight, bias = split[-1]
             outputs = torch.baddbmm(bias, weight, x).transpose(1, 2)  # [N, B, A]
             return self.head(outputs.reshape(*obs.shape[:-1], -1), free), memory
