@@ -313,7 +313,10 @@ def serve(connection: Connection) -> None:
             reply = (failure.lane, failure.what)
         except Exception as error:
             reply = (None, said(error))
-        connection.send_bytes(pickle.dumps(reply))  # as `send` does, which takes longer
+        try:
+            connection.send_bytes(pickle.dumps(reply))  # as `send` does, which takes longer
+        except OSError:  # nobody waits for it any more
+            break
     for env in share.envs if share else ():
         with suppress(Exception):
             env.close()
