@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from multiprocessing import Pipe
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.wrappers import FlattenObservation, TimeLimit
 
-from envs.workers.worker import kind, said, stepper, take
+from envs.workers.worker import kind, said, serve, stepper, take
 
 
 def test_actions_are_what_the_space_holds():
@@ -37,3 +40,11 @@ def test_an_error_is_its_class_and_a_line(error, words):
 
 def test_a_value_in_a_few_words():
     assert [kind(x) for x in (np.zeros(2), None, 3.0, "x")] == ["an array float64 [2]", "None", "3.0", "a str"]
+
+
+def test_it_ends_quietly_where_the_parent_died_before_the_reply():
+    here, there = Pipe()
+    here.send(("step",))
+    here.close()
+    with warnings.catch_warnings():
+        serve(there)
