@@ -23,6 +23,7 @@ from metarl.algorithms.task_policy import MemoryPolicy
 from metarl.backend import distributed
 from metarl.backend.cuda_graphs import Graphs
 from metarl.backend.distributed import all_sum
+from metarl.backend.traced import traced_step
 from metarl.learning.advantage import gae
 from metarl.learning.losses import clipped
 from metarl.learning.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollout
@@ -269,10 +270,12 @@ class RecurrentPPO(Algorithm):
 def actor(network: TrialNetwork, generator: Generator, greedy: bool = False) -> Actor:
     """Acts with a memory kept throughout the trial; actions are sampled or, if `greedy`, the most probable ones."""
 
+    step = traced_step(network)
+
     def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
         t, memory = (0, None) if memory is None else memory
         network.check_length(t + 1)
-        outputs, memory = network.step(inputs.map(lambda x: x.flatten(0, 1)), memory)
+        outputs, memory = step(inputs.map(lambda x: x.flatten(0, 1)), memory)
         distribution = network.distribution(outputs)
         action = distribution.mode() if greedy else distribution.sample(generator)
         return action.unflatten(0, inputs.obs.shape[:2]), (t + 1, memory)

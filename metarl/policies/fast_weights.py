@@ -38,6 +38,10 @@ class FastLayer(nn.Module):
         fast = code_size and not self.concatenates
         self.out = nn.Linear(code_size, num_outputs, bias=False) if fast else None  # U
 
+    def alone(self, x: Tensor) -> Tensor:
+        """What the slow weights give for the first inputs x [..., <= D], the others and the code being zeros."""
+        return self.act(functional.linear(x, self.slow.weight[:, : x.shape[-1]], self.slow.bias))
+
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """x [..., D], code [..., R] -> [..., D']."""
         if self.concatenates:
@@ -64,20 +68,32 @@ class Recall(nn.Module):
         self.query = nn.Linear(d if by_observation else num_inputs, heads * self.shape.key_size)
         self.code = nn.Linear(d, self.code_size)
         self.gate = nn.Linear(d, heads * memory.gates) if memory.gates else None
+        own = None if by_observation else self.key
+        self.writers = [layer for layer in (own, self.code, self.gate) if isinstance(layer, nn.Linear)]
 
     def entries(self, embedding: Tensor, hidden: Tensor, kind: Tensor, valid: Tensor) -> Entries:
         """Of steps [B, T]: embedded observations and hidden vectors of the entries, both [B, T, D], and classes."""
+        return self.entries_of(embedding, products(self.writers, hidden), kind, valid)
+
+    def entries_of(self, embedding: Tensor, written: list[Tensor], kind: Tensor, valid: Tensor) -> Entries:
+        """The same, of what the layers `writers` gave for the hidden vectors."""
         kind = kind if self.shape.num_classes > 1 else torch.zeros_like(kind)
-        key = self.key(embedding if self.by_observation else hidden)
-        key, code = self._heads(key), self._heads(self.code(hidden))
-        return Entries(key, code, code[..., :0] if self.gate is None else self._heads(self.gate(hidden)), kind, valid)
+        key, *rest = map(self._heads, [self.key(embedding), *written] if self.by_observation else written)
+        code, gate = rest if self.gate is not None else (rest[0], rest[0][..., :0])
+        return Entries(key, code, gate, kind, valid)
 
     def queries(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Of the layer's inputs x [..., D'] and the embedded observations [..., D]: [..., H, K]."""
         return self._heads(self.query(embedding if self.by_observation else x))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.shape.num_heads, x.shape[-1] // self.shape.num_heads))
+        return x.unflatten(-1, (self.shape.num_heads, -1))
+
+
+def products(layers: Sequence[nn.Linear], x: Tensor) -> list[Tensor]:
+    """What each layer gives for the same x [..., D], in one matrix product."""
+    weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+    return list(functional.linear(x, weight, bias).split([layer.out_features for layer in layers], -1))
 
 
 def preprocessed(gradient: Tensor, p: float = 7.0) -> list[Tensor]:

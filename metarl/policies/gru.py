@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from envs.core import Env
 from envs.fields import PositiveFloat
 from envs.structs import Struct
+from metarl.policies.gru_cpu import GRUSequence, gru_step
 from metarl.policies.mlp import NumUnits, StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 
@@ -63,7 +64,8 @@ class GRUNetwork(TrialNetwork):
 
     def forward(self, inputs: StepInput) -> Outputs:
         x = self.see(inputs, self.all_steps(inputs))
-        return self.decide(x, self.gru(x)[0])
+        states = self.gru(x)[0] if x.device.type != "cpu" else GRUSequence.apply(x, *self.gru.parameters())
+        return self.decide(x, states)
 
     def start(self, num_lanes: int) -> GRUMemory:
         hidden = self.free.new_zeros(num_lanes, self.gru.hidden_size)
@@ -73,5 +75,8 @@ class GRUNetwork(TrialNetwork):
         if memory is None:
             memory = self.start(len(inputs))
         x = self.see(inputs, memory.t)
-        hidden = self.gru(x.unsqueeze(1), memory.hidden.unsqueeze(0))[1].squeeze(0)
+        if x.device.type == "cpu":
+            hidden = gru_step(x, memory.hidden, tuple(self.gru.parameters()))
+        else:
+            hidden = self.gru(x.unsqueeze(1), memory.hidden.unsqueeze(0))[1].squeeze(0)
         return self.decide(x, hidden), GRUMemory(hidden, memory.t + 1)

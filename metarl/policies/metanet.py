@@ -31,7 +31,7 @@ from envs.core import Env
 from envs.errors import require
 from envs.fields import PositiveFloat
 from envs.structs import Struct
-from metarl.policies.fast_weights import Embedding, FastLayer, Recall, preprocessed
+from metarl.policies.fast_weights import Embedding, FastLayer, Recall, preprocessed, products
 from metarl.policies.memory import MEMORIES, Entries, Memory, MemoryShape
 from metarl.policies.mlp import MOST_UNITS, NumUnits, StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, SlowOutputs, TrialNetwork
@@ -170,13 +170,13 @@ class MetaNet(TrialNetwork):
     def embed(self, inputs: StepInput, t: Tensor) -> tuple[Tensor, Past]:
         """The inputs of a step [..., 2 D], and the outputs of the slow weights alone."""
         embedding = self.embed_obs(self.normalized_obs(inputs))
-        features = torch.cat([self.step_features(inputs, t), self.position(t)], -1)
+        features = self.step_features(inputs, t)
+        if self.num_positions:
+            features = torch.cat([features, self.position(t)], -1)
         x = torch.cat([embedding, self.embed_step(features)], -1)
-        blank = [
-            x.new_zeros(*x.shape[:-1], n) for n in (self.code_size("layer"), self.num_heads, self.code_size("output"))
-        ]
-        y = self.torso(x, *blank[:2])
-        outputs = self.policy_out(y, blank[2]), self.value_out(y, blank[2]).squeeze(-1)
+        y = self.layer.alone(x)
+        y = self.hidden(y) + y
+        outputs = self.policy_out.alone(y), self.value_out.alone(y).squeeze(-1)
         return x, Past(*outputs, (self.num_steps - t).to(x.dtype), inputs.mask, embedding)
 
     def position(self, t: Tensor) -> Tensor:
@@ -193,8 +193,9 @@ class MetaNet(TrialNetwork):
     def entry(self, past: Past, now: Past, inputs: StepInput) -> tuple[Tensor, Tensor]:
         """Hidden vector [..., D] of the entry about the step `past`, when the one after it is seen; and its class."""
         action, reward = self.one_hot(inputs.prev_action), self.normalizer.reward(inputs.prev_reward)
-        time = self.position(self.num_steps - past.remaining)
-        meta = [action, reward.unsqueeze(-1), inputs.first.float().unsqueeze(-1), time]
+        meta = [action, reward.unsqueeze(-1), inputs.first.float().unsqueeze(-1)]
+        if self.num_positions:
+            meta.append(self.position(self.num_steps - past.remaining))
         if self.config.meta_information == "gradient":
             meta += preprocessed(self.output_gradient(past, now, inputs))
         kind = inputs.prev_action if self.discrete else torch.zeros_like(inputs.prev_reward, dtype=torch.int64)
@@ -222,7 +223,16 @@ class MetaNet(TrialNetwork):
         """What whole trials write into each memory. The entry of the last step is never read and left blank."""
         hidden, kind = self.entry(past[:, :-1], past[:, 1:], inputs[:, 1:])
         hidden, kind = functional.pad(hidden, (0, 0, 0, 1)), functional.pad(kind, (0, 1))
-        return {name: r.entries(past.embedding, hidden, kind, past.mask) for name, r in self._recalls()}
+        return self.written(past.embedding, hidden, kind, past.mask)
+
+    def written(self, embedding: Tensor, hidden: Tensor, kind: Tensor, valid: Tensor) -> dict[str, Entries]:
+        """The entries of each memory, of steps [B, T], from one product of the hidden vectors."""
+        parts = products([layer for _, recall in self._recalls() for layer in recall.writers], hidden)
+        found = {}
+        for name, recall in self._recalls():
+            own, parts = parts[: len(recall.writers)], parts[len(recall.writers) :]
+            found[name] = recall.entries_of(embedding, own, kind, valid)
+        return found
 
     def forward(self, inputs: StepInput) -> Outputs:
         x, past = self.embed(inputs, self.all_steps(inputs))
@@ -246,9 +256,8 @@ class MetaNet(TrialNetwork):
         elif self.recalls:
             hidden, kind = (column.unsqueeze(1) for column in self.entry(memory.past, past, inputs))
             embedding, valid = memory.past.embedding.unsqueeze(1), memory.past.mask.unsqueeze(1)
-            for name, recall in self._recalls():
-                entry = recall.entries(embedding, hidden, kind, valid)
-                states[name] = recall.memory.write(memory.states[name], entry)
+            for name, entry in self.written(embedding, hidden, kind, valid).items():
+                states[name] = self.recall(name).memory.write(memory.states[name], entry)
         outputs = self.decide(x, past.embedding, lambda name, q: self.recall(name).memory.read(states[name], q))
         return outputs, TrialMemory(past, states, t + 1)
 

@@ -1,9 +1,9 @@
 """Measure speed: environment steps a second, seconds per meta-iteration split in two, peak memory.
 
-`metarl benchmark [NAMES ...] [--output FILE.json]`. Each case runs in a process of its own. `of FLOP/s` and
-`of bytes/s` are shares of what this machine does at best, measured at the start: of matrix products, and of what all
-operations read and write, as if no result stayed in a cache. So the second can pass 1; where both are small, calls and
-uncounted arithmetic cost more.
+`metarl benchmark [NAMES ...] [--output FILE.json]`, or `metarl benchmark --against jax`. Each case runs in a process of
+its own. `of FLOP/s` and `of bytes/s` are shares of what this machine does at best, measured at the start: of matrix
+products, and of what all operations read and write, as if no result stayed in a cache. So the second can pass 1; where
+both are small, calls and uncounted arithmetic cost more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import tyro
@@ -29,6 +29,7 @@ from rich.table import Table
 import envs
 from envs.errors import InputError, require
 from metarl.backend.files import write_json
+from metarl.cli.benchmark.against import check_peer, compare
 from metarl.cli.benchmark.cases import CASES, COMPILED, RECORDED, TABLE, case
 from metarl.cli.benchmark.limits import Work, limits
 from metarl.cli.benchmark.measures import peak_memory_mb
@@ -69,6 +70,8 @@ class Arguments:
     """Timed repetitions, after two that are not counted; medians are reported."""
     neighbours: int = 0
     """Busy processes to run beside the cases, and to end with them."""
+    against: Literal["jax"] | None = None
+    """jax: instead of cases, RL² and MetaNet on bandits beside an RL² in JAX, which must be installed, in turns."""
     output: Path | None = None
     """A JSON file for the figures."""
     session: TrainSession = field(default_factory=TrainSession)
@@ -144,10 +147,18 @@ def table(title: str, results: list[dict[str, Any]]) -> Table:
     return out
 
 
+def chosen(args: Arguments) -> tuple[str, ...]:
+    """The cases to run."""
+    return () if args.against else args.names or tuple(CASES)
+
+
 def check(args: Arguments) -> None:
     """Raise `InputError` for options that cannot be served, before anything is measured."""
-    for name in args.names or CASES:
+    for name in chosen(args):
         check_case(name, args.session)
+    if args.against:
+        require(not args.names, "--against jax takes no cases; leave them out.")
+        check_peer()
     require(args.repeats >= 1, f"repeats must be at least 1, not {args.repeats}.")
     most = 8 * (os.cpu_count() or 1)
     fits = 0 <= args.neighbours <= most
@@ -165,7 +176,10 @@ def main(arguments: list[str]) -> None:
     device, most = args.session.apply(), in_fresh_process(machine_limits, args.session)
     results: list[dict[str, Any]] = []
     refused = None
-    for name in args.names or CASES:
+    if args.against:
+        with busy_processes(args.neighbours):
+            results = compare(args.session, args.repeats)
+    for name in chosen(args):
         Console(stderr=True).print(f"{escape(name)} …", style="dim")
         try:
             results.append(measured(name, args, most))

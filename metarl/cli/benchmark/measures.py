@@ -118,11 +118,7 @@ def memory(session: TrainSession, repeats: int, form: Any, pulls: int, count: in
     On Bernoulli bandits with 5 arms, in trials of one episode and `count` steps in a meta-iteration, with the networks
     of the presets.
     """
-    env, generator = _make("bernoulli-bandit", session, "k5-n10", horizon=pulls)
-    config = replace(preset("rl2-bandit" if form == "rl2" else "metanet-bandit"), meta_batch_size=count // pulls)
-    config = replace(config, num_envs=1)
-    if form != "rl2":
-        config = replace(config, policy=replace(config.policy, memory=form))
+    config, env, generator = memory_setup(session, form, pulls, count)
     figures = _meta_iteration(session, repeats, config, env, generator)
     del figures["total_seconds"]
     algorithm = make_algorithm(config, env, generator)
@@ -134,6 +130,16 @@ def memory(session: TrainSession, repeats: int, form: Any, pulls: int, count: in
             _, state = algorithm.network.step(inputs[:, t], state)
     trained = config.meta_batch_size * pulls / figures["optimization_seconds"]
     return {**figures, "training_steps_per_second": trained, "bytes_per_lane": _bytes(state)}
+
+
+def memory_setup(session: TrainSession, form: Any, pulls: int, count: int) -> tuple[TrainConfig, envs.Env, Generator]:
+    """What `memory` measures."""
+    env, generator = _make("bernoulli-bandit", session, "k5-n10", horizon=pulls)
+    config = replace(preset("rl2-bandit" if form == "rl2" else "metanet-bandit"), meta_batch_size=count // pulls)
+    config = replace(config, num_envs=1)
+    if form != "rl2":
+        config = replace(config, policy=replace(config.policy, memory=form))
+    return config, env, generator
 
 
 def _meta_iteration(
@@ -150,9 +156,9 @@ def _meta_iteration(
     sampling, optimization = [], []
     for _ in range(repeats + 2):
         task = env.sample_tasks(config.meta_batch_size, generator)
-        seconds, trajectories = _timed(algorithm.collect, env, task, *lanes)
+        seconds, trajectories = timed(algorithm.collect, env, task, *lanes)
         sampling.append(seconds)
-        optimization.append(_timed(algorithm.update, trajectories)[0])
+        optimization.append(timed(algorithm.update, trajectories)[0])
     steps = sum(t.reward.numel() for t in trajectories)
     figures = _parts(sampling[2:], optimization[2:], steps)
     rate, seconds = steps / figures["sampling_seconds"], figures["total_seconds"]
@@ -197,10 +203,10 @@ def locomotion(session: TrainSession, repeats: int, family: str, lanes: int = 80
     act, task = policy_actor(policy, policy.init(generator).expand(40, -1), generator), env.sample_tasks(40, generator)
     rollouts, shares = [], []
     for _ in range(repeats + 1):
-        seconds, played = _timed(lambda: rollout(env, act, task, lanes // 40, generator, keep_states=True))
+        seconds, played = timed(lambda: rollout(env, act, task, lanes // 40, generator, keep_states=True))
         rollouts.append(seconds)
         if env.device.type == "cpu":
-            shares.append(_timed(_plain_c_loop, env, played)[0] / seconds)
+            shares.append(timed(_plain_c_loop, env, played)[0] / seconds)
     figures = {"sampling_steps_per_second": 40 * (lanes // 40) * env.horizon / statistics.median(rollouts[1:])}
     return {**figures, "share_of_plain_c": statistics.median(shares[1:])} if shares else figures
 
@@ -217,7 +223,7 @@ def imports(session: TrainSession, repeats: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"torch": [], "envs": []}
     for _ in range(repeats):
         for module, times in seconds.items():
-            times.append(_timed(subprocess.run, [sys.executable, "-c", f"import {module}"])[0])
+            times.append(timed(subprocess.run, [sys.executable, "-c", f"import {module}"])[0])
     return {f"import_{module}_seconds": statistics.median(times) for module, times in seconds.items()}
 
 
@@ -246,10 +252,10 @@ def _bytes(*structs: Struct) -> int:
 
 def _median(repeats: int, warm: int, work: Callable[[], Any]) -> float:
     """Seconds of a call, after so many that do not count."""
-    return statistics.median([_timed(work)[0] for _ in range(repeats + warm)][warm:])
+    return statistics.median([timed(work)[0] for _ in range(repeats + warm)][warm:])
 
 
-def _timed(work: Callable[..., T], *arguments: Any) -> tuple[float, T]:
+def timed(work: Callable[..., T], *arguments: Any) -> tuple[float, T]:
     """Seconds of a call, and what it returned."""
     start = time.perf_counter()
     result = work(*arguments)

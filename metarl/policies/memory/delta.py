@@ -25,7 +25,7 @@ from torch.nn import functional
 from envs.structs import Struct
 from metarl.policies.memory.cell import Entries, Memory, MemoryShape
 
-CHUNK = 64
+CHUNK = 32
 """Steps that are computed at once."""
 
 
@@ -64,15 +64,18 @@ class DeltaMemory(Memory):
         keep, gate = self.gated(entry)
         if self.gates > 1:
             state = state.map(lambda x: x * keep.exp()[:, :, :, None, None])
+        one = self.shape.num_classes == 1
         own = torch.arange(len(key), device=key.device), entry.kind[:, 0]
-        weights, counts = state.weights[own], state.counts[own]  # [B, H, K, V], [B, H, K, K]
+        before = state[:, 0] if one else state[own]
+        weights, counts = before.weights, before.counts  # [B, H, K, V], [B, H, K, K]
         pairs = key.unsqueeze(-1) * key.unsqueeze(-2)
         strength = gate[:, 0] * self.shrink((pairs * counts).sum((-2, -1)))
         change = strength.unsqueeze(-1) * (value - torch.einsum("bhk,bhkv->bhv", key, weights))
-        return FastWeights(
-            state.weights.index_put(own, weights + key.unsqueeze(-1) * change.unsqueeze(-2)),
-            state.counts.index_put(own, counts + valid * pairs),
-        )
+        weights = torch.addcmul(weights, key.unsqueeze(-1), change.unsqueeze(-2))
+        counts = torch.addcmul(counts, valid, pairs)
+        if one:
+            return FastWeights(weights.unsqueeze(1), counts.unsqueeze(1))
+        return FastWeights(state.weights.index_put(own, weights), state.counts.index_put(own, counts))
 
     def sequence(self, query: Tensor, entries: Entries) -> tuple[Tensor, Tensor]:
         """A chunk of steps at a time: the changes u of its entries solve a triangular system (Yang et al. 2024, 2025)

@@ -34,7 +34,7 @@ def test_keys_and_queries_come_from_entries_and_the_layer_or_from_observations_a
     assert torch.equal(recall.entries(embedding, hidden + 1, kind, valid).key, key) == by_observation
     other = recall.entries(embedding + 1, hidden, kind, valid)
     assert torch.equal(other.key, key) != by_observation
-    assert torch.equal(other.value, recall.code(hidden).unflatten(-1, (2, 4)))
+    torch.testing.assert_close(other.value, recall.code(hidden).unflatten(-1, (2, 4)))
 
 
 def test_gradients_are_preprocessed_on_a_logarithmic_scale():

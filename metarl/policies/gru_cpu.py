@@ -1,0 +1,85 @@
+"""A GRU over whole trials on the CPU, with its derivative written out (Cho et al. 2014; gates as in `torch.nn.GRU`).
+
+r = σ(i_r + h_r)      z = σ(i_z + h_z)      n = tanh(i_n + r h_n)      h' = (1 - z) n + z h
+
+where i = W_ih x + b_ih of a step and h_* = W_hh h + b_hh of the state before it. Autograd adds up the weights' gradient
+step by step, in as many products of small matrices; here it is one product for all steps at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+
+def gru_step(x: Tensor, hidden: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+    """The state [B, H] after one step: x [B, I], and w_ih, w_hh, b_ih, b_hh as `torch.nn.GRU` has them."""
+    w_ih, w_hh, b_ih, b_hh = weights
+    return advance(functional.linear(x, w_ih, b_ih), functional.linear(hidden, w_hh, b_hh), hidden)
+
+
+def advance(gates: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
+    """The state after a step [B, H]. `gates` [B, 3 H], at first i, then holds r, z and n."""
+    size = hidden.shape[-1]
+    both, n = gates[:, : 2 * size], gates[:, 2 * size :]
+    both.add_(recurrent[:, : 2 * size]).sigmoid_()
+    n.addcmul_(both[:, :size], recurrent[:, 2 * size :])
+    n.mul_(2).sigmoid_().mul_(2).sub_(1)  # tanh, which PyTorch computes slowly on the CPU
+    return torch.lerp(n, hidden, both[:, size:])
+
+
+class GRUSequence(torch.autograd.Function):
+    """x [B, T, I], w_ih, w_hh, b_ih, b_hh -> states after each step [B, T, H], from a state of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
+        x = x.transpose(0, 1).contiguous()
+        size = w_hh.shape[1]
+        gates = functional.linear(x, w_ih, b_ih)  # [T, B, 3 H]
+        states = x.new_zeros(len(x) + 1, x.shape[1], size)
+        recurrent = torch.empty_like(gates)
+        for i, h, before, after in zip(gates, recurrent, states, states[1:], strict=False):
+            torch.addmm(b_hh, before, w_hh.T, out=h)
+            after.copy_(advance(i, h, before))
+        ctx.save_for_backward(x, w_ih, w_hh, gates, recurrent, states)
+        return states[1:].transpose(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        x, w_ih, w_hh, gates, recurrent, states = ctx.saved_tensors
+        size = w_hh.shape[1]
+        # columns: of r h_n, of r, of z, of n before their activations; i has the last three, W_hh h the first three
+        errors = x.new_empty(*x.shape[:2], 4 * size)
+        turned = torch.cat([w_hh[2 * size :], w_hh[: 2 * size]])
+        carried = torch.zeros_like(states[0])
+        columns = (grad.transpose(0, 1), errors, gates, recurrent, states[:-1])
+        for g, error, gate, h, before in zip(*(column.unbind(0)[::-1] for column in columns), strict=True):
+            carried = carried + g
+            r, z, n = gate.split(size, -1)
+            e_rn, e_r, e_z, e_n = error.split(size, -1)
+            kept = carried * z
+            free = carried - kept
+            torch.addcmul(free, free * n, n, value=-1, out=e_n)
+            torch.mul(e_n, h[:, 2 * size :], out=e_r)
+            torch.mul(carried, before - n, out=e_z)
+            both, open_ = error[:, size : 3 * size], gate[:, : 2 * size]
+            both.mul_(open_)
+            both.addcmul_(both, open_, value=-1)
+            torch.mul(e_n, r, out=e_rn)
+            carried = torch.addmm(kept, error[:, : 3 * size], turned)
+        flat, rows = errors.flatten(0, 1), x.flatten(0, 1)
+        of_input, of_state = flat[:, size:], flat[:, : 3 * size]
+        d_hh, d_bias = of_state.T @ states[:-1].flatten(0, 1), flat.sum(0)
+        back = torch.cat([d_hh[size:], d_hh[:size]])
+        return (
+            (of_input @ w_ih).view_as(x).transpose(0, 1),
+            of_input.T @ rows,
+            back,
+            d_bias[size:],
+            torch.cat([d_bias[size : 3 * size], d_bias[:size]]),
+        )
