@@ -133,7 +133,8 @@ class RecurrentPPO(Algorithm):
         """A trial in each lane, to train on."""
 
         def play(task: Struct) -> Trajectory:
-            return rollout(env, actor(self.network, generator), task, num_envs, generator, self.config.num_episodes)
+            act = actor(self.network, generator, traced=not self.graphs.record)
+            return rollout(env, act, task, num_envs, generator, self.config.num_episodes)
 
         return [self.graphs(("collect", num_envs), play, task, generators=[generator])]
 
@@ -267,10 +268,13 @@ class RecurrentPPO(Algorithm):
         self.updates = int(state["updates"])
 
 
-def actor(network: TrialNetwork, generator: Generator, greedy: bool = False) -> Actor:
-    """Acts with a memory kept throughout the trial; actions are sampled or, if `greedy`, the most probable ones."""
+def actor(network: TrialNetwork, generator: Generator, greedy: bool = False, traced: bool = True) -> Actor:
+    """Acts with a memory kept throughout the trial; actions are sampled or, if `greedy`, the most probable ones.
 
-    step = traced_step(network)
+    `traced`: by `traced_step`, which is for the CPU and reads the shapes of tensors as it records.
+    """
+
+    step = traced_step(network) if traced else network.step
 
     def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
         t, memory = (0, None) if memory is None else memory
