@@ -151,6 +151,8 @@ def _meta_iteration(
         algorithm.update(algorithm.collect(env, task, *lanes))
 
     task = env.sample_tasks(config.meta_batch_size, generator)
+    if algorithm.network is not None:
+        algorithm.collect(env, task, *lanes)  # makes the trace of its step, which the counters would hinder
     work = _work(env, whole)
     session.speed_up(algorithm, env)
     sampling, optimization = [], []
