@@ -8,6 +8,9 @@ Training tasks are drawn anew in each meta-iteration, so that no return is on a 
 
 from __future__ import annotations
 
+import metarl.backend.starting  # noqa: F401  before what takes seconds to load
+
+# isort: split
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
