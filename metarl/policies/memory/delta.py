@@ -25,7 +25,7 @@ from torch.nn import functional
 from envs.structs import Struct
 from metarl.policies.memory.cell import Entries, Memory, MemoryShape
 
-CHUNK = 32
+CHUNK = 64
 """Steps that are computed at once."""
 
 
