@@ -84,7 +84,7 @@ def test_other_versions_are_refused(monkeypatch, sentence):
     assert "metaworld 4.0 on mujoco" in sentence(error)
 
 
-def test_without_the_package_the_command_is_named(monkeypatch, sentence):
+def test_without_the_package_the_command_is_named(asked, monkeypatch, sentence):
     monkeypatch.setitem(sys.modules, "metaworld", None)
     with pytest.raises(InputError) as error:
         envs.make("metaworld-ml1")
