@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from gymnasium import spaces
+from signs import Task
 from torch import Generator, Tensor
 
 import envs
@@ -19,11 +20,6 @@ class RoomsConfig(Checked):
     """Steps in an episode."""
     num_rooms: PositiveInt = 10_000
     """Rooms."""
-
-
-@dataclass(frozen=True, eq=False)
-class Task(envs.Struct):
-    shift: Tensor  # [N] int64
 
 
 @dataclass(frozen=True, eq=False)
