@@ -16,8 +16,10 @@ def not_comparable(probe: Probe) -> Finding | None:
     """Why no untrained start can be compared with, or None."""
     if probe.run.iteration == 0:
         return does_not_apply(NAME, "No meta-iteration has been done.")
-    if probe.run.config.init_sb3 is not None:
-        return does_not_apply(NAME, "The run did not start from random parameters, but from a trained model.")
+    own, start = probe.run.algorithm.inner, fresh(probe).inner
+    given = own is not None and start is not None and type(own.policy) is not type(start.policy)
+    if given or probe.run.config.init_sb3 is not None:
+        return does_not_apply(NAME, "The run did not start from random parameters, but from a model that it was given.")
     return None
 
 
