@@ -10,7 +10,7 @@ Importing this package registers the Gymnasium ids. It never imports `metarl`.
 from envs import threads  # noqa: F401  first: torch reads what it sets
 
 # isort: split
-from envs import bandit, contextual_bandit, control_map, glyphs, gridworld, point, popgym, tabular
+from envs import bandit, contextual_bandit, control_map, glyphs, gridworld, key_to_door, point, popgym, tabular
 from envs.checking import check, check_env
 from envs.core import SPLITS, Env, Reference, StepResult, Transition, equal_counts, fresh_splits, task_generator
 from envs.errors import EnvironmentFault, InputError
@@ -58,10 +58,12 @@ DISTRIBUTION = "metarl-toolkit"
 register("point", point.Point, point.PRESETS)
 register("control-map", control_map.ControlMap, control_map.PRESETS)
 register("bernoulli-bandit", bandit.Bandit, bandit.BERNOULLI_PRESETS)
-register("gaussian-bandit", bandit.Bandit, bandit.GAUSSIAN_PRESETS)
+register("gaussian-bandit", bandit.GaussianBandit, bandit.GAUSSIAN_PRESETS)
 register("contextual-bandit", contextual_bandit.ContextualBandit, contextual_bandit.PRESETS)
 register("tabular-mdp", tabular.Tabular, tabular.PRESETS, gym_id="metarl/TabularMDP-v0")
 register("gridworld", gridworld.GridWorld, gridworld.PRESETS, gym_id="metarl/GridWorld-v0")
+register("dark-room", gridworld.GridWorld, gridworld.DARK_ROOM_PRESETS)
+register("key-to-door", key_to_door.KeyToDoor, key_to_door.PRESETS)
 register("repeat-previous", popgym.RepeatPrevious, popgym.REPEAT_PREVIOUS_PRESETS)
 register("count-recall", popgym.CountRecall, popgym.COUNT_RECALL_PRESETS)
 register("autoencode", popgym.Autoencode, popgym.AUTOENCODE_PRESETS)

@@ -49,6 +49,8 @@ def check_env(
     all_metrics(env)
     for split in env.splits:
         _check_tasks(env, num_tasks, seed, split)
+    known = env.oracle in {None, *all_references(env)}
+    require(known, f"{family_name(env)}.oracle must name one of its references, and {env.oracle!r} is none.")
     for name, reference in all_references(env).items():
         episode = _play(env, name, reference, num_tasks, num_envs, num_steps, seed)
     _check_lanes(env, num_tasks, num_envs, num_steps, seed)

@@ -125,6 +125,9 @@ class Env(ABC, Generic[TaskT, StateT]):
     """Can `step` be recorded as a part of a CUDA graph?"""
     fast: bool = True
     """Are millions of steps a matter of seconds? Otherwise general presets evaluate on fewer tasks."""
+    oracle: str | None = None
+    """The reference that knows the task and takes an optimal action in any state, however that was reached: with its
+    whole episode ahead, where time matters. None where there is no such reference."""
     mmer_steps: int = 0
     """Steps of training in an epoch, where the field reports MMER, the maximum over epochs of the mean episodic return
     (Morad et al. 2023, POPGym): `metarl evaluate` then does, too. 0 elsewhere."""
@@ -164,6 +167,10 @@ class Env(ABC, Generic[TaskT, StateT]):
         """
         begun, seen = self.reset(task, lanes.shape[1], generator)
         return merged(lanes, begun, state), chosen(lanes, seen, obs)
+
+    def any_states(self, task: TaskT, num_envs: int, generator: Generator) -> tuple[StateT, Tensor]:
+        """States [N, E] spread over what episodes may visit, and their obs [N, E, O]; by default those of `reset`."""
+        return self.reset(task, num_envs, generator)
 
     def render(self, task: TaskT, episode: StateT, earlier: Sequence[StateT] = (), size: int = 480) -> np.ndarray:
         """Draw one lane as a `uint8 [size, size, 3]` image; by default the numbers of its states over time.

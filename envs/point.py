@@ -68,6 +68,7 @@ class Point(Env[Task, State]):
     """2D navigation. obs [N, E, 2]: position in m. action [N, E, 2]: in [-1, 1], times `max_step` m."""
 
     task_type = Task
+    oracle = "straight line"
 
     def __init__(self, config: PointConfig, device: torch.device) -> None:
         self.config, self.device = config, device
@@ -106,6 +107,11 @@ class Point(Env[Task, State]):
 
     def reset(self, task: Task, num_envs: int, generator: Generator) -> tuple[State, Tensor]:
         position = torch.zeros(len(task.goal), num_envs, 2, device=self.device)
+        return State(position), position
+
+    def any_states(self, task: Task, num_envs: int, generator: Generator) -> tuple[State, Tensor]:
+        """Uniform over the square that holds the goals of training."""
+        position = self.config.goal_scale * (2 * self._uniform(generator, len(task.goal), num_envs, 2) - 1)
         return State(position), position
 
     def step(self, task: Task, state: State, action: Tensor, generator: Generator) -> StepResult[State]:

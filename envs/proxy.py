@@ -19,6 +19,7 @@ class Proxy(Env[TaskT, StateT]):
         self.task_type, self.task_space, self.splits = env.task_type, env.task_space, env.splits
         self.observation_space, self.action_space = env.observation_space, env.action_space
         self.recordable, self.fast, self.mmer_steps = env.recordable, env.fast, env.mmer_steps
+        self.oracle = env.oracle
 
     @property
     def name(self) -> str:

@@ -31,6 +31,7 @@ class Bandit(Env[Task, State]):
     """
 
     task_type = Task
+    oracle = "clairvoyant"
 
     def __init__(self, config: BanditConfig, device: torch.device) -> None:
         self.config, self.device = config, device
@@ -73,7 +74,8 @@ class Bandit(Env[Task, State]):
         if self.config.rewards == "bernoulli":
             paid = (torch.rand(action.shape, generator=generator, device=self.device) < mean).to(self.sum_dtype)
         else:
-            paid = mean + torch.randn(action.shape, generator=generator, device=self.device)
+            noise = torch.randn(action.shape, generator=generator, device=self.device)
+            paid = mean + self.config.reward_std * noise
         arm, one = action.unsqueeze(-1), torch.ones_like(action, dtype=torch.int16)
         state = State(
             state.pulls.scatter_add(-1, arm, one.unsqueeze(-1)), state.rewards.scatter_add(-1, arm, paid.unsqueeze(-1))
@@ -95,3 +97,12 @@ class Bandit(Env[Task, State]):
 
     def render(self, task: Task, episode: State, earlier: Sequence[State] = (), size: int = 480) -> np.ndarray:
         return draw(task, episode, earlier, size, self.config)
+
+
+class GaussianBandit(Bandit):
+    """A bandit that is also judged by its regret: rewards are too noisy to compare policies by them."""
+
+    def scores(self, task: Task, states: State, action: Tensor, reward: Tensor) -> dict[str, Tensor]:
+        """`regret`: the sum over an episode's pulls of how far the arm's mean lies below the best one."""
+        expected = task.mean[:, None].expand(-1, action.shape[1], -1).gather(2, action)  # [N, n, E]
+        return {"regret": (task.mean.amax(1)[:, None, None] - expected).sum(1)}

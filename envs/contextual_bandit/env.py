@@ -25,6 +25,7 @@ class ContextualBandit(Env[Task, State]):
     """Contextual bandit. obs [N, E, C]: the context, one-hot. action [N, E]: the arm to pull."""
 
     task_type = Task
+    oracle = "told the best arms"
 
     def __init__(self, config: ContextualBanditConfig, device: torch.device) -> None:
         self.config, self.device, self.horizon = config, device, config.horizon

@@ -2,6 +2,17 @@
 
 from envs.gridworld.env import GridWorld
 from envs.gridworld.references import Search, ShortestPath
-from envs.gridworld.task import PRESETS, GridWorldConfig, RandomWallsTask, State, Task
+from envs.gridworld.task import DARK_ROOM_PRESETS, PRESETS, GridWorldConfig, PermutedTask, RandomWallsTask, State, Task
 
-__all__ = ["PRESETS", "GridWorld", "GridWorldConfig", "RandomWallsTask", "Search", "ShortestPath", "State", "Task"]
+__all__ = [
+    "DARK_ROOM_PRESETS",
+    "PRESETS",
+    "GridWorld",
+    "GridWorldConfig",
+    "PermutedTask",
+    "RandomWallsTask",
+    "Search",
+    "ShortestPath",
+    "State",
+    "Task",
+]

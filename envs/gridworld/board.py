@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from envs.errors import require
-from envs.gridworld.layouts import ACTIONS, move_table, parse, split_goals
+from envs.gridworld.layouts import ACTIONS, held_out, move_table, parse, split_goals
 from envs.gridworld.task import GridWorldConfig, RandomWallsTask, Task
 
 
@@ -64,7 +64,8 @@ def make_board(config: GridWorldConfig, device: torch.device) -> Board:
     if config.layout not in ("open", "random-walls"):
         walls, allowed = parse(config.layout)
     require(not walls[config.start], f"The start {list(config.start)} lies in a wall of the layout.")
-    rules = config.start, config.min_goal_distance, config.max_goal_steps, config.held_out_every
+    every = 0 if config.permute_actions else config.held_out_every
+    rules = config.start, config.min_goal_distance, config.max_goal_steps, every, config.shuffle_goals
     goals = {split: cells.to(device) for split, cells in split_goals(walls, allowed, *rules).items()}
     start = config.start[0] * config.width + config.start[1]
     return Board(walls.to(device), goals, move_table(walls).to(device), start, randomized)
@@ -73,11 +74,16 @@ def make_board(config: GridWorldConfig, device: torch.device) -> Board:
 def describe_splits(config: GridWorldConfig, board: Board) -> dict[str, str]:
     """What each split holds, in words."""
     count = {split: len(cells) for split, cells in board.goals.items()}
+    if config.permute_actions:
+        rest = {"ood": f"{count['ood']} other goals, all orders of the actions"} if "ood" in count else {}
+        orders = held_out(torch.arange(120), config.held_out_every)
+        return {split: f"{len(orders[split])} orders of the actions, each as often" for split in orders} | rest
     every, walled = config.held_out_every, ", fresh walls" if board.randomized else ""
     words = {"train": f"{count['train']} goals, equally likely{walled}"}
     for split in ("validation", "test"):
         if every:
-            words[split] = f"{count[split]} others: one goal in every {every}, in row-major order{walled}"
+            order = "in an order drawn once for all" if config.shuffle_goals else "in row-major order"
+            words[split] = f"{count[split]} others: one goal in every {every}, {order}{walled}"
         else:
             words[split] = f"the same {count[split]} goals: nothing is held out{walled}"
         words[split] += "; each as often as any other"

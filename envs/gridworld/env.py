@@ -9,6 +9,7 @@ to the hidden task too, unless `obs` is "local".
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,10 +22,10 @@ from torch import Generator, Tensor
 from envs.core import Env, Reference, StepResult, equal_counts
 from envs.errors import require
 from envs.gridworld.board import describe_splits, make_board
-from envs.gridworld.layouts import ACTIONS, FAR, distances, observation_table, random_walls
+from envs.gridworld.layouts import ACTIONS, FAR, distances, held_out, observation_table, random_walls, shuffled
 from envs.gridworld.references import make_references
 from envs.gridworld.render import draw
-from envs.gridworld.task import GridWorldConfig, RandomWallsTask, State, Task
+from envs.gridworld.task import GridWorldConfig, PermutedTask, RandomWallsTask, State, Task
 
 
 class GridWorld(Env[Task, State]):
@@ -33,6 +34,8 @@ class GridWorld(Env[Task, State]):
     Attributes:
         board: walls, goals, moves and the start.
     """
+
+    oracle = "shortest path"
 
     def __init__(self, config: GridWorldConfig, device: torch.device) -> None:
         self.config, self.device, self.horizon = config, device, config.horizon
@@ -45,22 +48,30 @@ class GridWorld(Env[Task, State]):
         self._around = torch.tensor(around, device=device)
         self.observation_space = spaces.Box(0.0 if config.obs == "one-hot" else -1.0, 1.0, table.shape[1:], np.float32)
         self.action_space = spaces.Discrete(len(ACTIONS))
-        self.task_type = RandomWallsTask if board.randomized else Task
+        self.task_type = PermutedTask if config.permute_actions else RandomWallsTask if board.randomized else Task
+        orders = torch.tensor(list(itertools.permutations(range(len(ACTIONS)))))[shuffled(120)]
+        self.orders = {"ood": orders, **held_out(orders, config.held_out_every)}  # of permuted actions [O, 5], by split
         fields: dict[str, spaces.Space] = {"goal": spaces.MultiDiscrete([config.height, config.width])}
         if board.randomized:
             fields["walls"] = spaces.MultiBinary([config.height, config.width])
+        if config.permute_actions:
+            fields["order"] = spaces.MultiDiscrete([len(ACTIONS)] * len(ACTIONS))
         self.task_space = spaces.Dict(fields)
 
     def sample_tasks(self, n: int, generator: Generator, split: str = "train") -> Task:
         self.check_split(split)
         require(n >= 1, f"The number of tasks must be at least 1, not {n}.")
         cells, config = self.board.goals[split], self.config
-        if split == "train":
-            chosen = torch.randint(len(cells), (n,), generator=generator, device=self.device)
-        else:
-            chosen = equal_counts(n, len(cells), generator)
-        cell = cells[chosen]
+
+        def choose(kinds: Tensor) -> Tensor:
+            if split == "train":
+                return kinds[torch.randint(len(kinds), (n,), generator=generator, device=self.device)]
+            return kinds[equal_counts(n, len(kinds), generator)]
+
+        cell = choose(cells)
         goal = torch.stack([cell // config.width, cell % config.width], -1)
+        if config.permute_actions:
+            return PermutedTask(goal, choose(self.orders[split].to(self.device)))
         if not self.board.randomized:
             return Task(goal)
         walls = random_walls(cell, self.board.start, config.height, config.width, config.wall_fraction, generator)
@@ -69,6 +80,9 @@ class GridWorld(Env[Task, State]):
     def task_from_dicts(self, dicts: Sequence[Mapping[str, Any]]) -> Task:
         """Tasks from plain dicts. Raises `InputError` also for a goal in a wall or without a path to it."""
         task = super().task_from_dicts(dicts)
+        if isinstance(task, PermutedTask):
+            for order in task.order.tolist():
+                require(sorted(order) == [*range(len(ACTIONS))], f"The order must be one of 0 to 4, not {order}.")
         free = ~self.board.walls_of(task)
         row, column = self.config.start
         origin = torch.zeros_like(free)
@@ -95,8 +109,16 @@ class GridWorld(Env[Task, State]):
         cell = torch.full((len(task.goal), num_envs), self.board.start, device=self.device)
         return State(cell), self._observe(task, cell)
 
+    def any_states(self, task: Task, num_envs: int, generator: Generator) -> tuple[State, Tensor]:
+        """Uniform over the cells without a wall."""
+        free = (~self.board.walls_of(task)).flatten(1).float()
+        cell = torch.multinomial(free, num_envs, replacement=True, generator=generator)
+        return State(cell), self._observe(task, cell)
+
     def step(self, task: Task, state: State, action: Tensor, generator: Generator) -> StepResult[State]:
         config = self.config
+        if isinstance(task, PermutedTask):
+            action = task.order.gather(1, action)
         if config.slip > 0:
             uniform = torch.rand(action.shape, generator=generator, device=self.device)
             # A number below `slip`, scaled up, is uniform again and picks the move.
@@ -124,7 +146,10 @@ class GridWorld(Env[Task, State]):
         return torch.cat([obs, wide.gather(1, seen).view(*cell.shape, -1).to(obs.dtype)], -1)
 
     def references(self) -> dict[str, Reference]:
-        """`random`, `shortest path`, `systematic search`, and `Bayes-optimal search` where it is exact."""
+        """`random`, `shortest path`, `systematic search`, and `Bayes-optimal search` where it is exact.
+
+        Where actions are permuted, there are no searches.
+        """
         return {"random": Reference(self.random_actions), **make_references(self.config, self.board)}
 
     def render(self, task: Task, episode: State, earlier: Sequence[State] = (), size: int = 480) -> np.ndarray:

@@ -97,10 +97,21 @@ def distances(free: Tensor, source: Tensor) -> Tensor:
         field = advanced
 
 
+def shuffled(count: int, seed: int = 0) -> Tensor:
+    """The numbers below `count` [count] int64 in an order that `seed` fixes for good: for splits."""
+    return torch.randperm(count, generator=Generator().manual_seed(seed))
+
+
 def split_goals(
-    walls: Tensor, allowed: Tensor, start: tuple[int, int], min_distance: int, max_steps: int, held_out_every: int
+    walls: Tensor,
+    allowed: Tensor,
+    start: tuple[int, int],
+    min_distance: int,
+    max_steps: int,
+    held_out_every: int,
+    shuffle: bool = False,
 ) -> dict[str, Tensor]:
-    """Cells [G] of the goals of each split, in row-major order.
+    """Cells [G] of the goals of each split, in row-major order, or as `shuffled` if so.
 
     `train`, `validation` and `test` share out the reachable places of `allowed` [H, W] that are at least `min_distance`
     rows or columns from the start and at most `max_steps` steps (0: any number): every `held_out_every`-th one is in
@@ -115,21 +126,30 @@ def split_goals(
     steps = distances(~walls, origin)
     row, column = torch.meshgrid(*(torch.arange(n) for n in walls.shape), indexing="ij")
     away = torch.maximum((row - start[0]).abs(), (column - start[1]).abs())
-    reached = (steps < FAR) & ~origin
+    reached = steps < FAR
     eligible = reached & allowed & (away >= min_distance) & (steps <= (max_steps or FAR))
-    cells, others = (mask.flatten().nonzero()[:, 0] for mask in (eligible, reached & ~eligible))
+    cells, others = (mask.flatten().nonzero()[:, 0] for mask in (eligible, reached & ~eligible & ~origin))
     require(len(cells) > 0, f"The layout has no path from the start {list(start)} to any goal.")
-    if held_out_every == 0:
-        goals = {"train": cells, "validation": cells, "test": cells}
-    else:
-        require(
-            held_out_every <= len(cells),
-            f"held_out_every must be at most the number of goals, {len(cells)}, not {held_out_every}.",
-        )
-        place = torch.arange(len(cells)) % held_out_every
-        validation, test = place == held_out_every - 2, place == held_out_every - 1
-        goals = {"train": cells[~(validation | test)], "validation": cells[validation], "test": cells[test]}
+    if shuffle:
+        cells = cells[shuffled(len(cells))]
+    require(
+        held_out_every <= len(cells),
+        f"held_out_every must be at most the number of goals, {len(cells)}, not {held_out_every}.",
+    )
+    goals = held_out(cells, held_out_every)
     return {**goals, "ood": others} if len(others) > 0 else goals
+
+
+def held_out(kinds: Tensor, every: int) -> dict[str, Tensor]:
+    """Kinds of tasks [K] of each split: every n-th one is in `test` only, the one before it in `validation` only.
+
+    With 0 all three hold them all.
+    """
+    if every == 0:
+        return {"train": kinds, "validation": kinds, "test": kinds}
+    place = torch.arange(len(kinds)) % every
+    validation, test = place == every - 2, place == every - 1
+    return {"train": kinds[~(validation | test)], "validation": kinds[validation], "test": kinds[test]}
 
 
 def observation_table(walls: Tensor, kind: Literal["position", "one-hot", "local"]) -> Tensor:

@@ -15,7 +15,7 @@ from envs.core import Reference, Transition
 from envs.gridworld.board import Board
 from envs.gridworld.layouts import ACTIONS, FAR, distances
 from envs.gridworld.search import optimal_walk
-from envs.gridworld.task import GridWorldConfig, State, Task
+from envs.gridworld.task import GridWorldConfig, PermutedTask, State, Task
 from envs.structs import Struct
 
 EXACT_CELLS = 25
@@ -43,11 +43,12 @@ class Search(Struct):
 
 def make_references(config: GridWorldConfig, board: Board) -> dict[str, Reference]:
     """The references of a board by name, beside `random`."""
-    shortest, systematic = ShortestPathPolicy(board), SystematicSearch(config, board)
-    references = {
-        "shortest path": Reference(shortest.act, shortest.start),
-        "systematic search": Reference(systematic.act, systematic.start, systematic.observe),
-    }
+    shortest = ShortestPathPolicy(board)
+    references = {"shortest path": Reference(shortest.act, shortest.start)}
+    if config.permute_actions:
+        return references
+    systematic = SystematicSearch(config, board)
+    references["systematic search"] = Reference(systematic.act, systematic.start, systematic.observe)
     walk = bayes_optimal_walk(config, board)
     if walk is not None:
         optimal = BayesOptimalSearch(config, board, walk)
@@ -70,7 +71,8 @@ class ShortestPathPolicy:
 
     def act(self, task: Task, state: State, memory: ShortestPath, generator: Generator) -> Tensor:
         """Actions [N, E]."""
-        return first_least(memory.steps.gather(-1, self.board.neighbours(state.cell)))
+        move = first_least(memory.steps.gather(-1, self.board.neighbours(state.cell)))
+        return task.order.argsort(1).gather(1, move) if isinstance(task, PermutedTask) else move
 
 
 def first_least(values: Tensor) -> Tensor:
@@ -142,6 +144,7 @@ def bayes_optimal_walk(config: GridWorldConfig, board: Board) -> Tensor | None:
     test alike, so no held-out goals.
     """
     defined = config.slip == 0 and not board.randomized and not config.terminate_at_goal and config.held_out_every == 0
+    defined = defined and config.min_goal_distance > 0  # a goal on the start cannot be met by a move
     if not defined or board.walls.numel() > EXACT_CELLS:
         return None
     moves = tuple(tuple(row) for row in board.moves.view(-1, len(ACTIONS)).tolist())

@@ -22,6 +22,7 @@ def draw(
     path: Sequence[int],
     earlier: Sequence[Sequence[int]],
     size: int,
+    key: int | None = None,
 ) -> np.ndarray:
     """A `uint8 [size, size, 3]` image of one episode.
 
@@ -31,6 +32,7 @@ def draw(
         goal, start: cells, row * width + column.
         path: cells of the current episode up to now; the agent stands on the last.
         earlier: cells of earlier episodes on the same task, the latest last.
+        key: cell of a second thing to find, if there is one.
     """
     height, width = walls.shape
     full = size * OVER
@@ -72,6 +74,9 @@ def draw(
     for age, past in reversed(list(enumerate(reversed(earlier), 1))):  # the oldest lies lowest and is the faintest
         grey = min(184 + 12 * age, 226)
         line(past, (grey, grey + 4, grey + 10), 0.05, 0.07 * (age if age % 2 else -age) / (1 + age // 4))
+    if key is not None:
+        wide = max(2, round(0.075 * cell))
+        canvas.rounded_rectangle(box(key, 0.2), 0.08 * cell, outline="#d09a12", width=wide)
     spot = centre(goal)
     canvas.circle(spot, 0.33 * cell, outline="#e2582f", width=max(2, round(0.075 * cell)))
     canvas.circle(spot, 0.13 * cell, fill="#e2582f")

@@ -29,13 +29,15 @@ class GridWorldConfig(Checked):
     """Probability of a wall in each cell of `random-walls`; boards that cut off the goal are drawn again."""
     start: tuple[int, int] = (0, 0)
     """Place in which every episode starts."""
-    min_goal_distance: PositiveInt = 1
-    """Goals lie at least this many rows or columns away from the start."""
+    min_goal_distance: NonNegativeInt = 1
+    """Goals lie at least this many rows or columns away from the start; 0: also on it."""
     max_goal_steps: NonNegativeInt = 0
     """Goals lie at most this many steps from the start (over the walls of `random-walls`); 0: anywhere."""
     held_out_every: NonNegativeInt = 5
-    """Every n-th goal in row-major order is in `test` only, and the one before it in `validation` only; 0: all splits
+    """Every n-th goal, in row-major order, is in `test` only, and the one before it in `validation` only; 0: all splits
     but `ood` share all goals."""
+    shuffle_goals: bool = False
+    """Are goals counted in a random order, drawn once for all, instead of row-major order?"""
     reward_goal: Annotated[float, Finite] = 1.0
     """Reward of a step that ends on the goal."""
     reward_step: Annotated[float, Finite] = -0.1
@@ -46,6 +48,8 @@ class GridWorldConfig(Checked):
     """Probability that the action is replaced by one of the four moves, all equally likely."""
     horizon: PositiveInt = 15
     """Steps in an episode."""
+    permute_actions: bool = False
+    """Has each task an order of the five actions of its own? Then `held_out_every` counts these 120 orders instead."""
     trial_episodes: PositiveInt = 4
     """Episodes in the trial that the Bayes-optimal reference plans for; the environment itself does not count them."""
     obs: Literal["position", "one-hot", "local"] = "position"
@@ -64,6 +68,10 @@ class GridWorldConfig(Checked):
             )
         inside = 0 <= self.start[0] < self.height and 0 <= self.start[1] < self.width
         require(inside, f"start must be a place [row, column] on the {self.height} × {self.width} board.")
+        require(
+            not (self.permute_actions and self.layout == "random-walls"),
+            "permute_actions has no use with layout='random-walls'; leave one of them out.",
+        )
         require(
             self.held_out_every not in (1, 2),
             f"held_out_every must be 0 (no goal is held out) or at least 3, not {self.held_out_every}.",
@@ -88,6 +96,23 @@ PRESETS = {
 """In both `varibad`, train, validation and test are the same 21 goals, as in the published protocol; all others hold
 goals out."""
 
+CORNER = "/".join(["." * 10] * 9 + ["." * 9 + "G"])
+
+DARK_ROOM_PRESETS = {
+    "lee2023": GridWorldConfig(
+        10, 10, min_goal_distance=0, held_out_every=10, shuffle_goals=True, reward_step=0.0, horizon=100
+    ),
+    "laskin2022": GridWorldConfig(
+        9, 9, start=(4, 4), min_goal_distance=0, held_out_every=10, shuffle_goals=True, reward_step=0.0, horizon=20
+    ),
+    "permuted": GridWorldConfig(
+        10, 10, CORNER, permute_actions=True, held_out_every=12, shuffle_goals=True, reward_step=0.0, horizon=100
+    ),
+}
+"""Goals split at random, 80/20, and the 20 by half. The agent starts in a corner (Lee et al. 2023) or in the middle.
+In `permuted` (also Lee et al. 2023) the goal is the opposite corner and the order of the actions is hidden: 100 for
+training, 10 and 10 others."""
+
 
 @dataclass(frozen=True, eq=False)
 class Task(Struct):
@@ -97,6 +122,11 @@ class Task(Struct):
 @dataclass(frozen=True, eq=False)
 class RandomWallsTask(Task):
     walls: Tensor  # [N, H, W] int8: 1 where there is a wall
+
+
+@dataclass(frozen=True, eq=False)
+class PermutedTask(Task):
+    order: Tensor  # [N, 5] int64: what each action does, one of the five
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ class Tabular(Env[Task, State]):
     """Random tabular MDPs. obs [N, E, S]: the state, one-hot. action [N, E]: a whole number below A. Never ends."""
 
     task_type = Task
+    oracle = "value iteration"
 
     def __init__(self, config: TabularConfig, device: torch.device) -> None:
         self.config, self.device = config, device
@@ -66,8 +67,18 @@ class Tabular(Env[Task, State]):
         return row
 
     def reset(self, task: Task, num_envs: int, generator: Generator) -> tuple[State, Tensor]:
-        index = torch.zeros(len(task), num_envs, dtype=torch.int64, device=self.device)
-        return State(index, index - 1, torch.zeros(index.shape, device=self.device)), self._observe(index)
+        return self._start(torch.zeros(len(task), num_envs, dtype=torch.int64, device=self.device))
+
+    def any_states(self, task: Task, num_envs: int, generator: Generator) -> tuple[State, Tensor]:
+        """Uniform over the states."""
+        lanes = (len(task), num_envs)
+        return self._start(torch.randint(self.config.num_states, lanes, generator=generator, device=self.device))
+
+    def _start(self, index: Tensor) -> tuple[State, Tensor]:
+        """In states [N, E]."""
+        return State(index, torch.full_like(index, -1), torch.zeros(index.shape, device=self.device)), self._observe(
+            index
+        )
 
     def _observe(self, index: Tensor) -> Tensor:
         return self._one_hot.index_select(0, index.flatten()).unflatten(0, index.shape)

@@ -88,6 +88,9 @@ ADDED: dict[str, Any] = {
     "outer_stages": "last",
     "outer_baseline": "task",
     "context_size": 0,
+    "shuffle_goals": False,
+    "permute_actions": False,
+    "reward_std": 1.0,
 }
 """Fields that runs from before them lack, and what those were made with."""
 

@@ -235,4 +235,4 @@ const controlMap = {
 };
 
 /** By family; one that is not here is drawn by the server. */
-export const scenes = { point, gridworld, "bernoulli-bandit": bandit, "gaussian-bandit": bandit, "control-map": controlMap };
+export const scenes = { point, gridworld, "dark-room": gridworld, "bernoulli-bandit": bandit, "gaussian-bandit": bandit, "control-map": controlMap };

@@ -184,3 +184,20 @@ class TestBadInput:
             bandit().sample_tasks(1, generator(), "odd")
         with pytest.raises(envs.InputError, match="at least 1, not 0"):
             bandit().sample_tasks(0, generator())
+
+
+def test_regret_is_what_the_arms_lack_in_the_mean():
+    env = envs.make("gaussian-bandit", "lee2023", horizon=3)
+    task = Task(torch.tensor([[0.1, 0.9, 0.4, 0.2, 0.0]]))
+    action = torch.tensor([[[0, 1], [1, 1], [2, 1]]])  # two lanes
+    regret = env.scores(task, None, action, torch.zeros(1, 3, 2))["regret"]
+    assert regret[0].tolist() == pytest.approx([0.8 + 0.5, 0.0])
+
+
+def test_the_deviation_of_rewards_is_that_of_the_preset():
+    env, lanes = envs.make("gaussian-bandit", "lee2023"), 20_000
+    task = Task(torch.full((1, 5), 0.5))
+    reward = pull(env, task, [torch.zeros(1, lanes, dtype=torch.int64)], generator(1))[1]
+    assert reward.std().item() == pytest.approx(0.3, rel=0.03)
+    with pytest.raises(envs.InputError, match="reward_std"):
+        envs.make("bernoulli-bandit", reward_std=0.5)

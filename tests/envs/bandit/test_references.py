@@ -84,7 +84,10 @@ class TestReferences:
         share = torch.bincount(chosen.flatten(), minlength=5) / 20_000
         assert share.numpy() == pytest.approx(np.array([0.02, 0.02, 0.92, 0.02, 0.02]), abs=0.008)
 
-    @pytest.mark.parametrize("config", [BERNOULLI_PRESETS["k5-n10"], *list(GAUSSIAN_PRESETS.values())[::5]])
+    @pytest.mark.parametrize(
+        "config",
+        [BERNOULLI_PRESETS["k5-n10"], *(GAUSSIAN_PRESETS[name] for name in ("k5-n10", "k5-n100-uniform", "lee2023"))],
+    )
     def test_thompson_sampling_pulls_an_arm_as_often_as_it_is_likely_to_be_best(self, config):
         """Against brute force: prior draws weighted by the likelihood of what was seen."""
         env = Bandit(config, CPU)
@@ -98,7 +101,7 @@ class TestReferences:
         if config.rewards == "bernoulli":
             log_likelihood = torch.xlogy(rewards, means) + torch.xlogy(pulls - rewards, 1 - means)
         else:  # up to a constant of the data
-            log_likelihood = means * rewards - pulls * means.square() / 2
+            log_likelihood = (means * rewards - pulls * means.square() / 2) / config.reward_std**2
         weight = log_likelihood.sum(-1).exp()
         expected = torch.zeros(5, dtype=torch.float64).index_add(0, means.argmax(-1), weight) / weight.sum()
         assert share.numpy() == pytest.approx(expected.numpy(), abs=0.015)

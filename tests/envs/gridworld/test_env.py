@@ -6,12 +6,26 @@ import itertools
 
 import pytest
 import torch
-from gridworlds import LEFT, MOVES, RIGHT, STAY, UP, after, boards, every_goal, generator, grid, state_at, steps_from
+from gridworlds import (
+    LEFT,
+    MOVES,
+    RIGHT,
+    STAY,
+    UP,
+    after,
+    boards,
+    every_goal,
+    generator,
+    grid,
+    state_at,
+    steps_from,
+    trial,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import envs
-from envs.gridworld import PRESETS, RandomWallsTask, State, Task
+from envs.gridworld import PRESETS, PermutedTask, RandomWallsTask, State, Task
 
 
 class TestStep:
@@ -182,3 +196,51 @@ def test_walls_that_hide_the_goal_are_refused(walls, said):
     with pytest.raises(envs.InputError) as caught:
         env.task_from_dicts([{"goal": [1, 2], "walls": [[0] * 3] * 2}, {"goal": [1, 2], "walls": walls}])
     assert str(caught.value).startswith(said)
+
+
+class TestDarkRoom:
+    def test_goals_are_split_80_10_10_over_all_cells(self):
+        env = envs.make("dark-room")
+        goals = [set(env.board.goals[split].tolist()) for split in ("train", "validation", "test")]
+        assert [len(split) for split in goals] == [80, 10, 10] and set.union(*goals) == set(range(100))
+        assert "ood" not in env.splits
+        task = env.sample_tasks(30, generator(), "test")
+        assert set(torch.unique(task.goal, dim=0, return_counts=True)[1].tolist()) == {3}, "each equally often"
+
+    def test_a_goal_on_the_start_pays_who_stays(self):
+        env = envs.make("dark-room")
+        task = env.task_from_dicts([{"goal": [0, 0]}])
+        for name in ("shortest path", "systematic search"):
+            assert trial(env, name, task, 1).sum().item() == 100
+
+    def test_states_to_ask_about_are_all_free_cells(self):
+        env = grid("hyperx-rooms")
+        state, obs = env.any_states(env.sample_tasks(2, generator()), 2000, generator())
+        free = (~env.board.walls).flatten().nonzero()[:, 0].tolist()
+        assert sorted(set(state.cell.flatten().tolist())) == free and obs.shape == (2, 2000, 2)
+
+
+class TestPermutedActions:
+    def test_an_action_does_what_the_task_says(self):
+        env = envs.make("dark-room", "permuted")
+        task = PermutedTask(torch.tensor([[9, 9]]), torch.tensor([[3, 1, 4, 0, 2]]))
+        state = state_at(env, *[(2, 2)] * 5)
+        moved = env.step(task, state, torch.tensor([[0, 1, 2, 3, 4]]), generator()).state.cell
+        assert [divmod(cell, 10) for cell in moved[0].tolist()] == [(3, 2), (1, 2), (2, 1), (2, 2), (2, 3)]
+
+    def test_the_shortest_path_knows_the_order(self):
+        env = envs.make("dark-room", "permuted")
+        task = env.sample_tasks(30, generator(), "test")
+        assert (trial(env, "shortest path", task, 1).sum((1, 2, 3)) == 100 - 17).all(), "18 steps to the corner"
+
+    def test_orders_are_split_100_10_10(self):
+        env = envs.make("dark-room", "permuted")
+        drawn = [
+            env.sample_tasks(2000, generator(), split).order.unique(dim=0) for split in ("train", "validation", "test")
+        ]
+        assert [len(orders) for orders in drawn] == [100, 10, 10] and len(torch.cat(drawn).unique(dim=0)) == 120
+
+    def test_what_is_no_order_is_refused(self):
+        env = envs.make("dark-room", "permuted")
+        with pytest.raises(envs.InputError, match="order"):
+            env.task_from_dicts([{"goal": [9, 9], "order": [0, 0, 1, 2, 3]}])
