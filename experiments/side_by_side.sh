@@ -18,7 +18,7 @@ methods() { # method, iterations, other options
   bandit) # 1.2 million steps
     printf '%s\n' 'metanet 120' 'rl2 120' 'maml 150' 'promp 150' 'reptile 100' 'sb3-ppo 300' 'sb3-ppo-informed 300' ;;
   gridworld) # 4.3 million
-    printf '%s\n' 'metanet 180' 'rl2 180' 'maml 171' 'promp 171' 'reptile 114' 'sb3-ppo 343' 'sb3-ppo-informed 343' ;;
+    printf '%s\n' 'metanet 180' 'rl2 180' 'maml 85' 'promp 85' 'reptile 114' 'sb3-ppo 343' 'sb3-ppo-informed 343' ;;
   point) # 2.0 million
     printf '%s\n' 'metanet 67' 'rl2 67' 'maml 25' 'promp 25' 'reptile 17' 'sb3-ppo 50' 'sb3-ppo-informed 50' ;;
   half-cheetah-vel) # 4.0 million

@@ -1,4 +1,4 @@
-"""Does a learned start beat an untrained one? Mean return of a whole trial, a gradient step after each single episode.
+"""Does a learned start beat an untrained one? Mean return of a whole trial, with a gradient step after each stage.
 
 `python experiments/trial_returns.py TABLE --seeds 10` trains and evaluates every row that is not there yet, one after
 the other, and prints the table: the total of the trial's episodes on held-out tasks, by the final policy, and its 95 %
@@ -63,6 +63,12 @@ class Experiment:
     base: dict[str, Any]
     rows: dict[str, dict[str, Any]]
     """Label -> `form`."""
+    num_steps: int = 9
+    """Gradient steps of the trial."""
+    num_envs: int = 1
+    """Episodes that a step learns from."""
+    num_tasks: int = 4000
+    """Held-out tasks of an evaluation."""
 
 
 TRIAL: dict[str, Any] = {
@@ -73,7 +79,7 @@ TRIAL: dict[str, Any] = {
     "outer_baseline": "batch",
     "learned_rates": "step",
 }
-"""Fields of MAMLConfig in all rows: ten episodes, a step after each but the last."""
+"""Fields of MAMLConfig where a trial is ten episodes, with a step after each but the last."""
 
 TABLES = {
     "bandit": Experiment(
@@ -122,6 +128,24 @@ TABLES = {
             **untrained(5.0, policy={"hidden_sizes": []}),
         },
     ),
+    "gridworld": Experiment(
+        "gridworld",
+        form({"outer_stages": "all", "num_inner_steps": 3}, num_iterations=60),
+        {
+            "learned": {},
+            "the stages after a step": form({"outer_stages": "adapted"}),
+            "the last stage alone": form({"outer_stages": "last"}),
+            "trained for one step": form({"num_inner_steps": 1}, num_iterations=120),
+            "trained for one step, its return alone": form(
+                {"num_inner_steps": 1, "outer_stages": "last"}, num_iterations=120
+            ),
+            "learned rates": form({"learned_rates": "step"}),
+            **untrained(1.0, 3.0, 10.0),
+        },
+        num_steps=3,
+        num_envs=20,
+        num_tasks=420,
+    ),
 }
 
 
@@ -141,8 +165,8 @@ class Options(Checked):
     """Tasks that a table reports; forms are chosen on `validation`."""
     folder: Path = Path("runs/trial-returns")
     """Where run folders are kept."""
-    num_tasks: PositiveInt = 4000
-    """Held-out tasks of an evaluation."""
+    num_tasks: PositiveInt | None = None
+    """Held-out tasks of an evaluation, if not those of the table."""
     output: Path | None = None
     """A JSON file for the figures."""
     session: Session = field(default_factory=Session)
@@ -155,7 +179,8 @@ def result(args: Options, experiment: Experiment, row: str, seed: int) -> dict[s
     if kept.exists():
         return json.loads(kept.read_text())
     base, own = experiment.base, experiment.rows[row]
-    options = {**base, **own, "algorithm": {**base["algorithm"], **own.get("algorithm", {})}, "eval_num_envs": 1}
+    algorithm = {**base["algorithm"], **own.get("algorithm", {})}
+    options = {**base, **own, "algorithm": algorithm, "eval_num_envs": experiment.num_envs}
     environment = options.pop("environment", {})
     config = from_dict(replace(preset(f"maml-{experiment.family}"), seed=seed), options)
     env_config = replace(envs.make_config(config.env, config.env_preset), **environment)
@@ -164,8 +189,13 @@ def result(args: Options, experiment: Experiment, row: str, seed: int) -> dict[s
     else:
         run = metarl.new_run(f"maml-{experiment.family}", path, config, env_config)
     metarl.train(run, quiet=True)
-    steps = TRIAL["num_inner_steps"]
-    asked = EvaluationConfig(split=args.split, num_tasks=args.num_tasks, num_envs=1, num_steps=steps, references=False)
+    asked = EvaluationConfig(
+        split=args.split,
+        num_tasks=args.num_tasks or experiment.num_tasks,
+        num_envs=experiment.num_envs,
+        num_steps=experiment.num_steps,
+        references=False,
+    )
     evaluation = metarl.evaluate(run, asked)
     stages = evaluation["adaptation"]["mean"]
     figures = {

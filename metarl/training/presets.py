@@ -34,12 +34,13 @@ class MethodSpec:
 
 
 def all_tasks(suite: Suite) -> dict[str, Any]:
-    """As many episodes as MAML collects: two rounds, or one in iterations without inner steps.
+    """As many episodes as MAML collects: a round for each of its stages, or one in iterations without inner steps.
 
     Few evaluation tasks, since each is fine-tuned on its own, which takes long.
     """
-    rounds = 2 * suite.config.num_iterations - suite.maml.get("pretrain_iterations", 0)
-    return {"num_iterations": rounds, "eval_num_tasks": 40}
+    maml = MAMLConfig(**{**suite.inner, **suite.maml})
+    adapting = suite.config.num_iterations - maml.pretrain_iterations
+    return {"num_iterations": maml.rounds * adapting + maml.pretrain_iterations, "eval_num_tasks": 40}
 
 
 METHODS = {

@@ -263,6 +263,7 @@ SUITES = {
             policy=MLPConfig(hidden_sizes=(32, 32)),
         ),
         {"inner_lr": 3.0, "gae_lambda": 0.9, "entropy_coef": 0.1},
+        maml={"num_inner_steps": 3, "outer_stages": "all"},  # one step finds a fraction of the goals
         trial={"num_episodes": 4, "gae_lambda": 0.9, "entropy_coef": 0.1},
         trials=trials(180, 400, 500 * 21),
         methods={
