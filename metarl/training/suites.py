@@ -268,7 +268,7 @@ SUITES = {
         trials=trials(180, 400, 500 * 21),
         methods={
             "maml-vpg": {"algorithm": {"outer": {"outer_lr": 3e-3}}},
-            "reptile": {"num_iterations": 20},
+            "reptile": {"num_iterations": 40},
             "sb3-ppo": {"eval_num_tasks": 42, "algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
             "sb3-ppo-informed": {"eval_num_tasks": 42},
             "sb3-ppo-scratch": {"eval_num_tasks": 42, "algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
