@@ -130,14 +130,14 @@ TABLES = {
     ),
     "gridworld": Experiment(
         "gridworld",
-        form({"outer_stages": "all", "num_inner_steps": 3}, num_iterations=60),
+        form({"outer_stages": "all", "num_inner_steps": 3}, num_iterations=85),
         {
             "learned": {},
             "the stages after a step": form({"outer_stages": "adapted"}),
             "the last stage alone": form({"outer_stages": "last"}),
-            "trained for one step": form({"num_inner_steps": 1}, num_iterations=120),
+            "trained for one step": form({"num_inner_steps": 1}, num_iterations=171),
             "trained for one step, its return alone": form(
-                {"num_inner_steps": 1, "outer_stages": "last"}, num_iterations=120
+                {"num_inner_steps": 1, "outer_stages": "last"}, num_iterations=171
             ),
             "learned rates": form({"learned_rates": "step"}),
             **untrained(1.0, 3.0, 10.0),
@@ -145,6 +145,18 @@ TABLES = {
         num_steps=3,
         num_envs=20,
         num_tasks=420,
+    ),
+    "gridworld-episodes": Experiment(
+        "gridworld",
+        form(
+            {**TRIAL, "num_inner_steps": 3},
+            num_iterations=60,
+            meta_batch_size=420,
+            num_envs=1,
+        ),
+        {"learned": {}, "credit of exploration": form({"estimator": "e-maml"}), **untrained(1.0, 3.0, 10.0)},
+        num_steps=3,
+        num_tasks=2100,
     ),
 }
 
