@@ -166,6 +166,11 @@ class Algorithm(ABC):
         """Attention [N, T, T] of each step of trials [N, T, ...] to each earlier step; None without attention."""
         return None
 
+    def belief(self, inputs: StepInput) -> Tensor | None:
+        """Mean and standard deviation of the belief about the task after each step of trials [N, T, ...],
+        [N, 2, T, L]; None without one."""
+        return None
+
     def compile(self) -> None:
         """Compile the policy for training. Raises `InputError` where that does not help."""
         raise InputError(

@@ -19,6 +19,7 @@ from envs.errors import InputError, require
 from envs.fields import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
+from metarl.algorithms.model_learner import ModelLearner
 from metarl.algorithms.task_policy import MemoryPolicy
 from metarl.backend import distributed
 from metarl.backend.cuda_graphs import Graphs
@@ -120,6 +121,9 @@ class RecurrentPPO(Algorithm):
         # fused: one launch on a device, where a step is many; on the CPU it would change the rounding
         fused = True if self.parameters[0].is_cuda else None
         self.optimizer = torch.optim.Adam(network.parameters(), config.lr, eps=1e-5, fused=fused)
+        self.model = (
+            ModelLearner(network, network.model, generator, num_shards, config.max_grad_norm) if network.model else None
+        )
         self.updates = 0
 
     @property
@@ -162,6 +166,9 @@ class RecurrentPPO(Algorithm):
     def attention(self, inputs: StepInput) -> Tensor | None:
         return self.network.attention(inputs)
 
+    def belief(self, inputs: StepInput) -> Tensor | None:
+        return self.network.belief(inputs)
+
     def compile(self) -> None:
         self.network.compile()
 
@@ -178,10 +185,11 @@ class RecurrentPPO(Algorithm):
         passes = (rows for _ in range(c.epochs) for rows in self.minibatches(len(batch)))
         metrics = [self.descend(batch[rows], weight) for rows in passes]
         self.network.normalizer.update(trial.obs, trial.reward, trial.mask)
+        of_model = self.model.update(trial, max(0.0, 1 - done), self.graphs) if self.model else {}
         self.updates += 1
         *columns, explained_by_values = torch.stack([*torch.stack(metrics, 1), explained.expand(len(metrics))]).tolist()
         means = map(statistics.fmean, columns)
-        return {**dict(zip(METRICS, means, strict=True)), "value_explained": explained_by_values[0]}
+        return {**dict(zip(METRICS, means, strict=True)), "value_explained": explained_by_values[0], **of_model}
 
     def minibatches(self, num_trials: int) -> list[Tensor]:
         """Rows of each minibatch of a pass among this process's trials; all processes draw the same permutations."""
@@ -257,14 +265,18 @@ class RecurrentPPO(Algorithm):
         return loss, torch.stack([value_loss, entropy, kl]).detach()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
+        of_model = {"model_optimizer": self.model.optimizer.state_dict()} if self.model else {}
+        optimizer = self.optimizer.state_dict()
+        return {"network": self.network.state_dict(), "optimizer": optimizer, "updates": self.updates, **of_model}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         own, other = self.network.state_dict(), state["network"]
         check_tensors(other, own)
         self.network.load_state_dict(other)
-        groups = self.optimizer.state_dict()["param_groups"]  # not those of another device
-        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
+        optimizers = {"optimizer": self.optimizer, **({"model_optimizer": self.model.optimizer} if self.model else {})}
+        for name, optimizer in optimizers.items():
+            groups = optimizer.state_dict()["param_groups"]  # not those of another device
+            optimizer.load_state_dict({**state[name], "param_groups": groups})
         self.updates = int(state["updates"])
 
 

@@ -64,6 +64,23 @@ class MemoryConfig(Checked, ABC):
             return self.build(env, num_episodes).to(generator.device)
 
 
+@dataclass(frozen=True)
+class ModelTraining:
+    """How a network learns from whole trials what is not PPO's to teach, by `TrialNetwork.model_loss`."""
+
+    parameters: list[nn.Parameter]
+    lr: float
+    """Adam's learning rate; it falls linearly to 0 at the last meta-iteration."""
+    updates: int
+    """Steps in a meta-iteration."""
+    trials: int
+    """Trials of a step."""
+    samples: tuple[int, int]
+    """Steps of a trial whose beliefs are decoded (K), and numbers drawn for each (L)."""
+    decoded: int
+    """Steps of the trial that are decoded from each (D)."""
+
+
 class TrialNetwork(nn.Module):
     """A policy with a memory, and a value function, for trials of a fixed length.
 
@@ -73,6 +90,8 @@ class TrialNetwork(nn.Module):
 
     remembers: bool = True
     """Does the memory hold anything?"""
+    model: ModelTraining | None = None
+    """Of a network that has a model of the task; None for all others."""
 
     def __init__(self, env: Env, num_episodes: int, init_std: float = 1.0) -> None:
         super().__init__()
@@ -107,6 +126,22 @@ class TrialNetwork(nn.Module):
     def attention(self, inputs: StepInput) -> Tensor | None:
         """Attention [B, T, T] of each step to each earlier step; None where nothing is retrieved."""
         return None
+
+    def belief(self, inputs: StepInput) -> Tensor | None:
+        """Mean and standard deviation of a belief about the task after each step, [B, 2, T, L]; None without one."""
+        return None
+
+    def model_loss(
+        self, inputs: StepInput, action: Tensor, reward: Tensor, noise: Tensor, at: Tensor, decoded: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of the model on trials [B, T, ...], of each [B], and what its metrics are made from, [B, 4].
+
+        Args:
+            noise: [B, K, L], standard normal.
+            at: [K] steps whose beliefs are decoded.
+            decoded: [D] steps that are decoded from each of them.
+        """
+        raise NotImplementedError
 
     def distribution(self, outputs: Outputs) -> Distribution:
         return self.head(outputs.action, self.free.unsqueeze(0))
@@ -151,11 +186,14 @@ class TrialNetwork(nn.Module):
         self.check_length(inputs.obs.shape[1])
         return torch.arange(inputs.obs.shape[1], device=inputs.obs.device).expand(inputs.obs.shape[:2])
 
-    def normalized_obs(self, inputs: StepInput) -> Tensor:
-        """[..., O], or the features of an encoder. Padding is seen as zeros."""
-        if self.encoder is not None:
-            return torch.where(inputs.mask.unsqueeze(-1) > 0, self.encoder(inputs.obs), 0.0)
-        return torch.where(inputs.mask.unsqueeze(-1) > 0, self.normalizer.obs(inputs.obs), 0.0)
+    def features(self, obs: Tensor, encoder: nn.Module | None = None) -> Tensor:
+        """Normalized observations [..., O], or the features of an encoder, by default the policy's."""
+        encoder = encoder or self.encoder
+        return self.normalizer.obs(obs) if encoder is None else encoder(obs)
+
+    def normalized_obs(self, inputs: StepInput, encoder: nn.Module | None = None) -> Tensor:
+        """The same of inputs. Padding is seen as zeros."""
+        return torch.where(inputs.mask.unsqueeze(-1) > 0, self.features(inputs.obs, encoder), 0.0)
 
     def step_features(self, inputs: StepInput, t: Tensor) -> Tensor:
         """All inputs besides the observation [..., S]: previous action and reward, whether an episode starts, and time

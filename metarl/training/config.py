@@ -23,9 +23,10 @@ from metarl.policies.gru import GRUConfig
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig, MLPPolicy
+from metarl.policies.varibad import VariBADConfig
 
 Algorithms = MAMLConfig | ReptileConfig | RecurrentPPOConfig | SB3PPOConfig
-Policies = MLPConfig | GRUConfig | MetaNetConfig | MetaNetworksConfig
+Policies = MLPConfig | GRUConfig | MetaNetConfig | MetaNetworksConfig | VariBADConfig
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 
 

@@ -18,6 +18,7 @@ from metarl.algorithms.sb3_ppo import SB3PPOConfig
 from metarl.policies.gru import GRUConfig
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.varibad import VariBADConfig
 from metarl.training.config import Algorithms, Policies, TrainConfig, flat, from_dict, to_dict
 from metarl.training.suites import SUITES, Suite, families, suite_of
 
@@ -79,6 +80,11 @@ METHODS = {
     ),
     "rl2": MethodSpec(
         "RL², a GRU trained by PPO on trials (Duan et al. 2016)", lambda s: RecurrentPPOConfig(**s.trial), GRUConfig()
+    ),
+    "varibad": MethodSpec(
+        "VariBAD, a policy on a learned belief about the task, trained by PPO on trials (Zintgraf et al. 2020)",
+        lambda s: RecurrentPPOConfig(**s.trial),
+        VariBADConfig(),
     ),
     "sb3-ppo": MethodSpec(
         "no meta-learning: SB3's PPO on all tasks at once, fine-tuned by PPO on each",
