@@ -27,7 +27,7 @@ class Look:
 
     label: str
     colour: str
-    mark: str
+    mark: str | tuple[int, int, int]
     dashes: Any = DASHES[0]
 
 
@@ -42,7 +42,7 @@ LOOKS = {
     "metanet": Look("MetaNet", "#ad333d", "X"),
     "meta-networks": Look("Meta Networks", "#764e77", "8"),
     "rl2": Look("RL²", "#7a47a3", "p"),
-    "varibad": Look("VariBAD", "#0f7f8c", "*"),
+    "varibad": Look("VariBAD", "#4508fe", (4, 1, 0)),
     "sb3-ppo": Look("PPO, all tasks", "#f53dad", "<"),
     "sb3-ppo-informed": Look("PPO, told the task", "#66335c", "d"),
     "sb3-ppo-scratch": Look("PPO from scratch", "#b88f00", ">"),

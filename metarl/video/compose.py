@@ -49,7 +49,7 @@ def compose(
     """Draw a recording: its tasks one after another.
 
     Stages of gradient steps play at the same time. The episodes of a trial play one after another, with the memory's
-    attention beside them.
+    attention, or its belief about the task, beside them.
 
     Args:
         title: first line of the header, such as the environment, its preset and the algorithm.
@@ -63,7 +63,7 @@ def compose(
         with as many steps as its longest episode has, times `num_episodes`.
     """
     r = recording
-    size = size or max(200, min(400, 1800 // (len(r.panels) + 2 + (r.attention is not None))))
+    size = size or max(200, min(400, 1800 // (len(r.panels) + 2 + (r.attention is not None or r.belief is not None))))
     subtitles = [describe_task(env, task) for task in task_dicts(env, r.task)]
     for n, subtitle in enumerate(subtitles):
         where = f"{TASK_NAMES.get(split, split or 'task')} {n + 1} of {len(subtitles)}  ·  {subtitle}"
@@ -84,12 +84,16 @@ def make_storyboard(r: Recording, n: int, title: str, subtitle: str) -> Storyboa
     count, duration = len(r.mean_rewards), r.durations[n]
     curves = torch.nn.functional.pad(r.mean_rewards[:, n, :duration], (1, 0)).cumsum(-1).cpu().numpy()
     starts = [k * duration if r.trial else 0 for k in range(count)]
-    attention = None
+    attention = belief = None
+    kept = (torch.arange(r.num_episodes * r.mean_rewards.shape[2]) % r.mean_rewards.shape[2]) < duration
     if r.attention is not None:  # time passes in which no lane is left; nothing of it is shown
-        kept = (torch.arange(r.attention.shape[1]) % r.mean_rewards.shape[2]) < duration
         attention = r.attention[n].cpu()[kept][:, kept].numpy()
+    if r.belief is not None:
+        belief = r.belief[n].cpu()[:, kept].numpy()
     axis, ticks = ("episode" if r.trial else r.stages.unit), [str(k + r.trial) for k in range(count)]
-    return Storyboard(title, subtitle, r.names, ticks, axis, curves, starts, len(r.panels), r.num_envs, attention)
+    return Storyboard(
+        title, subtitle, r.names, ticks, axis, curves, starts, len(r.panels), r.num_envs, attention, belief
+    )
 
 
 def draw_panel(

@@ -1,4 +1,4 @@
-"""Frames of a video: panels, the memory's attention beside them, and charts of the return that grow."""
+"""Frames of a video: panels, the memory's attention or belief beside them, and charts of the return that grow."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from metarl.figures.plot import ACCENT, FAINT, INK, MUTED, number
+from metarl.video.beside import PAPER, draw_attention, draw_belief
 
 BEFORE, RAMP = "#9aa3b0", ("#19a98b", "#2f6fde", "#7a3fb5")
 """Colours of stages: the first, and from the second to the last."""
-PAPER, DEEP, PRESENT = "#f4f6f9", "#123a8c", "#e07b1f"
-"""Colours of what has not happened yet, of the largest shares of attention, and of the present step."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Storyboard:
         starts: the step at which each stage begins.
         num_panels: stages may share a panel.
         num_envs: lanes behind each mean.
-        attention: see `draw_attention`.
+        attention, belief: see `draw_attention` and `draw_belief`; one of them at most.
     """
 
     title: str
@@ -44,6 +43,12 @@ class Storyboard:
     num_panels: int
     num_envs: int
     attention: np.ndarray | None = None
+    belief: np.ndarray | None = None
+
+    @property
+    def beside(self) -> bool:
+        """Does anything stand between the panels and the chart?"""
+        return self.attention is not None or self.belief is not None
 
     @property
     def duration(self) -> int:
@@ -80,7 +85,7 @@ class Page:
         self.left = [self.margin + k * (size + self.gap) for k in range(board.num_panels)]
         self.map_left = self.left[-1] + size + self.gap + 12
         self.chart = GrowingChart(board, self.colours, round(1.2 * size) + 56, size)
-        self.right = self.map_left + (size + self.gap if board.attention is not None else 0)
+        self.right = self.map_left + (size + self.gap) * board.beside
         width, height = self.right + self.chart.width + self.margin, self.top + size + self.margin
         self.image = Image.new("RGB", (width + width % 2, height + height % 2), "white")
         draw = ImageDraw.Draw(self.image)
@@ -92,7 +97,10 @@ class Page:
             draw.rectangle((x, self.top, x + size - 1, self.top + size - 1), PAPER)
         if board.attention is not None:
             self._caption(draw, self.map_left, "attention over the past", "row: now, column: past", size)
-            self._strips(draw)
+            self._strips(draw, both=True)
+        if board.belief is not None:
+            self._caption(draw, self.map_left, "belief about the task", "each latent, mean ± std", size)
+            self._strips(draw, both=False)
         of = "trials" if board.trial else "episodes"
         lanes = f"mean of {board.num_envs} {of}" if board.num_envs > 1 else f"of this {of.removesuffix('s')}"
         self._caption(draw, self.right + self.chart.inset, "return so far", lanes, room)
@@ -115,6 +123,9 @@ class Page:
         if self.board.attention is not None:
             attention = draw_attention(self.board.attention, t, self.size, self.board.duration)
             image.paste(Image.fromarray(attention), (self.map_left, self.top))
+        if self.board.belief is not None:
+            belief = draw_belief(self.board.belief, t, self.size, self.board.duration)
+            image.paste(Image.fromarray(belief), (self.map_left, self.top))
         pixels, heads = self.chart.draw(t)
         image.paste(Image.fromarray(pixels), (self.right, self.top))
         self._label(draw, heads)
@@ -149,44 +160,15 @@ class Page:
                     taken.append((box[0] - 4, box[1] - 2, box[2] + 4, box[3] + 2))
                     break
 
-    def _strips(self, draw: ImageDraw.ImageDraw) -> None:
-        """The colours of the trial's episodes along the map's upper and left edge."""
+    def _strips(self, draw: ImageDraw.ImageDraw, both: bool) -> None:
+        """The colours of the trial's episodes along the upper edge of the picture, and the left one if `both`."""
         episodes = len(set(self.board.starts))
         edges = [round(k * self.size / episodes) for k in range(episodes + 1)]
         x, y = self.map_left, self.top
         for colour, a, b in zip(self.colours, edges[:-1], edges[1:], strict=False):
             draw.rectangle((x + a, y - 4, x + b - 1, y - 1), colour)
-            draw.rectangle((x - 4, y + a, x - 1, y + b - 1), colour)
-
-
-def draw_attention(attention: np.ndarray, t: int, size: int, duration: int) -> np.ndarray:
-    """A memory's attention as a heat map, uint8 [size, size, 3]: rows are steps, columns the steps before them.
-
-    It holds the rows up to step t, whose row is framed. White is no share, and the darkest shade twice the share that
-    all earlier steps would have if they counted alike.
-
-    Args:
-        attention: share of each earlier step in what each step retrieves, [T, T].
-        duration: steps of an episode; their borders are lines.
-    """
-    steps = len(attention)
-    attention = np.tril(attention, -1)
-    entries = (attention > 0).sum(1, keepdims=True)
-    shade = np.minimum(attention * entries / 2, 1)[..., None]
-    paper, deep = (np.array(ImageColor.getrgb(colour)) for colour in (PAPER, DEEP))
-    row, column = np.ogrid[:steps, :steps]
-    seen = ((column < row) & (row <= t))[..., None]
-    colours = np.where(seen, 255 + shade * (deep - 255), paper).round().astype(np.uint8)
-    image = Image.fromarray(colours).resize((size, size), Image.Resampling.BOX)
-    draw = ImageDraw.Draw(image)
-    for border in range(duration, steps, duration):
-        at = round(border * size / steps)
-        draw.line((at, 0, at, size), "#c3cad4")
-        draw.line((0, at, size, at), "#c3cad4")
-    if t < steps:
-        top, bottom = round(t * size / steps), round((t + 1) * size / steps)
-        draw.rectangle((0, top - 1, size - 1, max(bottom, top + 1)), outline=PRESENT, width=1 + size // steps // 20)
-    return np.asarray(image)
+            if both:
+                draw.rectangle((x - 4, y + a, x - 1, y + b - 1), colour)
 
 
 @cache

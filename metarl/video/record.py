@@ -49,7 +49,7 @@ def record_run(
     output = check_video_path(output)
     generator = Generator(run.device).manual_seed(config.seed)
     play = run.algorithm.play(run.env, run.config.eval_num_envs, generator, stages)
-    recording = record_adaptation(play, task, stages, run.algorithm.attention)
+    recording = record_adaptation(play, task, stages, run.algorithm.attention, run.algorithm.belief)
     every, fps = pace(recording)
     header = title(run.preset, run.env_name)
     split = "" if config.tasks else config.split

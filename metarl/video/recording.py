@@ -40,6 +40,8 @@ class Recording:
         stages: what they are.
         attention: share of each earlier step of lane 0's trial in what each step retrieves from the memory,
             [N, num_episodes * T, num_episodes * T]; 0 in the rows and columns of steps that did not happen.
+        belief: mean and standard deviation of the belief about the task after each step of lane 0's trial,
+            [N, 2, num_episodes * T, L].
     """
 
     task: Struct
@@ -49,6 +51,7 @@ class Recording:
     num_envs: int
     stages: Stages
     attention: Tensor | None = None
+    belief: Tensor | None = None
 
     @property
     def num_episodes(self) -> int:
@@ -89,6 +92,7 @@ def record_adaptation(
     task: Struct,
     stages: Stages,
     attention: Callable[[StepInput], Tensor | None] = lambda inputs: None,
+    belief: Callable[[StepInput], Tensor | None] = lambda inputs: None,
 ) -> Recording:
     """Play on these tasks and keep lane 0 of each stage of adaptation.
 
@@ -96,6 +100,7 @@ def record_adaptation(
         stages: those that `play` plays.
         attention: of whole trials, inputs [N, T, ...] -> [N, T, T], such as a `TrialNetwork`'s; None without a memory
             to attend to.
+        belief: of whole trials likewise, -> [N, 2, T, L].
     """
     played = play(task, True)
     horizon = played[0].reward.shape[1] // stages.episodes
@@ -113,7 +118,7 @@ def record_adaptation(
     shares = attention(trial.inputs)
     if shares is not None:
         shares = shares * trial.mask.unsqueeze(-1)
-    return Recording(task, episodes, mean_rewards, durations, num_envs, stages, shares)
+    return Recording(task, episodes, mean_rewards, durations, num_envs, stages, shares, belief(trial.inputs))
 
 
 def pace(recording: Recording) -> tuple[int, int]:

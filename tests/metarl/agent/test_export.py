@@ -25,7 +25,7 @@ pytest.importorskip("onnx", reason="needs metarl-toolkit[onnx]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs metarl-toolkit[onnx]")
 
 GRADIENT = ["maml", "promp", "meta-sgd", "reptile", "sb3-ppo"]
-MEMORY = ["metanet", "meta-networks", "rl2"]
+MEMORY = ["metanet", "meta-networks", "rl2", "varibad"]
 
 
 class Runtime:

@@ -48,6 +48,7 @@ CASES = {
     "meta-networks-point": {"policy": {"hidden_size": 8, "key_size": 2}, "algorithm": TRIALS},
     "meta-networks-bandit": {"shards": 2, "policy": {"hidden_size": 8, "key_size": 2}, "algorithm": {"epochs": 2}},
     "rl2-point": {"policy": {"hidden_size": 8}, "algorithm": TRIALS},
+    "varibad-point": {"policy": {"hidden_size": 8, "model_updates": 2}, "algorithm": TRIALS},
 }
 
 

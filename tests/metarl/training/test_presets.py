@@ -21,6 +21,7 @@ from metarl.policies.gru import GRUNetwork
 from metarl.policies.meta_networks import MetaNetworks
 from metarl.policies.metanet import MetaNet
 from metarl.policies.mlp import MLPConfig
+from metarl.policies.varibad import VariBADNetwork
 from metarl.training.config import from_dict, to_dict
 from metarl.training.loop import train_iteration
 from metarl.training.presets import METHODS, PRESETS, preset, split_name
@@ -108,7 +109,7 @@ def test_a_name_is_a_method_and_a_family(name, pair):
 def test_methods_are_what_their_names_say(tmp_path):
     made = {name: small(f"{name}-point", tmp_path).algorithm for name in METHODS}
     kinds = {name: type(algorithm) for name, algorithm in made.items()}
-    networks = {"metanet": MetaNet, "meta-networks": MetaNetworks, "rl2": GRUNetwork}
+    networks = {"metanet": MetaNet, "meta-networks": MetaNetworks, "rl2": GRUNetwork, "varibad": VariBADNetwork}
     trials = dict.fromkeys(networks, RecurrentPPO)
     baselines = dict.fromkeys(("sb3-ppo", "sb3-ppo-informed", "sb3-ppo-scratch"), SB3PPO)
     assert kinds == {**dict.fromkeys(METHODS, MAML), "reptile": Reptile, **trials, **baselines}

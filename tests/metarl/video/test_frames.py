@@ -8,7 +8,7 @@ import torch
 from words import collisions, ticks, words_drawn
 
 from metarl.algorithms.base import Stages
-from metarl.video.frames import DEEP, GrowingChart, Page, Panel, Storyboard, draw_attention, stage_colours
+from metarl.video.frames import GrowingChart, Page, Panel, Storyboard, stage_colours
 from metarl.video.recording import Recording
 
 LONG = "held-out task 13 of 20  ·  mean " + ", ".join(["−0.123"] * 30)
@@ -97,42 +97,7 @@ def test_names():
     assert gradient.names == ["before adaptation", "after 1 gradient step", "after 2 gradient steps"]
 
 
-# --- The map and the chart ---------------------------------------------------------------------------------------
-
-
-def shares(steps: int) -> np.ndarray:
-    weight = np.random.default_rng(0).random((steps, steps)).astype(np.float32) * np.tri(steps, k=-1, dtype=np.float32)
-    return weight / (weight.sum(1, keepdims=True) + 0.3)
-
-
-def test_the_map_grows_by_rows_and_earlier_rows_stay():
-    cell, attention = 10, shares(12)
-    final = draw_attention(attention, 12, 120, 4)
-    for t in range(12):
-        image = draw_attention(attention, t, 120, 4)
-        above, below = slice(0, max(0, t * cell - 3)), slice((t + 1) * cell + 3, None)
-        np.testing.assert_array_equal(image[above], final[above])
-        np.testing.assert_array_equal(image[below], draw_attention(np.zeros_like(attention), t, 120, 4)[below])
-    assert (draw_attention(attention, 0, 120, 4) != final).any()
-
-
-def test_the_future_is_blank():
-    """Whatever stands there."""
-    attention = shares(12)
-    wrong = attention + np.triu(np.ones_like(attention)) * 1e-9
-    np.testing.assert_array_equal(draw_attention(attention, 12, 120, 12), draw_attention(wrong, 12, 120, 12))
-    paper = draw_attention(attention, 12, 120, 12)[5, 115]
-    for row in range(12):
-        assert (draw_attention(attention, 12, 120, 12)[row * 10 + 5, row * 10 + 5 :] == paper).all()
-
-
-def test_shades_are_shares_against_an_equal_one():
-    attention = np.zeros((4, 4), np.float32)
-    attention[3, :3] = [2 / 3, 1 / 3, 1e-6]
-    dark, middle, white = draw_attention(attention, 4, 40, 4)[35, [5, 15, 25]].astype(int)
-    assert "#{:02x}{:02x}{:02x}".format(*dark) == DEEP
-    np.testing.assert_allclose(middle, (dark + 255) / 2, atol=1)
-    assert (white == 255).all()
+# --- The chart ---------------------------------------------------------------------------------------------------
 
 
 def chart(curves, starts) -> GrowingChart:

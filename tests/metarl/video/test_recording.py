@@ -12,8 +12,8 @@ import envs
 from metarl.algorithms.base import Setup, Stages
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.policies.metanet import MetaNetConfig
+from metarl.video.beside import draw_attention
 from metarl.video.compose import compose
-from metarl.video.frames import draw_attention
 from metarl.video.recording import Recording, pace, record_adaptation
 
 EPISODES, HORIZON = 3, 4
