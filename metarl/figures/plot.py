@@ -107,16 +107,8 @@ def connect_names(axes: Any, names: Sequence[Named], numbers: Mapping[str, float
         font = {"va": "center", "fontsize": 8.5, "color": INK if one.mark else one.colour, "parse_math": False}
         axes.text(1.075 if one.mark else 1.05, place, text, transform=axes.transAxes, **font)
         if one.mark:
-            axes.plot(
-                [1.057],
-                [place],
-                marker=one.mark,
-                ls="",
-                label="_name",
-                ms=5.5,
-                mew=1.5 if one.mark == "_" else 0,
-                **style,
-            )
+            shape = {"marker": one.mark, "ls": "", "ms": 5.5, "mew": 1.5 if one.mark == "_" else 0}
+            axes.plot([1.057], [place], label="_name", **shape, **style)
         if not arrow:
             ends = [axes.transAxes.inverted().transform(axes.transData.transform((one.step, one.value)))[0], 1.043]
             axes.plot(ends, [share, place], label="_name", zorder=1, lw=0.7, alpha=0.6, **style)

@@ -77,7 +77,7 @@ def same_outputs(network, rows, acted):
     return float((outputs(network, rows.inputs) - joined).abs().max())
 
 
-def algorithm(env, policy, num_iterations=10, seed=0, **fields):
+def algorithm(env, policy, num_iterations=10, seed=0, num_shards=1, **fields):
     config = RecurrentPPOConfig(**fields)
     generator = Generator().manual_seed(seed)
-    return config.make(Setup(env, policy, generator, num_iterations))
+    return config.make(Setup(env, policy, generator, num_iterations, num_shards))

@@ -46,9 +46,8 @@ def test_ppo_moves_the_policy_and_the_model_the_encoder_and_decoder():
 
 
 def test_a_step_takes_as_many_trials_of_each_shard_none_twice():
-    algorithm, _ = collected(dataclasses.replace(CONFIG, model_trials=8, belief_steps=5))
+    algorithm, _ = collected(dataclasses.replace(CONFIG, model_trials=8, belief_steps=5), num_shards=2)
     learner = algorithm.model
-    learner.num_shards = 2
     rows, noise = learner.draw(20)
     assert len(set(rows.tolist())) == 8 and sorted(rows // 10) == [0] * 4 + [1] * 4
     assert noise.shape == (8, 5, 2)

@@ -40,6 +40,7 @@ from metarl.learning.rollout import Trajectory
 from metarl.policies.gru import GRUConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
+from metarl.policies.varibad import VariBADConfig
 from metarl.study.runs import read_run
 from metarl.training.config import TrainConfig, from_dict, make_algorithm, to_dict
 from metarl.training.loop import StopSignals, shard_seed, train, train_iteration
@@ -168,8 +169,7 @@ def reptile_problem(build_problem, **fields) -> SimpleNamespace:
 
 
 def trial_problem(policy, env, num_shards: int) -> SimpleNamespace:
-    algorithm = trials.algorithm(env, policy, num_episodes=3, minibatches=2)
-    algorithm.num_shards = num_shards
+    algorithm = trials.algorithm(env, policy, num_episodes=3, minibatches=2, num_shards=num_shards)
     generator = algorithm.generator
     episodes = algorithm.collect(env, env.sample_tasks(4, generator), 2, generator)
     assert any((t.mask == 0).any() for t in episodes)
@@ -184,6 +184,7 @@ PROBLEMS = {
     "reptile, ppo": lambda build: reptile_problem(build, inner_loss="ppo", inner_optimizer="adam", inner_lr=0.01),
     "metanet": lambda build: trial_problem(NET, trials.board(), 2),
     "rl2, continuous, four shards": lambda build: trial_problem(GRUConfig(8), trials.plane(), 4),
+    "varibad": lambda build: trial_problem(VariBADConfig(hidden_size=8, model_trials=4), trials.board(), 2),
 }
 
 
