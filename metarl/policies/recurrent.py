@@ -191,9 +191,9 @@ class TrialNetwork(nn.Module):
         encoder = encoder or self.encoder
         return self.normalizer.obs(obs) if encoder is None else encoder(obs)
 
-    def normalized_obs(self, inputs: StepInput, encoder: nn.Module | None = None) -> Tensor:
-        """The same of inputs. Padding is seen as zeros."""
-        return torch.where(inputs.mask.unsqueeze(-1) > 0, self.features(inputs.obs, encoder), 0.0)
+    def normalized_obs(self, inputs: StepInput) -> Tensor:
+        """The same of inputs, as the policy sees them. Padding is seen as zeros."""
+        return torch.where(inputs.mask.unsqueeze(-1) > 0, self.features(inputs.obs), 0.0)
 
     def step_features(self, inputs: StepInput, t: Tensor) -> Tensor:
         """All inputs besides the observation [..., S]: previous action and reward, whether an episode starts, and time

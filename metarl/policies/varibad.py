@@ -32,7 +32,7 @@ class VariBADConfig(MemoryConfig):
     """Dimensions of the latent that the belief is about."""
     hidden_size: NumUnits = 64
     """Units of the encoder's recurrent state."""
-    policy_units: NumUnits = 64
+    policy_units: NumUnits = 128
     """Units of the policy's two hidden layers."""
     decoder_units: NumUnits = 64
     """Units of the decoder's two hidden layers."""
@@ -44,15 +44,15 @@ class VariBADConfig(MemoryConfig):
     """Does PPO train the encoder, too?"""
     kl_coef: NonNegativeFloat = 1.0
     """Weight of the KL from each belief to the one before."""
-    model_lr: PositiveFloat = 3e-3
+    model_lr: PositiveFloat = 5e-3
     """Adam's learning rate of encoder and decoder; it falls linearly to 0 at the last meta-iteration."""
-    model_updates: PositiveInt = 10
+    model_updates: PositiveInt = 20
     """Their steps in a meta-iteration."""
     model_trials: PositiveInt = 50
     """Trials of a step."""
-    belief_steps: PositiveInt = 16
+    belief_steps: PositiveInt = 8
     """Steps of a trial, drawn anew each time, whose beliefs are decoded."""
-    decoded_steps: PositiveInt = 32
+    decoded_steps: PositiveInt = 16
     """Steps of the trial, drawn likewise, that are predicted from each of these beliefs."""
     init_std: PositiveFloat = 1.0
     """Initial standard deviation of continuous actions."""
@@ -111,18 +111,20 @@ class VariBADNetwork(TrialNetwork):
             c.decoded_steps,
         )
 
-    def see(self, inputs: StepInput, t: Tensor) -> Tensor:
-        """What the encoder sees of a step, [..., I]."""
-        return torch.cat([self.normalized_obs(inputs, self.sight), self.step_features(inputs, t)], -1)
+    def see(self, inputs: StepInput, t: Tensor, obs: Tensor | None = None) -> Tensor:
+        """What the encoder sees of a step, [..., I]; `obs` are its features, where they are known."""
+        obs = self.features(inputs.obs, self.sight) if obs is None else obs
+        obs = torch.where(inputs.mask.unsqueeze(-1) > 0, obs, 0.0)
+        return torch.cat([obs, self.step_features(inputs, t)], -1)
 
     def decide(self, inputs: StepInput, belief: Belief) -> Outputs:
         features = belief.features() if self.config.joint else belief.features().detach()
         hidden = self.trunk(torch.cat([self.normalized_obs(inputs), features], -1))
         return Outputs(self.out(hidden), self.value_out(hidden).squeeze(-1))
 
-    def beliefs(self, inputs: StepInput) -> Belief:
-        """After each step of whole trials, inputs [B, T, ...]."""
-        return self.belief_encoder(self.see(inputs, self.all_steps(inputs)))
+    def beliefs(self, inputs: StepInput, obs: Tensor | None = None) -> Belief:
+        """After each step of whole trials, inputs [B, T, ...]; `obs` as in `see`."""
+        return self.belief_encoder(self.see(inputs, self.all_steps(inputs), obs))
 
     def forward(self, inputs: StepInput) -> Outputs:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.joint):
@@ -144,12 +146,11 @@ class VariBADNetwork(TrialNetwork):
         belief = self.beliefs(inputs)
         return torch.stack([belief.mean, (belief.log_variance / 2).exp()], 1)
 
-    def targets(self, inputs: StepInput, action: Tensor, reward: Tensor) -> list[Targets]:
-        """What each decoder is to predict of trials [B, T, ...].
+    def targets(self, inputs: StepInput, obs: Tensor, action: Tensor, reward: Tensor) -> list[Targets]:
+        """What each decoder is to predict of trials [B, T, ...], with features `obs` [B, T, O] of the observations.
 
         The observation after the last step of an episode was not kept, unless the episode ended before its time.
         """
-        obs = self.features(inputs.obs, self.sight)
         known = functional.pad((~inputs.first[:, 1:]).to(inputs.mask.dtype), (0, 1)) * inputs.mask
         after = torch.where(known.unsqueeze(-1) > 0, torch.cat([obs[:, 1:], obs[:, :1]], 1), 0.0)
         before = torch.cat([torch.where(inputs.mask.unsqueeze(-1) > 0, obs, 0.0), self.one_hot(action)], -1)
@@ -163,5 +164,6 @@ class VariBADNetwork(TrialNetwork):
     def model_loss(
         self, inputs: StepInput, action: Tensor, reward: Tensor, noise: Tensor, at: Tensor, decoded: Tensor
     ) -> tuple[Tensor, Tensor]:
-        targets = self.targets(inputs, action, reward)
-        return elbo_loss(self.beliefs(inputs), self.decoders, targets, noise, at, decoded, self.config.kl_coef)
+        obs = self.features(inputs.obs, self.sight)
+        targets = self.targets(inputs, obs, action, reward)
+        return elbo_loss(self.beliefs(inputs, obs), self.decoders, targets, noise, at, decoded, self.config.kl_coef)

@@ -83,7 +83,7 @@ METHODS = {
     ),
     "varibad": MethodSpec(
         "VariBAD, a policy on a learned belief about the task, trained by PPO on trials (Zintgraf et al. 2020)",
-        lambda s: RecurrentPPOConfig(**s.trial),
+        lambda s: RecurrentPPOConfig(**{"lr": 4e-3, "epochs": 6, "minibatches": 8, **s.trial}),  # no steps through time
         VariBADConfig(),
     ),
     "sb3-ppo": MethodSpec(

@@ -36,6 +36,10 @@ class Suite:
 PPO_ROUNDS = {"inner_loss": "ppo", "inner_optimizer": "adam", "inner_lr": 3e-3, "inner_epochs": 10}
 
 
+LONG_TRIALS = {"policy": {"model_updates": 10}}
+"""Of VariBAD: a step of its model costs as much as the trials are long."""
+
+
 def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pretrain: int) -> Suite:
     """Actions start with a std of 0.5: with 1, half of them are clipped and the first inner steps find no signal."""
     config = TrainConfig(
@@ -57,7 +61,7 @@ def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pret
         trial={"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95},
         trials=trials(200, 100, 40),
         ppo={"reward_scale": 0.1, "finetune_lr": 1e-3},
-        methods={"reptile": {"algorithm": PPO_ROUNDS}},
+        methods={"reptile": {"algorithm": PPO_ROUNDS}, "varibad": LONG_TRIALS},
     )
 
 
@@ -198,7 +202,7 @@ SUITES = {
         trial={"num_episodes": 3, "gae_lambda": 0.95, "gamma": 0.99},
         trials=trials(100, 100, 1000),
         ppo={"reward_scale": 0.1, "finetune_lr": 1e-2},
-        methods={"reptile": {"num_iterations": 33, "algorithm": {"inner_lr": 1.0}}},
+        methods={"reptile": {"num_iterations": 33, "algorithm": {"inner_lr": 1.0}}, "varibad": LONG_TRIALS},
     ),
     "bandit": bandits("k5-n10", 400),
     "bandit-100": bandits("k5-n100", 100),
@@ -220,6 +224,7 @@ SUITES = {
         methods={
             "maml-vpg": {"algorithm": {"outer": {"outer_lr": 3e-3}}},
             "reptile": {"num_iterations": 27},
+            "varibad": {"policy": {"latent_size": 20, "decode": "reward-and-transition", "model_updates": 40}},
         },
     ),
     "tabular-mdp-episodes": Suite(
@@ -269,6 +274,7 @@ SUITES = {
         methods={
             "maml-vpg": {"algorithm": {"outer": {"outer_lr": 3e-3}}},
             "reptile": {"num_iterations": 40},
+            "varibad": {"policy": {"model_updates": 40}},
             "sb3-ppo": {"eval_num_tasks": 42, "algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},
             "sb3-ppo-informed": {"eval_num_tasks": 42},
             "sb3-ppo-scratch": {"eval_num_tasks": 42, "algorithm": {"entropy_coef": 0.1, "finetune_lr": 0.03}},

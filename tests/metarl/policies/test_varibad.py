@@ -74,7 +74,7 @@ def test_the_return_teaches_the_encoder_only_jointly(joint):
 
 def trial_of(env, network):
     rows, _ = trials.play(env, network)
-    return rows, network.targets(rows.inputs, rows.action, rows.reward)
+    return rows, network.targets(rows.inputs, network.normalizer.obs(rows.obs), rows.action, rows.reward)
 
 
 def test_each_reward_is_predicted_from_the_step_that_it_belongs_to():
