@@ -59,7 +59,7 @@ METANET: dict[str, dict[str, Any]] = {
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Meta Networks as published": ("meta-networks", {}),
     "RL²": ("rl2", {}),
-    "RL², whose head sees the state": ("rl2", {"see_state": True}),
+    "RL², whose head sees the step": ("rl2", {"head": "state"}),
 }
 """Label of a row -> another method, and what it changes in its policy's configuration."""
 

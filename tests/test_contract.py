@@ -15,7 +15,7 @@ from envs import InputError
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import TrainConfig
 from metarl.training.loop import NonFiniteError, train, train_iteration
@@ -38,7 +38,7 @@ def small_run(monkeypatch, path, env_class, algorithm=None, policy=None) -> Run:
 
 METHODS = {
     "maml": (MAMLConfig(), MLPConfig((4,))),
-    "rl2": (RecurrentPPOConfig(num_episodes=2), GRUConfig(8)),
+    "rl2": (RecurrentPPOConfig(num_episodes=2), RL2Config(8)),
     "sb3-ppo": (SB3PPOConfig(), MLPConfig((4,))),
     "sb3-ppo-informed": (SB3PPOConfig(informed=True), MLPConfig((4,))),
 }

@@ -35,6 +35,8 @@ SLOW = [f"{m}-{f}" for m, f, _ in zip(cycle(OWN), cycle(BATCHED[::-1] + BATCHED)
 """Each method and each family at least once."""
 KINDS = [f"metanet-bandit,memory={kind}" for kind in MEMORIES if "delta" not in kind]
 """Memories beside the delta rule, which presets have."""
+CELLS_TOO = [f"rl2-bandit,cell={cell}" for cell in CELLS if cell != "gru"] + ["rl2-bandit,head=hypernetwork"]
+"""Cells and heads of RL² beside those of its presets."""
 
 LINE_SEARCH = TRPOConfig().line_search_steps
 UPDATE_READS = {

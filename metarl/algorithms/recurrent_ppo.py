@@ -69,7 +69,7 @@ class RecurrentPPOConfig(AlgorithmConfig):
     def make(self, setup: Setup) -> RecurrentPPO:
         if not isinstance(setup.policy, MemoryConfig):
             raise InputError(
-                "PPO on trials trains a policy with a memory, so give it a MetaNetConfig or GRUConfig and not an "
+                "PPO on trials trains a policy with a memory, so give it a MetaNetConfig or RL2Config and not an "
                 "MLPConfig."
             )
         network = setup.policy.make(setup.env, self.num_episodes, setup.generator)

@@ -28,7 +28,19 @@ def read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise InputError(f"{file} is damaged: it is not JSON, or too deeply nested.") from None
     require(isinstance(description, dict), f"{file} is damaged: it is not a JSON object.")
-    return description
+    return renewed(description)
+
+
+def renewed(description: dict[str, Any]) -> dict[str, Any]:
+    """The content of a config.json of an earlier version by today's names: RL² had no cell but a GRU."""
+    train = description.get("train")
+    policy = train.get("policy") if isinstance(train, dict) else None
+    if not isinstance(train, dict) or not isinstance(policy, dict) or policy.get("kind") != "GRUConfig":
+        return description
+    others = {name: value for name, value in policy.items() if name not in ("kind", "see_state")}
+    head = "state" if policy.get("see_state") else "plain"
+    named = {"kind": "RL2Config", "cell": "gru", "head": head, "num_layers": 2, **others}
+    return {**description, "train": {**train, "policy": named}}
 
 
 def read_run(path: Path) -> tuple[str, TrainConfig, Any]:
@@ -39,6 +51,7 @@ def read_run(path: Path) -> tuple[str, TrainConfig, Any]:
 def parse(description: dict[str, Any], file: Path) -> tuple[str, TrainConfig, Any]:
     """The same of the content of a config.json; messages name `file`. Raises `InputError`."""
     with _in_words(file):
+        description = renewed(description)
         preset, train, env = description["preset"], description["train"], description["env"]["config"]
         require(isinstance(preset, str), f"the preset is {preset!r}")
         config = from_dict(TrainConfig(), train, whole=True)

@@ -15,7 +15,7 @@ from metarl.algorithms.outer import AdamConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.varibad import VariBADConfig
@@ -79,7 +79,7 @@ METHODS = {
         MetaNetworksConfig(),
     ),
     "rl2": MethodSpec(
-        "RL², a GRU trained by PPO on trials (Duan et al. 2016)", lambda s: RecurrentPPOConfig(**s.trial), GRUConfig()
+        "RL², a GRU trained by PPO on trials (Duan et al. 2016)", lambda s: RecurrentPPOConfig(**s.trial), RL2Config()
     ),
     "varibad": MethodSpec(
         "VariBAD, a policy on a learned belief about the task, trained by PPO on trials (Zintgraf et al. 2020)",

@@ -6,7 +6,7 @@ the host reads is made up and counted, with the line that reads; and what is sen
 
     python tests/helpers/no_device.py maml-point metanet-bandit,memory=ring      # a JSON object by preset
 
-What it cannot see: kernels that fail, fused ones (a GRU runs step by step here), random numbers, time. It changes
+What it cannot see: kernels that fail, fused ones (a GRU or LSTM runs step by step here), random numbers, time. It changes
 PyTorch for the whole process, so that tests start one of its own.
 """
 
@@ -96,7 +96,7 @@ def install() -> None:
     Tensor.exponential_ = lambda x, *args, generator=None: draw(x, *args)  # type: ignore[method-assign]
     torch.tensor, torch.as_tensor = partial(sent, torch.tensor), partial(sent, torch.as_tensor)
     Tensor.new_tensor = lambda x, data: torch.tensor(data, dtype=x.dtype, device=x.device)  # type: ignore[method-assign]
-    nn.GRU.forward = gru  # type: ignore[method-assign]
+    nn.GRU.forward, nn.LSTM.forward = gru, lstm  # type: ignore[method-assign]
 
 
 def moved(x: Tensor, memo: dict[int, Any]) -> Tensor:
@@ -133,6 +133,15 @@ def gru(self: nn.GRU, x: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, 
         h = new + update * (h - new)
         outputs.append(h)
     return torch.stack(outputs, 1), h.unsqueeze(0)
+
+
+def lstm(self: nn.LSTM, x: Tensor) -> tuple[Tensor, None]:
+    """x [B, T, I], as `nn.LSTM` computes it."""
+    memory, outputs = self.start(len(x)), []  # type: ignore[operator]
+    for now in x.unbind(1):
+        y, memory = self.step(now, memory)  # type: ignore[operator]
+        outputs.append(y)
+    return torch.stack(outputs, 1), None
 
 
 # --- The rehearsal -----------------------------------------------------------------------------------------------

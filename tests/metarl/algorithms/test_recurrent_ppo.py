@@ -19,7 +19,7 @@ from metarl.algorithms.base import Stages
 from metarl.algorithms.recurrent_ppo import METRICS, RecurrentPPOConfig
 from metarl.learning.advantage import discounted_sum, gae
 from metarl.learning.rollout import Trajectory
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.recurrent import Normalizer
 from metarl.training.config import TrainConfig
@@ -29,7 +29,7 @@ from metarl.training.run import Run
 NET = MetaNetConfig(hidden_size=8, num_heads=2, key_size=3, code_size=3, action_units=4, num_slots=2)
 
 
-POLICIES = {"metanet": NET, "rl2": GRUConfig(8)}
+POLICIES = {"metanet": NET, "rl2": RL2Config(8)}
 
 
 def collected(env=None, policy=NET, tasks=6, **fields):
@@ -118,7 +118,7 @@ def test_the_gradient_of_the_loss_equals_finite_differences(policy):
 
     Without the loss gradient as meta-information, through which nothing learns.
     """
-    config = {"metanet": dataclasses.replace(NET, meta_information="transition"), "rl2": GRUConfig(8)}[policy]
+    config = {"metanet": dataclasses.replace(NET, meta_information="transition"), "rl2": RL2Config(8)}[policy]
     p = collected(policy=config, max_grad_norm=1e9, tasks=2, aux_coef=0.0)
     algorithm, network, c = p.algorithm, p.algorithm.network.double(), p.algorithm.config
     rows = p.rows.map(lambda x: x.double() if x.is_floating_point() else x)
@@ -226,7 +226,7 @@ def test_values_have_a_unit_also_where_every_step_pays_the_same(rewards, unit):
 def test_it_learns_a_bandit(policy):
     """Two arms, ten pulls: 5 by chance, about 6.2 at best."""
     env = envs.make("bernoulli-bandit", "k5-n10", num_arms=2)
-    config = {"metanet": dataclasses.replace(NET, hidden_size=16), "rl2": GRUConfig(32)}[policy]
+    config = {"metanet": dataclasses.replace(NET, hidden_size=16), "rl2": RL2Config(32)}[policy]
     algorithm = trials.algorithm(env, config, num_iterations=12, lr=1e-2, epochs=6, minibatches=2)
     generator = algorithm.generator
 

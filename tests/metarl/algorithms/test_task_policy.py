@@ -14,12 +14,12 @@ from metarl.algorithms.base import Setup
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.task_policy import Episode, MemoryPolicy, trajectory
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
 
 NETWORKS = {
-    "gru": GRUConfig(hidden_size=8),
+    "gru": RL2Config(hidden_size=8),
     **{m: MetaNetConfig(hidden_size=8, num_heads=2, memory=m) for m in ("delta", "linear", "full", "ring", "none")},
 }
 

@@ -37,7 +37,7 @@ from metarl.backend.errors import NonFiniteError, ParallelError
 from metarl.cli.session import Session
 from metarl.evaluation.held_out import HeldOut
 from metarl.learning.rollout import Trajectory
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
 from metarl.policies.varibad import VariBADConfig
@@ -183,7 +183,7 @@ PROBLEMS = {
     "reptile": lambda build: reptile_problem(build),
     "reptile, ppo": lambda build: reptile_problem(build, inner_loss="ppo", inner_optimizer="adam", inner_lr=0.01),
     "metanet": lambda build: trial_problem(NET, trials.board(), 2),
-    "rl2, continuous, four shards": lambda build: trial_problem(GRUConfig(8), trials.plane(), 4),
+    "rl2, continuous, four shards": lambda build: trial_problem(RL2Config(8), trials.plane(), 4),
     "varibad": lambda build: trial_problem(VariBADConfig(hidden_size=8, model_trials=4), trials.board(), 2),
 }
 

@@ -5,7 +5,7 @@ import torch
 import trials
 
 from metarl.backend.traced import traced_step
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import StepInput
 
@@ -19,7 +19,7 @@ def inputs(env, network, lanes=4):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("config", [GRUConfig(), MetaNetConfig(), MetaNetConfig(memory="full")])
+@pytest.mark.parametrize("config", [RL2Config(), MetaNetConfig(), MetaNetConfig(memory="full")])
 @pytest.mark.parametrize("make_env", [trials.arms, trials.board])
 def test_a_trace_gives_the_numbers_of_the_plain_step_also_after_parameters_change(make_env, config):
     env = make_env()

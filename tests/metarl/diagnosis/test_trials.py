@@ -14,7 +14,7 @@ from trials import arms, board, make
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.diagnosis.trials import ends, forgetful, repeated
 from metarl.learning.rollout import rollout
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import StepInput
 from metarl.training.run import Run
@@ -29,7 +29,7 @@ def test_the_ends_of_a_trial():
     assert [x.tolist() for x in ends(reward[:, :, 0], 2)] == [[45.0, 45.0], [145.0, 145.0]]
 
 
-@pytest.mark.parametrize("config", [GRUConfig(8), MetaNetConfig(hidden_size=8, num_heads=2, key_size=2, code_size=2)])
+@pytest.mark.parametrize("config", [RL2Config(8), MetaNetConfig(hidden_size=8, num_heads=2, key_size=2, code_size=2)])
 def test_a_forgetful_actor_remembers_the_episode_and_nothing_before_it(config):
     """Its logits are compared between two trials whose rewards differ in one step, by the actions they lead to."""
     env = arms(pulls=3)
@@ -85,7 +85,7 @@ def trial_run(path: Path, policy, num_episodes: int, horizon: int, num_iteration
 
 @pytest.mark.parametrize(("episodes", "horizon", "control"), [(1, 8, "another task's rewards"), (3, 4, "emptied")])
 def test_a_memory_that_learned_helps(tmp_path, episodes, horizon, control):
-    d = diagnosis(trial_run(tmp_path / "run", GRUConfig(16), episodes, horizon, 16), num_tasks=1000)
+    d = diagnosis(trial_run(tmp_path / "run", RL2Config(16), episodes, horizon, 16), num_tasks=1000)
     assert d.problems == set()
     f = d.findings["adaptation"]
     assert f.verdict == "ok" and control in f.sentence and "identifies the task" in f.sentence

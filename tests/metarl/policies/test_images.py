@@ -17,7 +17,7 @@ from envs.adapters.gym import TaskEnv
 from metarl.evaluation.evaluate import EvaluationConfig, evaluate_run
 from metarl.learning.linearize import linearize
 from metarl.policies.encoders import EncodedPolicy, policy_for
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.images import Convolutions, ImageEncoder
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
@@ -97,7 +97,7 @@ def test_both_encoders_compute_the_same():
     torch.testing.assert_close(convolutions.encode(params, obs), encoder(obs))
 
 
-@pytest.mark.parametrize("config", [GRUConfig(8), MetaNetConfig(hidden_size=8), MetaNetworksConfig(8)])
+@pytest.mark.parametrize("config", [RL2Config(8), MetaNetConfig(hidden_size=8), MetaNetworksConfig(8)])
 def test_a_memory_steps_as_it_sees_whole_trials(config):
     env = make()
     network = config.make(env, 2, generator())
@@ -110,7 +110,7 @@ def test_a_memory_steps_as_it_sees_whole_trials(config):
 
 
 def test_images_are_not_normalized():
-    network = GRUConfig(8).make(make(), 2, generator())
+    network = RL2Config(8).make(make(), 2, generator())
     seen = inputs(make(), 3, 8)
     network.normalizer.update(seen.obs, seen.prev_reward, seen.mask)
     assert len(network.normalizer.mean) == 1

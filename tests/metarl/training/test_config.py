@@ -13,7 +13,7 @@ from envs import InputError
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
 from metarl.training.config import TrainConfig, from_dict, make_algorithm, to_dict
@@ -26,8 +26,8 @@ NET = MetaNetConfig(hidden_size=8, num_heads=2, key_size=3, code_size=3, action_
     [
         (MLPConfig(), RecurrentPPOConfig(), "PPO on trials trains a policy with a memory"),
         (NET, MAMLConfig(), "adapts an MLPConfig by gradient steps, and a MetaNetConfig"),
-        (GRUConfig(), MAMLConfig(), "adapts an MLPConfig by gradient steps, and a GRUConfig"),
-        (GRUConfig(), ReptileConfig(), "adapts an MLPConfig"),
+        (RL2Config(), MAMLConfig(), "adapts an MLPConfig by gradient steps, and a RL2Config"),
+        (RL2Config(), ReptileConfig(), "adapts an MLPConfig"),
     ],
 )
 def test_a_method_and_a_policy_that_do_not_fit_are_refused(policy, method, words, sentence):
@@ -36,7 +36,7 @@ def test_a_method_and_a_policy_that_do_not_fit_are_refused(policy, method, words
     assert words in sentence(error)
 
 
-@pytest.mark.parametrize("policy", [NET, GRUConfig(7), dataclasses.replace(NET, memory="ring", weights="readout")])
+@pytest.mark.parametrize("policy", [NET, RL2Config(7), dataclasses.replace(NET, memory="ring", weights="readout")])
 def test_a_configuration_survives_json(policy):
     config = TrainConfig(policy=policy, algorithm=RecurrentPPOConfig(num_episodes=5, gamma=0.5))
     values = json.loads(json.dumps(to_dict(config)))

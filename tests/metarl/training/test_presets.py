@@ -17,7 +17,7 @@ from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
 from metarl.algorithms.reptile import Reptile, ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig
 from metarl.evaluation.curve import play_stages
-from metarl.policies.gru import GRUNetwork
+from metarl.policies.rl2 import RL2Network
 from metarl.policies.meta_networks import MetaNetworks
 from metarl.policies.metanet import MetaNet
 from metarl.policies.mlp import MLPConfig
@@ -109,7 +109,7 @@ def test_a_name_is_a_method_and_a_family(name, pair):
 def test_methods_are_what_their_names_say(tmp_path):
     made = {name: small(f"{name}-point", tmp_path).algorithm for name in METHODS}
     kinds = {name: type(algorithm) for name, algorithm in made.items()}
-    networks = {"metanet": MetaNet, "meta-networks": MetaNetworks, "rl2": GRUNetwork, "varibad": VariBADNetwork}
+    networks = {"metanet": MetaNet, "meta-networks": MetaNetworks, "rl2": RL2Network, "varibad": VariBADNetwork}
     trials = dict.fromkeys(networks, RecurrentPPO)
     baselines = dict.fromkeys(("sb3-ppo", "sb3-ppo-informed", "sb3-ppo-scratch"), SB3PPO)
     assert kinds == {**dict.fromkeys(METHODS, MAML), "reptile": Reptile, **trials, **baselines}

@@ -11,7 +11,7 @@ import torch
 import envs
 from envs import InputError
 from metarl.cli.session import Session
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
 from metarl.training import loop
@@ -46,7 +46,7 @@ def test_what_fits_is_let_through(make_run):
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: GRUConfig(hidden_size=HUGE), "hidden_size"),
+        (lambda: RL2Config(hidden_size=HUGE), "hidden_size"),
         (lambda: MetaNetConfig(hidden_size=HUGE), "hidden_size"),
         (lambda: MetaNetConfig(num_heads=HUGE), "num_heads"),
         (lambda: MLPConfig(hidden_sizes=(4, HUGE)), "hidden_sizes"),

@@ -48,7 +48,7 @@ def test_no_step_sees_a_later_one_and_lanes_are_independent(name):
     torch.testing.assert_close(cell.sequence(x)[:, :4], cell.sequence(x[:, :4]))  # a shorter trial begins like it
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [name for name in CELLS if name != "gru"])  # whose step overwrites: test_gru_cpu.py
 def test_gradients_of_both_forms_agree(name):
     cell, x = make(name)
     weight = torch.randn_like(x)

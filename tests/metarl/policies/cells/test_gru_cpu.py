@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from metarl.policies.gru_cpu import GRUSequence, gru_step
+from metarl.policies.cells.gru_cpu import GRUSequence, gru_step
 
 
 def test_states_and_gradients_are_those_of_torch():

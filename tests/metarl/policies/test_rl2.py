@@ -12,10 +12,10 @@ from torch import Generator, nn
 from envs import InputError
 from metarl.algorithms.recurrent_ppo import actor
 from metarl.learning.rollout import rollout
-from metarl.policies.gru import GRUConfig
+from metarl.policies.rl2 import RL2Config
 
-CONFIG = GRUConfig(hidden_size=9)
-SEEING = GRUConfig(hidden_size=9, see_state=True)
+CONFIG = RL2Config(hidden_size=9)
+SEEING = RL2Config(hidden_size=9, head="state")
 ENVS = {"board": trials.board, "plane": trials.plane, "arms": trials.arms}
 
 
@@ -36,8 +36,8 @@ def test_it_is_a_gru_over_all_that_is_seen():
     network = trials.make(env, CONFIG)
     rows, acted = trials.play(env, network)
     cell = nn.GRUCell(9, 9)
-    cell.load_state_dict({name.removesuffix("_l0"): p for name, p in network.gru.named_parameters()})
-    x, hidden = network.see(rows.inputs, network.all_steps(rows.inputs)), torch.zeros(len(rows), 9)
+    cell.load_state_dict({name.removesuffix("_l0"): p for name, p in network.cell.named_parameters()})
+    (_, x), hidden = network.see(rows.inputs, network.all_steps(rows.inputs)), torch.zeros(len(rows), 9)
     for t in range(18):
         hidden = cell(x[:, t], hidden)
         torch.testing.assert_close(network.out(hidden), acted.action[:, t], rtol=1e-5, atol=1e-5)
@@ -64,7 +64,7 @@ def test_the_policy_sees_the_step_beside_its_state_where_it_is_told_to():
         rows, _ = trials.play(env, network)
         rows = dataclasses.replace(rows, mask=torch.ones_like(rows.mask))
         with torch.no_grad():
-            for parameter in network.gru.parameters():
+            for parameter in network.cell.parameters():
                 parameter.zero_()
         obs = rows.obs.clone()
         obs[:, k] += 1
@@ -99,13 +99,13 @@ def test_a_trial_begins_with_nothing_of_the_trial_before():
 )
 def test_nonsense_is_refused_in_one_line(field, value, words, sentence):
     with pytest.raises(InputError) as error:
-        GRUConfig(**{field: value})
+        RL2Config(**{field: value})
     assert words in sentence(error)
 
 
 def test_a_fresh_network_turns_its_state_and_decides_next_to_nothing():
     network = CONFIG.build(trials.plane(), 3)
-    blocks = network.gru.get_parameter("weight_hh_l0").detach()
+    blocks = network.cell.get_parameter("weight_hh_l0").detach()
     torch.testing.assert_close(blocks.T @ blocks, torch.eye(9), atol=1e-5, rtol=0)
     for layer in (network.out, network.value_out):
         weight = layer.weight.detach()
