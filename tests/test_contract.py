@@ -15,8 +15,8 @@ from envs import InputError
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
-from metarl.policies.rl2 import RL2Config
 from metarl.policies.mlp import MLPConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.training.config import TrainConfig
 from metarl.training.loop import NonFiniteError, train, train_iteration
 from metarl.training.run import Run

@@ -16,6 +16,7 @@ import torch
 
 import envs
 from metarl.algorithms.outer import TRPOConfig
+from metarl.policies.cells import CELLS
 from metarl.policies.memory import MEMORIES
 from metarl.training.presets import METHODS
 
@@ -79,7 +80,7 @@ def test_a_device_is_rehearsed():
 
 @pytest.mark.slow
 def test_every_method_family_and_memory_is_rehearsed():
-    for name, found in rehearsed(SLOW + KINDS).items():
+    for name, found in rehearsed(SLOW + KINDS + CELLS_TOO).items():
         check(name, found)
 
 

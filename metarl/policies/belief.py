@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from envs.structs import Struct
-from metarl.policies.gru_cpu import GRUSequence, gru_step
+from metarl.policies.cells.gru_cpu import GRUSequence, gru_step
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """A policy whose weights a recurrent state generates (Beck et al. 2022, 2023).
 
 The policy sees the observation alone, as a network would that was trained on the one task; what is known about the task
-decides its weights. At first the generator has weights of 0 and the initial weights of an ordinary network as its biases
+decides its weights. At first the generator has weights of 0, and as its biases those of an ordinary fresh network
 (bias-hyperinit): all states then generate that network, and learning starts from it.
 """
 

@@ -19,10 +19,10 @@ from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
-from metarl.policies.rl2 import RL2Config
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig, MLPPolicy
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.varibad import VariBADConfig
 
 Algorithms = MAMLConfig | ReptileConfig | RecurrentPPOConfig | SB3PPOConfig

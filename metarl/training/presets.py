@@ -15,9 +15,9 @@ from metarl.algorithms.outer import AdamConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
-from metarl.policies.rl2 import RL2Config
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.varibad import VariBADConfig
 from metarl.training.config import Algorithms, Policies, TrainConfig, flat, from_dict, to_dict
 from metarl.training.suites import SUITES, Suite, families, suite_of
@@ -79,7 +79,9 @@ METHODS = {
         MetaNetworksConfig(),
     ),
     "rl2": MethodSpec(
-        "RL², a GRU trained by PPO on trials (Duan et al. 2016)", lambda s: RecurrentPPOConfig(**s.trial), RL2Config()
+        "RL², a GRU or another --cell trained by PPO on trials (Duan et al. 2016)",
+        lambda s: RecurrentPPOConfig(**s.trial),
+        RL2Config(),
     ),
     "varibad": MethodSpec(
         "VariBAD, a policy on a learned belief about the task, trained by PPO on trials (Zintgraf et al. 2020)",

@@ -6,7 +6,7 @@ the host reads is made up and counted, with the line that reads; and what is sen
 
     python tests/helpers/no_device.py maml-point metanet-bandit,memory=ring      # a JSON object by preset
 
-What it cannot see: kernels that fail, fused ones (a GRU or LSTM runs step by step here), random numbers, time. It changes
+What it cannot see: kernels that fail, fused ones (GRU and LSTM run step by step here), random numbers, time. It changes
 PyTorch for the whole process, so that tests start one of its own.
 """
 

@@ -1,4 +1,4 @@
-"""Layers of diagonal state spaces, computed in parallel over a trial (S5: Smith et al. 2023; in meta-RL: Lu et al. 2023).
+"""Layers of diagonal state spaces, in parallel over a trial (S5: Smith et al. 2023; in meta-RL: Lu et al. 2023).
 
 dh/dt = Λ h + B u with diagonal, complex Λ, of which a step of length Δ makes h' = a h + b B u with a = exp(ΔΛ) and
 b = (a - 1) / Λ (zero-order hold). No nonlinearity lies between steps, so all states of a trial follow from one prefix
@@ -58,9 +58,13 @@ class Layer(nn.Module):
         low, high = map(math.log, STEPS)
         self.log_step = nn.Parameter(low + (high - low) * torch.rand(num_states))
         self.log_decay = nn.Parameter(torch.full((num_states,), math.log(0.5)))
-        self.frequency = nn.Parameter(math.pi * torch.arange(num_states))  # with the decay, S4D-Lin's Λ (Gu et al. 2022)
+        self.frequency = nn.Parameter(
+            math.pi * torch.arange(num_states)
+        )  # with the decay, S4D-Lin's Λ (Gu et al. 2022)
         self.norm, self.gate = nn.LayerNorm(size), nn.Linear(size, size)
-        self.write, self.read = (nn.Linear(*sizes, bias=False) for sizes in ((size, 2 * num_states), (2 * num_states, size)))
+        self.write, self.read = (
+            nn.Linear(*sizes, bias=False) for sizes in ((size, 2 * num_states), (2 * num_states, size))
+        )
         for layer in (self.write, self.read):
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
         self.skip = nn.Parameter(torch.randn(size))

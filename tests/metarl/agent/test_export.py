@@ -17,6 +17,7 @@ from torch import Generator
 import envs
 import metarl
 from envs import InputError
+from metarl.policies.cells import CELLS
 from metarl.policies.mlp import StepInput
 from metarl.training.presets import preset
 from metarl.training.run import Run
@@ -120,6 +121,13 @@ def test_an_adapted_policy_goes_on_in_the_file(tmp_path, method):
 @pytest.mark.parametrize("memory", ["full", "ring", "linear", "gated-delta", "none"])
 def test_every_memory_can_be_exported(tmp_path, memory):
     run = saved_run(tmp_path / "run", "metanet", policy={"memory": memory, "ring_size": 4})
+    metarl.load(run.path).export(tmp_path / "policy.onnx")
+    assert_equal_over_episodes(metarl.load(run.path).begin(seed=1), tmp_path / "policy.onnx", run.env, EPISODES, [5, 2])
+
+
+@pytest.mark.parametrize("policy", [*({"cell": cell} for cell in CELLS if cell != "gru"), {"head": "hypernetwork"}])
+def test_every_cell_can_be_exported(tmp_path, policy):
+    run = saved_run(tmp_path / "run", "rl2", policy={"hidden_size": 16, **policy})
     metarl.load(run.path).export(tmp_path / "policy.onnx")
     assert_equal_over_episodes(metarl.load(run.path).begin(seed=1), tmp_path / "policy.onnx", run.env, EPISODES, [5, 2])
 

@@ -19,9 +19,10 @@ from metarl.algorithms.base import Stages
 from metarl.algorithms.recurrent_ppo import METRICS, RecurrentPPOConfig
 from metarl.learning.advantage import discounted_sum, gae
 from metarl.learning.rollout import Trajectory
-from metarl.policies.rl2 import RL2Config
+from metarl.policies.cells import CELLS
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.recurrent import Normalizer
+from metarl.policies.rl2 import RL2Config
 from metarl.training.config import TrainConfig
 from metarl.training.loop import train, train_iteration
 from metarl.training.run import Run
@@ -222,11 +223,18 @@ def test_values_have_a_unit_also_where_every_step_pays_the_same(rewards, unit):
     torch.testing.assert_close(float(normalizer.reward_scale), unit)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+LEARNERS = {
+    "metanet": dataclasses.replace(NET, hidden_size=16),
+    **{cell: RL2Config(32, cell) for cell in CELLS},
+    "hypernetwork": RL2Config(32, head="hypernetwork"),
+}
+
+
+@pytest.mark.parametrize("policy", LEARNERS)
 def test_it_learns_a_bandit(policy):
     """Two arms, ten pulls: 5 by chance, about 6.2 at best."""
     env = envs.make("bernoulli-bandit", "k5-n10", num_arms=2)
-    config = {"metanet": dataclasses.replace(NET, hidden_size=16), "rl2": RL2Config(32)}[policy]
+    config = LEARNERS[policy]
     algorithm = trials.algorithm(env, config, num_iterations=12, lr=1e-2, epochs=6, minibatches=2)
     generator = algorithm.generator
 

@@ -14,9 +14,9 @@ from metarl.algorithms.base import Setup
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.task_policy import Episode, MemoryPolicy, trajectory
-from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
+from metarl.policies.rl2 import RL2Config
 
 NETWORKS = {
     "gru": RL2Config(hidden_size=8),

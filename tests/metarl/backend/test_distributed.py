@@ -37,9 +37,9 @@ from metarl.backend.errors import NonFiniteError, ParallelError
 from metarl.cli.session import Session
 from metarl.evaluation.held_out import HeldOut
 from metarl.learning.rollout import Trajectory
-from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.policies.varibad import VariBADConfig
 from metarl.study.runs import read_run
 from metarl.training.config import TrainConfig, from_dict, make_algorithm, to_dict

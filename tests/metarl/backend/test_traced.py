@@ -5,9 +5,9 @@ import torch
 import trials
 
 from metarl.backend.traced import traced_step
-from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import StepInput
+from metarl.policies.rl2 import RL2Config
 
 
 def inputs(env, network, lanes=4):

@@ -14,9 +14,9 @@ from trials import arms, board, make
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.diagnosis.trials import ends, forgetful, repeated
 from metarl.learning.rollout import rollout
-from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import StepInput
+from metarl.policies.rl2 import RL2Config
 from metarl.training.run import Run
 
 # --- Trials ------------------------------------------------------------------------------------------------------

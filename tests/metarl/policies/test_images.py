@@ -17,11 +17,11 @@ from envs.adapters.gym import TaskEnv
 from metarl.evaluation.evaluate import EvaluationConfig, evaluate_run
 from metarl.learning.linearize import linearize
 from metarl.policies.encoders import EncodedPolicy, policy_for
-from metarl.policies.rl2 import RL2Config
 from metarl.policies.images import Convolutions, ImageEncoder
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig, StepInput
+from metarl.policies.rl2 import RL2Config
 from metarl.training.loop import train
 from metarl.training.presets import METHODS, preset
 from metarl.training.run import Run

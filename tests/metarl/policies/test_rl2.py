@@ -1,8 +1,9 @@
-"""RL²: a GRU whose acting equals its training, one cell of torch after another."""
+"""RL²: acting equals training for every cell and head; with a GRU it is one cell of torch after another."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -11,11 +12,15 @@ from torch import Generator, nn
 
 from envs import InputError
 from metarl.algorithms.recurrent_ppo import actor
+from metarl.backend.traced import traced_step
 from metarl.learning.rollout import rollout
+from metarl.policies.cells import CELLS
 from metarl.policies.rl2 import RL2Config
 
 CONFIG = RL2Config(hidden_size=9)
 SEEING = RL2Config(hidden_size=9, head="state")
+HEADS = ("plain", "state", "hypernetwork")
+KINDS = [RL2Config(12, cell, head) for cell, head in itertools.product(CELLS, HEADS)]
 ENVS = {"board": trials.board, "plane": trials.plane, "arms": trials.arms}
 
 
@@ -28,6 +33,39 @@ def test_acting_and_training_compute_the_same(where, config):
     assert trials.same_outputs(network, rows, acted) < 1e-5
     assert acted.action.std() > 0.05
     assert (rows.mask == 0).any() == (where != "arms")
+
+
+@pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.cell}, {c.head}")
+def test_every_cell_and_head_acts_as_it_is_trained_traced_or_not(config):
+    env = trials.board()
+    network = trials.make(env, config)
+    rows, acted = trials.play(env, network)
+    assert trials.same_outputs(network, rows, acted) < 1e-5
+    assert acted.action.std() > 0.05 and (rows.mask == 0).any()
+    step, memory = traced_step(network), None
+    with torch.no_grad():
+        for t in range(18):
+            found, memory = step(rows.inputs[:, t], memory)
+            assert torch.equal(found.action, acted.action[:, t]), t
+    assert isinstance(memory, list)  # a trace was recorded, since no memory grows
+
+
+@pytest.mark.parametrize("config", KINDS, ids=lambda c: f"{c.cell}, {c.head}")
+def test_every_parameter_learns(config):
+    env = trials.plane()
+    network = trials.make(env, config)
+    rows, _ = trials.play(env, network)
+    found = network(rows.inputs)
+    loss = (found.action * torch.randn_like(found.action)).sum() + (found.value * torch.randn_like(found.value)).sum()
+    learning = {name: p for name, p in network.named_parameters() if name != "free"}
+    for (name, p), gradient in zip(learning.items(), torch.autograd.grad(loss, [*learning.values()]), strict=True):
+        assert gradient.shape == p.shape and gradient.abs().max() > 0 and gradient.isfinite().all(), name
+
+
+def test_a_cell_that_there_is_not_is_refused_with_those_that_there_are(sentence):
+    with pytest.raises(InputError) as error:
+        RL2Config(cell="gruu")
+    assert all(cell in sentence(error) for cell in CELLS)
 
 
 @torch.no_grad()

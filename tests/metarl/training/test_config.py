@@ -13,9 +13,9 @@ from envs import InputError
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
-from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.training.config import TrainConfig, from_dict, make_algorithm, to_dict
 
 NET = MetaNetConfig(hidden_size=8, num_heads=2, key_size=3, code_size=3, action_units=4, num_slots=2)

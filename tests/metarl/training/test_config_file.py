@@ -6,7 +6,11 @@ import json
 
 import pytest
 
+import envs
 from envs import InputError
+from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
+from metarl.policies.rl2 import RL2Config
+from metarl.training.config import TrainConfig
 from metarl.training.run import Run
 
 
@@ -102,6 +106,26 @@ def test_a_run_from_before_a_field_is_read_with_what_it_was_made_with(make_run):
             del config["train"][part][name]
     file.write_text(json.dumps(config))
     assert Run.open(run.path).config == run.config
+
+
+@pytest.mark.parametrize(("see_state", "head"), [(None, "plain"), (False, "plain"), (True, "state")])
+def test_a_run_from_before_rl2_had_several_cells_is_that_of_a_gru(tmp_path, see_state, head):
+    config = TrainConfig(policy=RL2Config(9, head=head), algorithm=RecurrentPPOConfig())
+    run = Run(tmp_path / "run", "rl2-point", config, envs.make_config("point"))
+    run.create()
+    run.save()
+    file = run.path / "config.json"
+    description = json.loads(file.read_text())
+    old = {
+        "kind": "GRUConfig",
+        "hidden_size": 9,
+        "init_std": 1.0,
+        **({} if see_state is None else {"see_state": see_state}),
+    }
+    description["train"]["policy"] = old
+    file.write_text(json.dumps(description))
+    again = Run.open(run.path)
+    assert again.config == config and again.algorithm.params.equal(run.algorithm.params)
 
 
 def test_what_is_no_run_folder(tmp_path, sentence):

@@ -17,10 +17,10 @@ from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
 from metarl.algorithms.reptile import Reptile, ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig
 from metarl.evaluation.curve import play_stages
-from metarl.policies.rl2 import RL2Network
 from metarl.policies.meta_networks import MetaNetworks
 from metarl.policies.metanet import MetaNet
 from metarl.policies.mlp import MLPConfig
+from metarl.policies.rl2 import RL2Network
 from metarl.policies.varibad import VariBADNetwork
 from metarl.training.config import from_dict, to_dict
 from metarl.training.loop import train_iteration

@@ -11,9 +11,9 @@ import torch
 import envs
 from envs import InputError
 from metarl.cli.session import Session
-from metarl.policies.rl2 import RL2Config
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
+from metarl.policies.rl2 import RL2Config
 from metarl.training import loop
 from metarl.training.room import check_room, too_large
 
