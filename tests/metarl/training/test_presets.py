@@ -40,6 +40,7 @@ def small(name, path):
     if "horizon" in {f.name for f in dataclasses.fields(env_config)}:
         env_config = dataclasses.replace(env_config, horizon=5)
     hidden = {"hidden_sizes": (4,)} if isinstance(config.policy, MLPConfig) else {"hidden_size": 8}
+    hidden |= {"model_updates": 2} if hasattr(config.policy, "model_updates") else {}
     sizes = {"meta_batch_size": 2, "num_envs": 2, "policy": dataclasses.replace(config.policy, **hidden)}
     return Run(path, name, dataclasses.replace(config, **sizes), env_config)
 
