@@ -135,7 +135,7 @@ def has_engine(env_config: Any) -> bool:
 
 def check_recordable(algorithm: Algorithm, env: Env) -> None:
     """Raise `InputError` unless the algorithm's rollouts and updates can be recorded."""
-    require(algorithm.graphs is not None, "Updates of Stable-Baselines3 cannot be captured; leave --graphs out.")
+    require(algorithm.graphs is not None, f"Updates of {algorithm.name} cannot be captured; leave --graphs out.")
     require(
         env.recordable,
         "The physics of a locomotion family is captured as a CUDA graph already; leave --graphs out.",

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from envs.contract import all_references
+from envs.fields import field_types
 from envs.kinds import counts
 from metarl.diagnosis.findings import Finding, Interval, Verdict, does_not_apply, short
 from metarl.diagnosis.probe import Probe, task_columns
@@ -108,8 +109,9 @@ def entropy(probe: Probe, distribution: Distribution, mask: Tensor, remembers: b
         return finding("ok", f"The policy explores: {said}.")
     verdict: Verdict = "problem" if share < limits[0] and not remembers else "note"
     how = "hardly explores" if verdict == "problem" else "explores little"
-    fewer = f"or fewer meta-iterations, --num-iterations {max(1, probe.run.iteration // 2)}"
-    return finding(verdict, f"The policy {how}: {said}.", next=f"a new run with --entropy-coef 0.05, {fewer}")
+    fewer = f"fewer meta-iterations, --num-iterations {max(1, probe.run.iteration // 2)}"
+    more = "--entropy-coef 0.05, or " if "entropy_coef" in field_types(probe.run.config.algorithm) else ""
+    return finding(verdict, f"The policy {how}: {said}.", next=f"a new run with {more}{fewer}")
 
 
 LEAK_TASKS = 200

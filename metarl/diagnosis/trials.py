@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from envs.fields import field_types
 from envs.structs import Struct
 from metarl.algorithms.recurrent_ppo import actor
-from metarl.diagnosis.findings import Finding, Interval, judge_gain, short
+from metarl.diagnosis.findings import Finding, Interval, does_not_apply, judge_gain, short
 from metarl.diagnosis.probe import Probe, other_tasks
 from metarl.diagnosis.untrained import fresh, judge_start, not_comparable
 from metarl.evaluation.curve import play_references
@@ -125,6 +126,8 @@ def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:
     if verdict == "note":
         return f"metarl diagnose --num-tasks {4 * probe.num_tasks}"
     longer = f"--num-iterations {2 * config.num_iterations}"
+    if "entropy_coef" not in field_types(config.algorithm):
+        return longer
     return f"{longer}, or --entropy-coef {2 * config.algorithm.entropy_coef or 0.01:g}"
 
 
@@ -142,6 +145,8 @@ def start_of_trial(probe: Probe, played: Trajectory) -> tuple[Distribution, Tens
 def baseline(probe: Probe, played: Trajectory) -> Finding:
     """How well the value output predicts the trial's remaining rewards, on held-out tasks."""
     algorithm: Any = probe.run.algorithm
+    if not hasattr(algorithm, "batch"):
+        return does_not_apply("baseline", f"{algorithm.name} learns no values.")
     explained = float(algorithm.batch(played.map(lambda x: x.transpose(1, 2).flatten(0, 1)))[1])
     finding = partial(Finding, "baseline", numbers={"explained variance": explained})
     said = f"The value output explains {short(explained)} of the variance of its targets, the mean rewards to come"

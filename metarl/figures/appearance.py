@@ -43,6 +43,7 @@ LOOKS = {
     "meta-networks": Look("Meta Networks", "#764e77", "8"),
     "rl2": Look("RL²", "#7a47a3", "p"),
     "varibad": Look("VariBAD", "#4508fe", (4, 1, 0)),
+    "dpt": Look("DPT", "#600201", (6, 1, 0)),
     "sb3-ppo": Look("PPO, all tasks", "#f53dad", "<"),
     "sb3-ppo-informed": Look("PPO, told the task", "#66335c", "d"),
     "sb3-ppo-scratch": Look("PPO from scratch", "#b88f00", ">"),

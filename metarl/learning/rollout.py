@@ -49,6 +49,11 @@ class Trajectory(Struct):
         """Undiscounted sum of rewards of each lane [N, E]."""
         return self.reward.sum(1)
 
+    @property
+    def num_steps(self) -> int:
+        """Environment steps that it took."""
+        return self.reward.numel()
+
     def episodes(self, horizon: int) -> list[Trajectory]:
         """The episodes of `horizon` steps that follow one another, each a trajectory."""
         steps, states = replace(self, states=None), self.states

@@ -15,18 +15,20 @@ from envs.core import Env
 from envs.errors import require, unknown
 from envs.fields import Checked, NonNegativeInt, PositiveInt, check_field, field_types
 from metarl.algorithms.base import Algorithm, Setup
+from metarl.algorithms.dpt import DPTConfig
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
+from metarl.policies.in_context import InContextConfig
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig, MLPPolicy
 from metarl.policies.rl2 import RL2Config
 from metarl.policies.varibad import VariBADConfig
 
-Algorithms = MAMLConfig | ReptileConfig | RecurrentPPOConfig | SB3PPOConfig
-Policies = MLPConfig | RL2Config | MetaNetConfig | MetaNetworksConfig | VariBADConfig
+Algorithms = MAMLConfig | ReptileConfig | RecurrentPPOConfig | DPTConfig | SB3PPOConfig
+Policies = MLPConfig | RL2Config | MetaNetConfig | MetaNetworksConfig | VariBADConfig | InContextConfig
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 
 

@@ -94,7 +94,7 @@ def collect(run: Run) -> list[Trajectory]:
         generator = run.shard_generator.manual_seed(shard_seed(config.seed, run.iteration, shard))
         tasks = task[shard * size : (shard + 1) * size]
         parts.append(algorithm.collect(run.env, tasks, config.num_envs, generator))
-    return [Trajectory.cat(list(stage)) for stage in zip(*parts, strict=True)]
+    return [type(stage[0]).cat(list(stage)) for stage in zip(*parts, strict=True)]
 
 
 def train_iteration(run: Run) -> dict[str, float]:
@@ -127,7 +127,7 @@ def train_iteration(run: Run) -> dict[str, float]:
         counters = dict(zip(counters, map(sum, counts), strict=True))
     end = time.perf_counter()
     run.iteration += 1
-    run.env_steps += sum(t.reward.numel() for t in trajectories) * distributed.world_size()
+    run.env_steps += sum(t.num_steps for t in trajectories) * distributed.world_size()
     run.seconds += end - start
     return {
         "iteration": run.iteration,

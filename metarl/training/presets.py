@@ -10,11 +10,13 @@ from typing import Any
 import envs
 from envs.errors import InputError
 from envs.extras import PACKAGES
+from metarl.algorithms.dpt import DPTConfig
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.outer import AdamConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
+from metarl.policies.in_context import InContextConfig
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.rl2 import RL2Config
@@ -32,6 +34,8 @@ class MethodSpec:
     policy: Policies | None = None  # where it is not the suite's
     train: Callable[[Suite], dict[str, Any]] = lambda suite: {}
     """Fields of TrainConfig that are not the suite's, either."""
+    suits: Callable[[Suite], bool] = lambda suite: True
+    """Can it learn the family? Where not, it says so when it is made."""
 
 
 def all_tasks(suite: Suite) -> dict[str, Any]:
@@ -42,6 +46,13 @@ def all_tasks(suite: Suite) -> dict[str, Any]:
     maml = MAMLConfig(**{**suite.inner, **suite.maml})
     adapting = suite.config.num_iterations - maml.pretrain_iterations
     return {"num_iterations": maml.rounds * adapting + maml.pretrain_iterations, "eval_num_tasks": 40}
+
+
+def lessons(suite: Suite) -> dict[str, Any]:
+    """64 gradient steps on 64 datasets each in a meta-iteration. In a trial of one episode datasets grow by steps."""
+    grows: Any = "step" if suite.trial.get("num_episodes", 1) == 1 else "episode"
+    policy = InContextConfig(grows=grows, init_std=suite.config.policy.init_std)
+    return {"num_iterations": 30, "meta_batch_size": 4096, "policy": policy}
 
 
 METHODS = {
@@ -88,6 +99,13 @@ METHODS = {
         lambda s: RecurrentPPOConfig(**{"lr": 4e-3, "epochs": 6, "minibatches": 8, **s.trial}),  # no steps through time
         VariBADConfig(),
     ),
+    "dpt": MethodSpec(
+        "DPT, a transformer taught optimal actions by a family's oracle (Lee et al. 2023)",
+        lambda s: DPTConfig(num_episodes=s.trial.get("num_episodes", 1)),
+        InContextConfig(),
+        lessons,
+        lambda s: getattr(envs.family(s.config.env).env_class, "oracle", None) is not None,
+    ),
     "sb3-ppo": MethodSpec(
         "no meta-learning: SB3's PPO on all tasks at once, fine-tuned by PPO on each",
         lambda s: SB3PPOConfig(**s.ppo),
@@ -102,7 +120,9 @@ METHODS = {
         train=lambda s: {**all_tasks(s), "num_iterations": 0},
     ),
 }
-PRESETS = tuple(f"{method}-{suite}" for method in METHODS for suite in SUITES)
+PRESETS = tuple(
+    f"{method}-{name}" for method in METHODS for name, suite in SUITES.items() if METHODS[method].suits(suite)
+)
 """Those of `SUITES`; `preset` also takes METHOD-FAMILY of every other registered family."""
 
 
@@ -155,8 +175,9 @@ def preset(name: str) -> TrainConfig:
         )
     method, family = pair
     suite, policy = suite_of(family), METHODS[method].policy
-    config = replace(suite.config, algorithm=METHODS[method].make(suite), **METHODS[method].train(suite))
+    config = replace(suite.config, algorithm=METHODS[method].make(suite))
     if policy is not None:
         init_std = suite.config.policy.init_std
         config = from_dict(replace(config, policy=replace(policy, init_std=init_std)), suite.trials)
+    config = replace(config, **METHODS[method].train(suite))
     return from_dict(config, suite.methods.get(method, {}))

@@ -99,6 +99,7 @@ def bandits(env_preset: str, meta_batch_size: int) -> Suite:
             "metanet": {
                 "policy": {"hidden_size": 32, "num_heads": 2, "key_size": 2, "code_size": 8, "action_units": 16}
             },
+            "dpt": MIXTURE,
             "reptile": {"num_iterations": 13, "algorithm": {"inner_lr": 3.0}},
             "sb3-ppo": {"algorithm": {"finetune_lr": 0.1}},
             "sb3-ppo-scratch": {"algorithm": {"finetune_lr": 0.1}},
@@ -152,8 +153,33 @@ def general(id: str) -> Suite:
         trial={"num_episodes": min(4, max(2, 200 // env.horizon)), "gamma": 0.99, "gae_lambda": 0.9},
         trials=trials(100, 100, num_tasks if env.fast else 200),
         ppo=entropy,
-        methods={"reptile": {"num_iterations": 33}},
+        methods={"reptile": {"num_iterations": 33}, "dpt": DATASETS.get(id, {})},
     )
+
+
+MIXTURE: dict[str, Any] = {"algorithm": {"num_episodes": 1, "behaviour": "mixture"}, "policy": {"grows": "step"}}
+DATASETS: dict[str, dict[str, Any]] = {
+    "dark-room": {
+        "algorithm": {"num_episodes": 4, "context_size": 100, "lr": 3e-3},
+        "num_iterations": 60,
+        "eval_num_tasks": 200,
+    },
+    "key-to-door": {
+        "env_preset": "see-progress",
+        "algorithm": {"num_episodes": 4, "lr": 3e-3},
+        "num_iterations": 40,
+        "eval_num_tasks": 656,
+    },
+    "gaussian-bandit": {
+        **MIXTURE,
+        "env_preset": "lee2023",
+        "algorithm": {**MIXTURE["algorithm"], "context_size": 500, "lr": 1e-3},
+        "meta_batch_size": 1024,
+        "num_iterations": 40,
+        "eval_num_tasks": 200,
+    },
+}
+"""Of DPT, for families with general settings: sizes and behaviour as published, and steps for ten minutes on a core."""
 
 
 def popgym(id: str) -> Suite:

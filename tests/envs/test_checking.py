@@ -24,6 +24,12 @@ def test_its_author_can_check_a_family(sentence, fault):
     assert words in sentence(error)
 
 
+def test_an_oracle_is_one_of_the_references(sentence):
+    with pytest.raises(InputError) as error:
+        envs.check_env(has(oracle="nobody")(LineConfig(), torch.device("cpu")))
+    assert "oracle" in sentence(error) and "'nobody'" in sentence(error)
+
+
 def test_random_actions_need_bounds(sentence):
     env_class = has(action_space=spaces.Box(-np.inf, np.inf, (1,), np.float32))
     with pytest.raises(InputError) as error:

@@ -102,6 +102,15 @@ class TestContract:
         assert same(first, second)
         assert same(task, copies[0]) and same(state, copies[1]), "nothing that goes in is changed"
 
+    def test_states_to_ask_about_are_those_of_the_family(self, env):
+        task = env.sample_tasks(N, generator(1))
+        state, obs = check_reset(env, env.any_states(task, E, generator(2)), N, E)
+        assert all(env.observation_space.contains(row) for row in numpy_rows(obs))
+        check_step(
+            env, env.step(task, state, env.random_actions(task, state, None, generator(3)), generator()), state, N, E
+        )
+        assert env.oracle in {None, *env.references()}
+
     def test_references_give_actions(self, env):
         task = env.sample_tasks(N, generator(1))
         state, _ = env.reset(task, E, generator(2))

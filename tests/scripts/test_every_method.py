@@ -10,7 +10,7 @@ import pytest
 from metarl.diagnosis.diagnose import NUM_FINDINGS
 from metarl.training.presets import METHODS
 
-REMEMBER = {"metanet", "meta-networks", "rl2", "varibad"}
+REMEMBER = {"metanet", "meta-networks", "rl2", "varibad", "dpt"}
 SIZES = ["--meta-batch-size", 2, "--num-envs", 2, "--env.horizon", 4]
 
 

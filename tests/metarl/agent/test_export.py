@@ -26,7 +26,7 @@ pytest.importorskip("onnx", reason="needs metarl-toolkit[onnx]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs metarl-toolkit[onnx]")
 
 GRADIENT = ["maml", "promp", "meta-sgd", "reptile", "sb3-ppo"]
-MEMORY = ["metanet", "meta-networks", "rl2", "varibad"]
+MEMORY = ["metanet", "meta-networks", "rl2", "varibad", "dpt"]
 
 
 class Runtime:

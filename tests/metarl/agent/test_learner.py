@@ -15,7 +15,7 @@ from metarl.backend.errors import NonFiniteError
 from metarl.learning.rollout import Trajectory
 
 GRADIENT = ["maml", "promp", "meta-sgd", "reptile"]
-MEMORY = ["metanet", "meta-networks", "rl2", "varibad"]
+MEMORY = ["metanet", "meta-networks", "rl2", "varibad", "dpt"]
 EVERY = [*GRADIENT, *MEMORY, "sb3-ppo"]
 GOALS = {"point": {"goal": [0.3, 0.2]}, "gridworld": {"goal": [2, 1]}}
 
