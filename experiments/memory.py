@@ -58,8 +58,11 @@ METANET: dict[str, dict[str, Any]] = {
 """Label of a row -> what it changes in MetaNet's configuration."""
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "Meta Networks as published": ("meta-networks", {}),
-    "RL²": ("rl2", {}),
-    "RL², whose head sees the step": ("rl2", {"head": "state"}),
+    **{
+        ", ".join(["RL²", *(name for name in (cell, head) if name)]): ("rl2", {"cell": c, "head": h})
+        for cell, c in (("", "gru"), ("LSTM", "lstm"), ("S5", "s5"), ("transformer", "transformer"))
+        for head, h in (("", "plain"), ("head sees the step", "state"), ("hypernetwork", "hypernetwork"))
+    },
 }
 """Label of a row -> another method, and what it changes in its policy's configuration."""
 
@@ -83,6 +86,7 @@ class Experiment:
 
 
 TABLES = {
+    "bandit": Experiment("bandit", {"5 arms, 10 pulls": {}}, 120),
     "control-map": Experiment("control-map", {"map": {}}, 60, ("no memory by action",)),
     "changing-map": Experiment(
         "control-map", {"changing": {"preset": "changing"}}, 60, ("no memory by action",), num_episodes=1

@@ -23,10 +23,9 @@ INIT_STD = 0.02
 
 @dataclass(frozen=True, eq=False)
 class Cache(Struct):
-    """Of the steps so far; the places of later ones hold zeros."""
+    """Of the steps so far; what the places of later ones hold is not read."""
 
-    keys: Tensor  # [B, T, L, D] of each layer
-    values: Tensor  # [B, T, L, D]
+    layers: dict[str, Tensor]  # by number: keys and values [B, 2, T, D]
     t: Tensor  # [B] int64 steps so far
 
 
@@ -52,21 +51,22 @@ class Transformer(Cell):
         self.norm = nn.LayerNorm(size)
 
     def start(self, num_lanes: int) -> Cache:
-        blank = self.norm.weight.new_zeros(num_lanes, self.num_steps, len(self.layers), len(self.norm.weight))
-        return Cache(blank, blank, torch.zeros(num_lanes, dtype=torch.int64, device=blank.device))
+        blank = self.norm.weight.new_zeros(num_lanes, 2, self.num_steps, len(self.norm.weight))
+        layers = {str(k): blank for k in range(len(self.layers))}
+        return Cache(layers, torch.zeros(num_lanes, dtype=torch.int64, device=blank.device))
 
     def step(self, x: Tensor, memory: Cache) -> tuple[Tensor, Cache]:
         if self.positions is not None:
             x = x + self.positions[memory.t]
-        steps = torch.arange(self.num_steps, device=x.device)
-        now, past = steps == memory.t.unsqueeze(-1), steps <= memory.t.unsqueeze(-1)  # [B, T]
-        kept = []
-        for layer, keys, values in zip(self.layers, memory.keys.unbind(2), memory.values.unbind(2), strict=True):
+        x, t, layers = x.unsqueeze(1), memory.t.view(-1, 1, 1, 1), {}
+        past = torch.arange(self.num_steps, device=x.device) <= t  # [B, 1, 1, T]
+        for layer, (name, before) in zip(self.layers, memory.layers.items(), strict=True):
             assert isinstance(layer, Layer)
-            x, keys, values = layer.step(x, keys, values, now.unsqueeze(-1), past)
-            kept.append((keys, values))
-        keys, values = (torch.stack(columns, 2) for columns in zip(*kept, strict=True))
-        return self.norm(x), Cache(keys, values, memory.t + 1)
+            query, *own = layer.attend(layer.norm(x)).chunk(3, -1)  # [B, 1, D]
+            layers[name] = before.scatter(2, t.expand(-1, 2, 1, x.shape[-1]), torch.stack(own, 1))
+            keys, values = layers[name].unbind(1)
+            x = layer.read(x, query, keys, values, past)
+        return self.norm(x).squeeze(1), Cache(layers, memory.t + 1)
 
     def sequence(self, x: Tensor) -> Tensor:
         if self.positions is not None:
@@ -83,11 +83,8 @@ class Layer(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.norm, self.attend, self.joined = nn.LayerNorm(size), nn.Linear(size, 3 * size), nn.Linear(size, size)
-        self.norm_alone, self.wide, self.narrow = (
-            nn.LayerNorm(size),
-            nn.Linear(size, 4 * size),
-            nn.Linear(4 * size, size),
-        )
+        self.norm_alone, self.wide = nn.LayerNorm(size), nn.Linear(size, 4 * size)
+        self.narrow = nn.Linear(4 * size, size)
         for layer in (self.attend, self.wide, self.joined, self.narrow):
             added = layer in (self.joined, self.narrow)
             nn.init.normal_(layer.weight, std=INIT_STD / (2 * num_layers) ** 0.5 if added else INIT_STD)
@@ -100,15 +97,14 @@ class Layer(nn.Module):
         """[B, T, D] -> [B, H, T, D / H]."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (self.heads(part) for part in self.attend(self.norm(x)).chunk(3, -1))
-        read = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.alone(x + self.joined(read.transpose(1, 2).flatten(-2)))
+    def read(self, x: Tensor, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the layer makes of x [B, t, D], by queries of t steps, keys and values [B, T, D].
 
-    def step(self, x: Tensor, keys: Tensor, values: Tensor, now: Tensor, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x [B, D], keys and values [B, T, D] of the steps before; `now` [B, T, 1] and `past` [B, T] say which."""
-        query, key, value = self.attend(self.norm(x)).unsqueeze(1).chunk(3, -1)
-        keys, values = torch.where(now, key, keys), torch.where(now, value, values)
-        mask = past[:, None, None]  # [B, 1, 1, T]
-        read = functional.scaled_dot_product_attention(self.heads(query), self.heads(keys), self.heads(values), mask)
-        return self.alone(x + self.joined(read.transpose(1, 2).flatten(-2).squeeze(1))), keys, values
+        Without a mask t is T, and each step reads those up to its own.
+        """
+        query, keys, values = self.heads(query), self.heads(keys), self.heads(values)
+        found = functional.scaled_dot_product_attention(query, keys, values, mask, is_causal=mask is None)
+        return self.alone(x + self.joined(found.transpose(1, 2).flatten(-2)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.read(x, *self.attend(self.norm(x)).chunk(3, -1))
