@@ -14,12 +14,13 @@ from metarl.algorithms.base import Setup
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.task_policy import Episode, MemoryPolicy, trajectory
+from metarl.policies.cells import CELLS
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
 from metarl.policies.rl2 import RL2Config
 
 NETWORKS = {
-    "gru": RL2Config(hidden_size=8),
+    **{cell: RL2Config(8, cell) for cell in CELLS},
     **{m: MetaNetConfig(hidden_size=8, num_heads=2, memory=m) for m in ("delta", "linear", "full", "ring", "none")},
 }
 

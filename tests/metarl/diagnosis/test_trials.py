@@ -29,7 +29,14 @@ def test_the_ends_of_a_trial():
     assert [x.tolist() for x in ends(reward[:, :, 0], 2)] == [[45.0, 45.0], [145.0, 145.0]]
 
 
-@pytest.mark.parametrize("config", [RL2Config(8), MetaNetConfig(hidden_size=8, num_heads=2, key_size=2, code_size=2)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        RL2Config(8),
+        RL2Config(8, "transformer"),
+        MetaNetConfig(hidden_size=8, num_heads=2, key_size=2, code_size=2),
+    ],
+)
 def test_a_forgetful_actor_remembers_the_episode_and_nothing_before_it(config):
     """Its logits are compared between two trials whose rewards differ in one step, by the actions they lead to."""
     env = arms(pulls=3)
