@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Gt
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from envs.core import Env
 from envs.errors import InputError, require
-from envs.fields import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from envs.fields import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
 from metarl.algorithms.model_learner import ModelLearner
@@ -41,6 +42,9 @@ class RecurrentPPOConfig(AlgorithmConfig):
 
     num_episodes: PositiveInt = 1
     """Episodes in a trial."""
+    free_episodes: NonNegativeInt = 0
+    """First episodes of a trial whose rewards the objective leaves out, so that they are free to explore (E-RL², Stadie
+    et al. 2018). The policy still sees these rewards."""
     lr: PositiveFloat = 2e-3
     """Adam's learning rate after the warm-up; it falls linearly to 0 at the last meta-iteration."""
     warmup: Fraction = 0.05
@@ -65,6 +69,14 @@ class RecurrentPPOConfig(AlgorithmConfig):
     """Fraction of the run after which the entropy has no weight."""
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
     """Gradients are scaled down to this norm."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.free_episodes < self.num_episodes,
+            f"free_episodes must be less than num_episodes, and {self.free_episodes} of {self.num_episodes} leave no "
+            "reward to learn from.",
+        )
 
     def make(self, setup: Setup) -> RecurrentPPO:
         if not isinstance(setup.policy, MemoryConfig):
@@ -210,7 +222,9 @@ class RecurrentPPO(Algorithm):
         remaining = n.num_steps - torch.arange(t.reward.shape[1], device=t.reward.device, dtype=t.reward.dtype)
         shift, scale = n.normalizer.mean[-1], n.normalizer.reward_scale
         value = remaining * (shift + scale * outputs.value)
-        advantage = gae(t.reward, value, t.mask, self.config.gamma, self.config.gae_lambda)
+        free = self.config.free_episodes * n.horizon
+        reward = functional.pad(t.reward[:, free:], (free, 0))
+        advantage = gae(reward, value, t.mask, self.config.gamma, self.config.gae_lambda)
         target = ((advantage + value) / remaining - shift) / scale
         columns = torch.stack([target, target - outputs.value, advantage], -1).flatten(0, 1)
         _, mean, variance = distributed.moments(columns, t.mask.flatten())

@@ -91,6 +91,7 @@ ADDED: dict[str, Any] = {
     "outer_stages": "last",
     "outer_baseline": "task",
     "context_size": 0,
+    "free_episodes": 0,
     "shuffle_goals": False,
     "permute_actions": False,
     "reward_std": 1.0,

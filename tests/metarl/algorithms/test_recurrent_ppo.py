@@ -180,6 +180,27 @@ def test_outputs_of_slow_weights_have_the_same_loss(aux_coef):
     torch.testing.assert_close(both, own + aux_coef * alone, rtol=1e-4, atol=1e-6)
 
 
+def test_free_episodes_earn_what_comes_after_them():
+    """Their own rewards do not count, those of later episodes count for their actions, too."""
+    p = collected(num_episodes=3, free_episodes=2, gae_lambda=1.0)
+    horizon, reward, mask = p.env.horizon, p.rows.reward, p.rows.mask
+    batch, _ = p.algorithm.batch(p.rows)
+    other = dataclasses.replace(
+        p.rows, reward=torch.cat([torch.randn(len(reward), 2 * horizon), reward[:, -horizon:]], 1)
+    )
+    torch.testing.assert_close(p.algorithm.batch(other)[0].target * mask, batch.target * mask)
+    network = p.algorithm.network
+    shift, scale = network.normalizer.mean[-1], network.normalizer.reward_scale
+    later = (reward * mask)[:, -horizon:].sum(1)
+    torch.testing.assert_close(batch.target[:, 0], (later / (3 * horizon) - shift) / scale)
+
+
+def test_free_episodes_must_leave_some(sentence):
+    with pytest.raises(InputError) as error:
+        RecurrentPPOConfig(num_episodes=2, free_episodes=2)
+    assert "free_episodes" in sentence(error)
+
+
 def test_the_step_size_rises_and_falls():
     p = collected(lr=1e-3, warmup=0.3, epochs=1, minibatches=1, tasks=1)
     used = []
