@@ -19,6 +19,7 @@ from metarl.algorithms.outer import TRPOConfig
 from metarl.policies.cells import CELLS
 from metarl.policies.memory import MEMORIES
 from metarl.training.presets import METHODS
+from metarl.training.suites import SUITES
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
@@ -28,11 +29,14 @@ pytestmark = pytest.mark.skipif(
 FAST = ["maml-tabular-mdp", "promp-bandit", "reptile-gridworld", "metanet-bandit"]
 OWN = [method for method in METHODS if not method.startswith("sb3")]
 """Methods on tensors; SB3 collects in NumPy."""
+ANY = [method for method in OWN if METHODS[method].suits(SUITES["gridworld"])]
+"""Those that take discrete actions, too."""
 LIKE_OTHERS = {"count-recall", "autoencode", "gaussian-bandit"}
 """Families of the same class as another one."""
 BATCHED = [f for f in envs.FAMILIES if f not in LIKE_OTHERS and not hasattr(envs.make_config(f), "engine")]
-COUNT = max(len(OWN), len(BATCHED))
-SLOW = [f"{m}-{f}" for m, f, _ in zip(cycle(OWN), cycle(BATCHED[::-1] + BATCHED), range(COUNT), strict=False)]
+COUNT = max(len(ANY), len(BATCHED))
+SLOW = [f"{m}-{f}" for m, f, _ in zip(cycle(ANY), cycle(BATCHED[::-1] + BATCHED), range(COUNT), strict=False)]
+SLOW += [f"{method}-point" for method in OWN if method not in ANY]
 """Each method and each family at least once."""
 KINDS = [f"metanet-bandit,memory={kind}" for kind in MEMORIES if "delta" not in kind]
 """Memories beside the delta rule, which presets have."""

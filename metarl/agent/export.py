@@ -24,7 +24,7 @@ from envs.kinds import is_image, is_vector
 from envs.structs import tensors_of, with_tensors
 from metarl.algorithms.task_policy import TaskPolicy
 from metarl.backend.files import write_atomically
-from metarl.policies.distributions import Categorical, DiagGaussian
+from metarl.policies.distributions import Categorical, DiagGaussian, TanhGaussian
 from metarl.policies.mlp import StepInput
 from metarl.training.run import Run
 
@@ -48,7 +48,7 @@ class StepGraph(nn.Module):
         action = distribution.mode()[0]
         if isinstance(distribution, Categorical):
             return action, distribution.log_probs[0], *tensors_of(memory)
-        assert isinstance(distribution, DiagGaussian) and isinstance(self.space, spaces.Box)
+        assert isinstance(distribution, DiagGaussian | TanhGaussian) and isinstance(self.space, spaces.Box)
         low, high = (torch.as_tensor(x) for x in (self.space.low, self.space.high))
         log_std = distribution.log_std.expand_as(distribution.mean)[0]
         return torch.clamp(action, low, high), distribution.mean[0], log_std, *tensors_of(memory)
@@ -113,7 +113,7 @@ def _traced(graph: StepGraph, given: dict[str, Tensor]) -> bytes:
 
 def _description(run: Run, env: Env, policy: TaskPolicy, steps: int) -> dict[str, Any]:
     """What the file says about the policy."""
-    trial = run.algorithm.network is not None
+    stages = run.algorithm.stages()
     return {
         "family": run.config.env,
         "env_preset": run.config.env_preset,
@@ -126,7 +126,7 @@ def _description(run: Run, env: Env, policy: TaskPolicy, steps: int) -> dict[str
         "observation_space": _space(env.observation_space),
         "action_space": _space(env.action_space),
         "horizon": env.horizon,
-        "num_episodes": run.algorithm.stages().num_episodes if trial else None,
+        "num_episodes": stages.num_episodes if stages.trial else None,
         "steps": steps,
     }
 

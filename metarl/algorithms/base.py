@@ -123,7 +123,10 @@ class Algorithm(ABC):
 
     @abstractmethod
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
-        """Experience on tasks [N] to train on: a trajectory for each stage, or one of a whole trial."""
+        """Experience on tasks [N] to train on: a trajectory for each stage, or one of a whole trial.
+
+        A method that trains on a fixed set of tasks plays N of these instead.
+        """
 
     @abstractmethod
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
@@ -195,6 +198,7 @@ class Setup:
         num_iterations: meta-iterations of the run, for schedules.
         num_shards: equal parts of a meta-batch, spread over the processes.
         start: a policy whose `init` gives the first parameters, instead of the one that `policy` describes.
+        tasks: that training is to draw from, instead of the split train.
     """
 
     env: Env
@@ -203,6 +207,7 @@ class Setup:
     num_iterations: int = 1
     num_shards: int = 1
     start: MLPPolicy | None = None
+    tasks: Struct | None = None
 
     def mlp_config(self, method: str) -> MLPConfig:
         """The configuration of the policy, if it is an MLP. Raises `InputError`."""

@@ -29,7 +29,7 @@ from metarl.backend.traced import traced_step
 from metarl.learning.advantage import gae
 from metarl.learning.losses import clipped
 from metarl.learning.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollout
-from metarl.policies.mlp import StepInput
+from metarl.policies.mlp import StepInput, StepNetwork
 from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 
 METRICS = ("value_loss", "entropy", "kl")
@@ -294,8 +294,10 @@ class RecurrentPPO(Algorithm):
         self.updates = int(state["updates"])
 
 
-def actor(network: TrialNetwork, generator: Generator, greedy: bool = False, traced: bool = True) -> Actor:
+def actor(network: StepNetwork, generator: Generator, greedy: bool = False, traced: bool = True) -> Actor:
     """Acts with a memory kept throughout the trial; actions are sampled or, if `greedy`, the most probable ones.
+
+    The rollout's memory is None, or (0, the network's) at the start of a trial.
 
     `traced`: by `traced_step`, which is for the CPU and reads the shapes of tensors as it records.
     """

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from envs.errors import InputError, require
-from envs.structs import tensors_of, with_tensors
+from envs.structs import Struct, tensors_of, with_tensors
 from metarl.backend.errors import NonFiniteError
 from metarl.learning.rollout import Adapter, Trajectory
 from metarl.policies.distributions import Distribution
-from metarl.policies.mlp import MLPPolicy, Policy, StepInput
-from metarl.policies.recurrent import Outputs, TrialNetwork
+from metarl.policies.mlp import MLPPolicy, Policy, StepInput, StepNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,11 +155,15 @@ class MemoryPolicy(TaskPolicy):
 
     Training let every episode take `horizon` steps, of which those after its end were padding. So here an episode that
     ended earlier is padded before the next one starts.
+
+    Args:
+        start: the memory [E, ...] of all lanes, where trials do not all start alike.
     """
 
-    def __init__(self, network: TrialNetwork, num_envs: int) -> None:
-        self.network = self.module = network
-        self.memories: list[Any] = [None] * num_envs  # of each lane, with leading axis [1]
+    def __init__(self, network: StepNetwork, num_envs: int, start: Struct | None = None) -> None:
+        self.network = network
+        self.module = network if isinstance(network, nn.Module) else None
+        self.memories: list[Any] = [None if start is None else start[k : k + 1] for k in range(num_envs)]
         self.times = [0] * num_envs  # steps of the trial so far, padding included
 
     def act(self, inputs: StepInput) -> Distribution:
@@ -196,7 +199,7 @@ class MemoryPolicy(TaskPolicy):
                 "begin() starts a new trial.",
             )
 
-    def _step(self, rows: StepInput, lanes: Sequence[int]) -> Outputs:
+    def _step(self, rows: StepInput, lanes: Sequence[int]) -> Any:
         """One step of some lanes: rows [L, ...]. Lanes that are equally far are computed together."""
         groups: dict[int, list[int]] = {}
         for row, lane in enumerate(lanes):
@@ -204,12 +207,12 @@ class MemoryPolicy(TaskPolicy):
         parts = []
         for t, group in groups.items():
             past = [self.memories[lanes[row]] for row in group]
-            outputs, memory = self.network.step(rows[group], type(past[0]).cat(past) if t else None)
+            outputs, memory = self.network.step(rows[group], type(past[0]).cat(past) if past[0] is not None else None)
             parts.append(outputs)
             for k, row in enumerate(group):
                 self.memories[lanes[row]], self.times[lanes[row]] = memory[k : k + 1], t + 1
         order = torch.tensor([row for group in groups.values() for row in group])
-        return Outputs.cat(parts)[order.argsort()]
+        return type(parts[0]).cat(parts)[order.argsort()]
 
     def state_dict(self) -> dict[str, Any]:
         return {"memories": [tensors_of(memory) for memory in self.memories], "times": list(self.times)}
@@ -217,9 +220,7 @@ class MemoryPolicy(TaskPolicy):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         like = self.network.start(1)
         self.times = [int(t) for t in state["times"]]
-        self.memories = [
-            with_tensors(like, memory) if t else None for t, memory in zip(self.times, state["memories"], strict=True)
-        ]
+        self.memories = [with_tensors(like, memory) if memory else None for memory in state["memories"]]
 
 
 def _without_past(rows: StepInput, lanes: Tensor) -> StepInput:

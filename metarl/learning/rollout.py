@@ -34,6 +34,14 @@ SMALL_LANES = 1024
 
 
 @dataclass(frozen=True, eq=False)
+class Ends(Struct):
+    """How each episode ended."""
+
+    obs: Tensor  # [N, num_episodes, E, O] after its last step of `horizon`
+    terminated: Tensor  # [N, num_episodes, E] bool: by itself, and not cut off
+
+
+@dataclass(frozen=True, eq=False)
 class Trajectory(Struct):
     """Lock-step experience. Steps after an episode's termination are padding, where `mask` is 0."""
 
@@ -43,6 +51,7 @@ class Trajectory(Struct):
     mask: Tensor  # [N, T, E] float: 1 while the episode runs, its terminating step included
     first: Tensor  # [N, T, E] bool: does an episode start here?
     states: Struct | None = None  # [N, num_episodes, H + 1, E, ...] of the environment, where they were kept
+    ends: Ends | None = None  # where they were kept
 
     @property
     def returns(self) -> Tensor:
@@ -56,7 +65,7 @@ class Trajectory(Struct):
 
     def episodes(self, horizon: int) -> list[Trajectory]:
         """The episodes of `horizon` steps that follow one another, each a trajectory."""
-        steps, states = replace(self, states=None), self.states
+        steps, states = replace(self, states=None, ends=None), self.states
         return [
             replace(steps[:, k * horizon : (k + 1) * horizon], states=states and states[:, k : k + 1])
             for k in range(self.reward.shape[1] // horizon)
@@ -125,6 +134,7 @@ def rollout(
     memory: Any = None,
     keep_states: bool = False,
     observe: Observer | None = None,
+    keep_ends: bool = False,
 ) -> Trajectory:
     """Run `num_episodes` consecutive episodes of `horizon` steps in `num_envs` lanes of each task.
 
@@ -133,6 +143,7 @@ def rollout(
         memory: passed to the first `act`; it persists across episodes.
         keep_states: keep the state before each step and at each episode's end, for a video.
         observe: updates the memory after each step; see `reference_rollout`.
+        keep_ends: keep `Trajectory.ends`, for what learns from transitions.
 
     Returns:
         Trajectory with T = num_episodes * horizon.
@@ -140,6 +151,7 @@ def rollout(
     with small_tensors_on_one_thread(len(task) * num_envs):
         steps: list[tuple[Tensor, ...]] = []
         kept: list[Struct] = []
+        ends: list[Ends] = []
         lanes = len(task), num_envs
         state, obs = check_reset(env, env.reset(task, num_envs, generator), *lanes)
         prev_reward = torch.zeros(obs.shape[:2], device=obs.device)
@@ -171,11 +183,14 @@ def rollout(
             steps.append((seen, action, reward, alive, first))
             state, obs, prev_action, prev_reward = result.state, result.obs, _taken(action, alive), reward
             alive = alive & ~result.terminated
+            if keep_ends and (t + 1) % env.horizon == 0:
+                ends.append(Ends(obs.flatten(2), ~alive))
         states = None
         if keep_states:
             states = Struct.stack([*kept, state], 1).map(lambda x: x.unflatten(1, (num_episodes, -1)))
         obs_, action_, reward_, alive_, first_ = (torch.stack(column, 1) for column in zip(*steps, strict=True))
-        return Trajectory(obs_, action_, reward_, alive_.to(reward_.dtype), first_, states)
+        mask = alive_.to(reward_.dtype)
+        return Trajectory(obs_, action_, reward_, mask, first_, states, Ends.stack(ends, 1) if ends else None)
 
 
 def reference_rollout(

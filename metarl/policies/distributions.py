@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 import torch
+from numpy.polynomial.hermite_e import hermegauss
 from torch import Generator, Tensor
 from torch.nn import functional
 
@@ -58,6 +59,62 @@ class DiagGaussian(Struct):
 
     def detach(self) -> DiagGaussian:
         return self.map(Tensor.detach)
+
+
+@dataclass(frozen=True, eq=False)
+class TanhGaussian(Struct):
+    """Actions between two bounds: independent normal numbers u, as middle + reach * tanh(u) (Haarnoja et al. 2018)."""
+
+    mean: Tensor  # [..., A] of u
+    log_std: Tensor  # [..., A] of u
+    middle: Tensor  # [..., A] of the bounds
+    reach: Tensor  # [..., A] half the distance between the bounds
+
+    @property
+    def normal(self) -> DiagGaussian:
+        """The distribution of u."""
+        return DiagGaussian(self.mean, self.log_std)
+
+    def sample(self, generator: Generator) -> Tensor:
+        return self.action(self.normal.sample(generator))
+
+    def mode(self) -> Tensor:
+        """The action of the most probable u."""
+        return self.action(self.mean)
+
+    def action(self, u: Tensor) -> Tensor:
+        return self.middle + self.reach * u.tanh()
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """[..., A] -> [...]. On a bound, which a rounded sample may reach, the density is that close to it."""
+        most = 1 - torch.finfo(action.dtype).eps
+        return self.log_prob_of(((action - self.middle) / self.reach).clamp(-most, most).atanh())
+
+    def log_prob_of(self, u: Tensor) -> Tensor:
+        """Of the action that u gives."""
+        return self.normal.log_prob(u) - (log_slope(u) + self.reach.log()).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """By Gauss-Hermite quadrature in each dimension: there is no closed form."""
+        nodes, weights = hermegauss(32)
+        slopes = [
+            w * log_slope(self.mean + x * self.log_std.exp())
+            for x, w in zip(nodes.tolist(), weights.tolist(), strict=True)
+        ]
+        expected = torch.stack(slopes).sum(0) / math.sqrt(2 * math.pi)
+        return self.normal.entropy() + (expected + self.reach.log()).sum(-1)
+
+    def kl(self, other: TanhGaussian) -> Tensor:
+        """KL(self || other) [...], between the same bounds."""
+        return self.normal.kl(other.normal)
+
+    def detach(self) -> TanhGaussian:
+        return self.map(Tensor.detach)
+
+
+def log_slope(u: Tensor) -> Tensor:
+    """log(1 - tanh² u), also where tanh u rounds to 1."""
+    return 2 * (math.log(2) - u - functional.softplus(-2 * u))
 
 
 @dataclass(frozen=True, eq=False)

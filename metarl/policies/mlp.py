@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
 from annotated_types import Ge, Le
@@ -38,6 +38,18 @@ class StepInput(Struct):
 
 Network = Callable[[StepInput, Any], tuple[Distribution, Any]]
 """A policy with its parameters bound: `(inputs, memory) -> (distribution, memory)`."""
+
+
+class StepNetwork(Protocol):
+    """What acts through a trial of a fixed length, with a memory."""
+
+    horizon: int  # of an episode
+    num_steps: int  # of a trial
+
+    def start(self, num_lanes: int) -> Any: ...
+    def step(self, inputs: StepInput, memory: Any) -> tuple[Any, Any]: ...
+    def distribution(self, outputs: Any) -> Distribution: ...
+    def check_length(self, num_steps: int) -> None: ...
 
 
 class Policy(ABC):

@@ -14,9 +14,11 @@ from torch import Generator
 from envs.core import Env
 from envs.errors import require, unknown
 from envs.fields import Checked, NonNegativeInt, PositiveInt, check_field, field_types
+from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, Setup
 from metarl.algorithms.dpt import DPTConfig
 from metarl.algorithms.maml import MAMLConfig
+from metarl.algorithms.pearl import PEARLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
@@ -27,7 +29,7 @@ from metarl.policies.mlp import MLPConfig, MLPPolicy
 from metarl.policies.rl2 import RL2Config
 from metarl.policies.varibad import VariBADConfig
 
-Algorithms = MAMLConfig | ReptileConfig | RecurrentPPOConfig | DPTConfig | SB3PPOConfig
+Algorithms = MAMLConfig | ReptileConfig | RecurrentPPOConfig | DPTConfig | SB3PPOConfig | PEARLConfig
 Policies = MLPConfig | RL2Config | MetaNetConfig | MetaNetworksConfig | VariBADConfig | InContextConfig
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 
@@ -71,7 +73,7 @@ class TrainConfig(Checked):
         shards = self.shards or 1
         require(
             shards == 1 or self.algorithm.several_processes,
-            "Stable-Baselines3 trains in one process; start this method without torchrun, and without --shards.",
+            "This method trains in one process; start it without torchrun, and without --shards.",
         )
         require(
             self.meta_batch_size % shards == 0,
@@ -99,9 +101,15 @@ ADDED: dict[str, Any] = {
 """Fields that runs from before them lack, and what those were made with."""
 
 
-def make_algorithm(config: TrainConfig, env: Env, generator: Generator, start: MLPPolicy | None = None) -> Algorithm:
+def make_algorithm(
+    config: TrainConfig,
+    env: Env,
+    generator: Generator,
+    start: MLPPolicy | None = None,
+    tasks: Struct | None = None,
+) -> Algorithm:
     """The method of a run, with fresh parameters; see `AlgorithmConfig.make`."""
-    setup = Setup(env, config.policy, generator, config.num_iterations, config.shards or 1, start)
+    setup = Setup(env, config.policy, generator, config.num_iterations, config.shards or 1, start, tasks)
     return config.algorithm.make(setup)
 
 

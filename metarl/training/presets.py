@@ -13,12 +13,14 @@ from envs.extras import PACKAGES
 from metarl.algorithms.dpt import DPTConfig
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.outer import AdamConfig
+from metarl.algorithms.pearl import PEARLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
 from metarl.algorithms.reptile import ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPOConfig
 from metarl.policies.in_context import InContextConfig
 from metarl.policies.meta_networks import MetaNetworksConfig
 from metarl.policies.metanet import MetaNetConfig
+from metarl.policies.mlp import MLPConfig
 from metarl.policies.rl2 import RL2Config
 from metarl.policies.varibad import VariBADConfig
 from metarl.training.config import Algorithms, Policies, TrainConfig, flat, from_dict, to_dict
@@ -105,6 +107,13 @@ METHODS = {
         InContextConfig(),
         lessons,
         lambda s: getattr(envs.family(s.config.env).env_class, "oracle", None) is not None,
+    ),
+    "pearl": MethodSpec(
+        "soft actor-critic with a latent variable inferred from context (Rakelly et al. 2019)",
+        lambda s: PEARLConfig(gamma=s.trial.get("gamma", 0.99)),
+        MLPConfig((64, 64), "relu"),
+        train=lambda s: {"num_iterations": 60, "meta_batch_size": 10, "num_envs": 1},
+        suits=lambda s: s.continuous,
     ),
     "sb3-ppo": MethodSpec(
         "no meta-learning: SB3's PPO on all tasks at once, fine-tuned by PPO on each",

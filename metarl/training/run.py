@@ -79,11 +79,11 @@ class Run:
         )
         self.env: Env = envs.family(config.env).build(env_config, self.device)
         self.generator, self.shard_generator = Generator(self.device).manual_seed(config.seed), Generator(self.device)
-        self.algorithm = make_algorithm(config, self.env, self.generator, policy)
         self.train_tasks: Struct | None = None
         if config.train_tasks is not None:
             own = path / "train-tasks.json"
             self.train_tasks = envs.load_tasks(own if own.exists() else config.train_tasks, self.env)
+        self.algorithm = make_algorithm(config, self.env, self.generator, policy, self.train_tasks)
         self.iteration, self.env_steps, self.seconds = 0, 0, 0.0
         self.is_new = True
         self._saved: tuple[int, ...] | None = None  # the checkpoint's mark when it was read or written

@@ -29,6 +29,7 @@ class Suite:
     trial: dict[str, Any] = field(default_factory=dict)  # fields of RecurrentPPOConfig
     trials: dict[str, Any] = field(default_factory=dict)  # fields of TrainConfig where a policy has a memory
     ppo: dict[str, Any] = field(default_factory=dict)  # fields of SB3PPOConfig
+    continuous: bool = False  # are actions numbers?
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What differs for single methods, by name and nested as in config.json."""
 
@@ -38,6 +39,13 @@ PPO_ROUNDS = {"inner_loss": "ppo", "inner_optimizer": "adam", "inner_lr": 3e-3, 
 
 LONG_TRIALS = {"policy": {"model_updates": 10}}
 """Of VariBAD: a step of its model costs as much as the trials are long."""
+
+
+PEARL_ON_ROBOTS = {
+    "num_iterations": 100,
+    "policy": {"hidden_sizes": (128, 128)},
+    "algorithm": {"num_train_tasks": 50, "num_updates": 1000, "update_tasks": 8, "batch_size": 64},
+}
 
 
 def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pretrain: int) -> Suite:
@@ -61,7 +69,8 @@ def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pret
         trial={"num_episodes": 2, "gamma": 0.99, "gae_lambda": 0.95},
         trials=trials(200, 100, 40),
         ppo={"reward_scale": 0.1, "finetune_lr": 1e-3},
-        methods={"reptile": {"algorithm": PPO_ROUNDS}, "varibad": LONG_TRIALS},
+        continuous=True,
+        methods={"reptile": {"algorithm": PPO_ROUNDS}, "varibad": LONG_TRIALS, "pearl": PEARL_ON_ROBOTS},
     )
 
 
@@ -153,6 +162,7 @@ def general(id: str) -> Suite:
         trial={"num_episodes": min(4, max(2, 200 // env.horizon)), "gamma": 0.99, "gae_lambda": 0.9},
         trials=trials(100, 100, num_tasks if env.fast else 200),
         ppo=entropy,
+        continuous=not discrete,
         methods={"reptile": {"num_iterations": 33}, "dpt": DATASETS.get(id, {})},
     )
 
@@ -228,6 +238,7 @@ SUITES = {
         trial={"num_episodes": 3, "gae_lambda": 0.95, "gamma": 0.99},
         trials=trials(100, 100, 1000),
         ppo={"reward_scale": 0.1, "finetune_lr": 1e-2},
+        continuous=True,
         methods={"reptile": {"num_iterations": 33, "algorithm": {"inner_lr": 1.0}}, "varibad": LONG_TRIALS},
     ),
     "bandit": bandits("k5-n10", 400),
@@ -341,6 +352,7 @@ SUITES = {
         {"inner_lr": 0.1, "gae_lambda": 0.95},
         trial={"num_episodes": 4, "gamma": 0.95, "gae_lambda": 0.9},
         trials=trials(60, 240, 2000),
+        continuous=True,
         methods={"metanet": {"algorithm": {"aux_coef": 0.0}}, "reptile": {"num_iterations": 40}},
     ),
     "glyphs": Suite(

@@ -24,10 +24,11 @@ def saved_run(path, method, family="gridworld", **fields):
     trial = {"algorithm": {"num_episodes": EPISODES}} if hasattr(config.algorithm, "num_episodes") else {}
     config = from_dict(config, {"num_envs": 4, "num_iterations": 1, **trial, **fields})
     run = Run(path, f"{method}-{family}", config, FAMILIES[family])
-    if run.algorithm.network is not None:
+    acting = run.algorithm.network or getattr(run.algorithm, "actor", None)
+    if acting is not None:
         generator = Generator().manual_seed(1)
         with torch.no_grad():
-            for parameter in run.algorithm.network.parameters():
+            for parameter in acting.parameters():
                 parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
     run.create()
     run.save()

@@ -151,7 +151,7 @@ def rehearse(argument: str) -> dict[str, Any]:
     """Reads, sends and launches in each part of a meta-iteration and in an evaluation, both of few, short episodes."""
     name, *options = argument.split(",")
     config = with_options(preset(name), dict(option.split("=") for option in options))
-    fewer = {"epochs": 1, "minibatches": 2} if hasattr(config.algorithm, "minibatches") else {}
+    fewer = {k: n for k, n in {"epochs": 1, "minibatches": 2, "num_updates": 2}.items() if hasattr(config.algorithm, k)}
     config = dataclasses.replace(config, num_iterations=10, algorithm=dataclasses.replace(config.algorithm, **fewer))
     short = {"horizon": 3} if "horizon" in {f.name for f in dataclasses.fields(envs.make_config(config.env))} else {}
     env = envs.make(config.env, config.env_preset, **short)
@@ -174,7 +174,8 @@ def rehearse(argument: str) -> dict[str, Any]:
         with part("update"):
             algorithm.update(experience)
         with part("evaluate"):
-            stages = algorithm.stages(1 if algorithm.network is None else None)
+            stages = algorithm.stages()
+            stages = stages if stages.trial else algorithm.stages(1)
             play_stages(env, algorithm.play(env, 2, generator, stages), task, 2 * stages.episodes)
         assert experience[0].reward.device == algorithm.params.device == DEVICE
     return found

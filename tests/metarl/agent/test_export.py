@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -84,13 +85,12 @@ def assert_equal_over_episodes(learner, path, env, num_episodes, ends=()):
                 break
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", [*GRADIENT, *MEMORY])
+@pytest.mark.parametrize(("method", "family"), [*itertools.product([*GRADIENT, *MEMORY], FAMILIES), ("pearl", "point")])
 def test_a_whole_trial_by_onnx_runtime_is_ours(tmp_path, method, family):
     run = saved_run(tmp_path / "run", method, family)
-    metarl.load(run.path).export(tmp_path / "out" / "policy.onnx")
     learner = metarl.load(run.path).begin(seed=1)
-    ends = [run.env.horizon - 1, 2] if method in MEMORY else ()
+    learner.export(tmp_path / "out" / "policy.onnx")
+    ends = [run.env.horizon - 1, 2] if run.algorithm.stages().trial else ()
     assert_equal_over_episodes(learner, tmp_path / "out" / "policy.onnx", run.env, EPISODES, ends)
     about = Runtime(tmp_path / "out" / "policy.onnx").about
     assert about["family"] == family and about["preset"] == f"{method}-{family}" and about["horizon"] == 6

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import gymnasium
 import numpy as np
 import pytest
@@ -50,8 +52,7 @@ def play_vector(learner, env, num_steps):
         learner.observe(obs, reward, terminated, truncated, info)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", [*GRADIENT, *MEMORY])
+@pytest.mark.parametrize(("method", "family"), [*itertools.product([*GRADIENT, *MEMORY], FAMILIES), ("pearl", "point")])
 def test_a_learner_plays_step_for_step_as_evaluation_does(tmp_path, method, family):
     run = saved_run(tmp_path, method, family)
     task = run.env.sample_tasks(1, Generator().manual_seed(0))
@@ -87,10 +88,11 @@ def test_lanes_of_a_vector_environment_learn_together(tmp_path, method):
     assert learner.policy.steps_taken == (0 if method in MEMORY else 3), "as many episodes as in training, 4"
 
 
-@pytest.mark.parametrize("method", EVERY)
+@pytest.mark.parametrize("method", [*EVERY, "pearl"])
 def test_a_saved_learner_goes_on_as_if_it_had_not_been_saved(tmp_path, method):
     saved_run(tmp_path / "run", method, "point")
-    env, options = gym("point"), {} if method in MEMORY else {"episodes_per_step": 1, "num_steps": 2}
+    trial = method in (*MEMORY, "pearl")
+    env, options = gym("point"), {} if trial else {"episodes_per_step": 1, "num_steps": 2}
     learner = metarl.load(tmp_path / "run").begin(seed=3, **options)
     play(learner, env, 1)
     obs, _ = env.reset()
@@ -104,9 +106,9 @@ def test_a_saved_learner_goes_on_as_if_it_had_not_been_saved(tmp_path, method):
         obs, reward, terminated, truncated, _ = env.step(actions[0])
         for x in (learner, again):
             x.observe(obs, reward, terminated, truncated)
-    assert truncated and again.policy.steps_taken == learner.policy.steps_taken == (0 if method in MEMORY else 2)
+    assert truncated and again.policy.steps_taken == learner.policy.steps_taken == (0 if trial else 2)
     assert np.array_equal(play(learner, env, 1), play(again, env, 1))
-    if method not in MEMORY:
+    if not trial:
         with pytest.raises(InputError, match="num_steps=2"):
             metarl.load(tmp_path / "kept" / "adapted.pt").begin(num_steps=5)
 

@@ -511,7 +511,7 @@ REFUSED = {
         "The run new has 3 shards, which 2 processes cannot share equally; ",
     ),
     "a run of one process": (["--resume", "alone"], "The run alone has 1 shards, which 2 processes cannot share"),
-    "a method of one process": (["sb3-ppo-point", "--run-dir", "new"], "Stable-Baselines3 trains in one process; "),
+    "a method of one process": (["sb3-ppo-point", "--run-dir", "new"], "This method trains in one process; "),
     "a folder that is taken": (["maml-point", "--run-dir", "alone"], "alone already holds a run with another config"),
 }
 

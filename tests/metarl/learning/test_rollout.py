@@ -141,6 +141,16 @@ def test_episodes_of_a_trial_are_its_parts_with_their_states(env):
         torch.testing.assert_close(position[:, 0, -1, :, 0], episode.obs[:, -1, :, 0] + 0.1)
 
 
+def test_the_ends_of_episodes_are_kept_where_they_are_asked_for():
+    env = envs.make("point", horizon=4)
+    task, act = env.task_from_dicts([{"goal": [0.3, 0.0]}, {"goal": [-0.3, 0.0]}]), constant_actor([1.0, 0.0])
+    trial = rollout(env, act, task, 1, Generator(), 2, keep_ends=True)
+    assert trial.ends.terminated.flatten(1).tolist() == [[True, True], [False, False]]
+    torch.testing.assert_close(trial.ends.obs, torch.tensor([0.4, 0.0]).expand(2, 2, 1, 2))
+    assert all(episode.ends is None for episode in trial.episodes(4))
+    assert rollout(env, act, task, 1, Generator()).ends is None
+
+
 def test_after_an_end_a_policy_sees_no_action():
     env = envs.make("point", horizon=5)
     t = rollout(env, constant_actor([1.0, 0.0]), env.task_from_dicts([{"goal": [0.3, 0.0]}]), 1, Generator())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Generator
+from torch.distributions import AffineTransform, Independent, Normal, TanhTransform, TransformedDistribution
 from torch.distributions import Categorical as TorchCategorical
-from torch.distributions import Independent, Normal
 from torch.distributions import kl_divergence as torch_kl
 
-from metarl.policies.distributions import Categorical, DiagGaussian, MultiCategorical
+from metarl.policies.distributions import Categorical, DiagGaussian, MultiCategorical, TanhGaussian
 
 
 def gaussian(seed):
@@ -33,6 +33,31 @@ def test_densities_equal_those_of_torch(make):
     torch.testing.assert_close(ours.entropy(), theirs.entropy())
     torch.testing.assert_close(ours.kl(ours2), torch_kl(theirs, theirs2))
     assert ours.kl(ours).abs().max() == 0
+
+
+def test_squashed_densities_equal_those_of_torch():
+    """As a transformed distribution of torch, in float64; entropy and KL by many samples."""
+    inner, theirs = gaussian(0)
+    other, _ = gaussian(1)
+    middle, reach = torch.full((2, 5, 3), 0.5).double(), torch.full((2, 5, 3), 2.0).double()
+    ours, second = (TanhGaussian(x.mean, x.log_std.expand(2, 5, 3), middle, reach) for x in (inner, other))
+    moves = [TanhTransform(), AffineTransform(0.5, 2.0)]
+    theirs = Independent(TransformedDistribution(theirs.base_dist, moves), 1)
+    action = ours.sample(Generator().manual_seed(2))
+    assert ((action > -1.5) & (action < 2.5)).all()
+    torch.testing.assert_close(ours.log_prob(action), theirs.log_prob(action))
+    many = ours.map(lambda x: x.expand(20_000, 2, 5, 3))
+    drawn = many.sample(Generator().manual_seed(3))
+    torch.testing.assert_close(ours.entropy(), -ours.log_prob(drawn).mean(0), atol=0.06, rtol=0)
+    expected = (ours.log_prob(drawn) - second.log_prob(drawn)).mean(0)
+    torch.testing.assert_close(ours.kl(second), expected, atol=0.15, rtol=0.03)
+    torch.testing.assert_close(ours.mode(), 0.5 + 2 * inner.mean.tanh())
+
+
+def test_squashed_samples_on_a_bound_have_a_finite_density():
+    far = TanhGaussian(*(torch.tensor([[x]]) for x in (20.0, 0.0, 0.0, 1.0)))
+    action = far.sample(Generator().manual_seed(0))
+    assert action.item() == 1 and far.log_prob(action).isfinite()
 
 
 def test_gaussian_samples_have_the_right_moments_and_come_from_the_generator_alone():

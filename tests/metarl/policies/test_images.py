@@ -120,7 +120,9 @@ def test_images_are_not_normalized():
 LANES = {"meta_batch_size": 2, "num_envs": 3, "num_iterations": 2, "checkpoint_every": 1}
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("sb3-ppo-informed", "sb3-ppo-scratch")])
+@pytest.mark.parametrize(
+    "method", [name for name in METHODS if name not in ("sb3-ppo-informed", "sb3-ppo-scratch", "pearl")]
+)
 def test_every_method_trains_resumes_evaluates_and_acts(tmp_path, signs, method):
     config = replace(preset(f"{method}-signs"), **LANES)
     whole, part = (new_run(f"{method}-signs", tmp_path / name, config) for name in ("whole", "part"))

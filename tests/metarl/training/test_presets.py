@@ -11,8 +11,10 @@ import pytest
 import envs
 from envs import InputError
 from metarl.algorithms.base import Stages
+from metarl.algorithms.dpt import DPT, DPTConfig
 from metarl.algorithms.maml import MAML
 from metarl.algorithms.outer import TRPO, Adam
+from metarl.algorithms.pearl import PEARL, PEARLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
 from metarl.algorithms.reptile import Reptile, ReptileConfig
 from metarl.algorithms.sb3_ppo import SB3PPO, SB3PPOConfig
@@ -41,6 +43,8 @@ def small(name, path):
         env_config = dataclasses.replace(env_config, horizon=5)
     hidden = {"hidden_sizes": (4,)} if isinstance(config.policy, MLPConfig) else {"hidden_size": 8}
     hidden |= {"model_updates": 2} if hasattr(config.policy, "model_updates") else {}
+    if hasattr(config.algorithm, "num_updates"):
+        config = replace(config, algorithm=replace(config.algorithm, num_updates=2))
     sizes = {"meta_batch_size": 2, "num_envs": 2, "policy": dataclasses.replace(config.policy, **hidden)}
     return Run(path, name, dataclasses.replace(config, **sizes), env_config)
 
@@ -113,7 +117,14 @@ def test_methods_are_what_their_names_say(tmp_path):
     networks = {"metanet": MetaNet, "meta-networks": MetaNetworks, "rl2": RL2Network, "varibad": VariBADNetwork}
     trials = dict.fromkeys(networks, RecurrentPPO)
     baselines = dict.fromkeys(("sb3-ppo", "sb3-ppo-informed", "sb3-ppo-scratch"), SB3PPO)
-    assert kinds == {**dict.fromkeys(METHODS, MAML), "reptile": Reptile, **trials, **baselines}
+    assert kinds == {
+        **dict.fromkeys(METHODS, MAML),
+        "reptile": Reptile,
+        "pearl": PEARL,
+        "dpt": DPT,
+        **trials,
+        **baselines,
+    }
     assert [name for name in baselines if made[name].config.informed] == ["sb3-ppo-informed"]
     assert [name for name in METHODS if preset(f"{name}-point").num_iterations == 0] == ["sb3-ppo-scratch"]
     assert {name: type(made[name].network) for name in networks} == networks
@@ -131,7 +142,8 @@ def test_a_preset_is_its_method_with_what_its_family_asks():
         for key, suite in SUITES.items():
             config = preset(f"{method}-{key}")
             assert (config.env, config.env_preset) == (suite.config.env, suite.config.env_preset)
-            asked = {RecurrentPPOConfig: suite.trial, SB3PPOConfig: suite.ppo}.get(type(config.algorithm), suite.inner)
+            kinds = {RecurrentPPOConfig: suite.trial, SB3PPOConfig: suite.ppo, PEARLConfig: {}, DPTConfig: {}}
+            asked = kinds.get(type(config.algorithm), suite.inner)
             own = suite.methods.get(method, {}).get("algorithm", {})
             asked = {name: own.get(name, value) for name, value in asked.items()}
             assert {name: getattr(config.algorithm, name) for name in asked} == asked
