@@ -8,9 +8,10 @@ is drawn from the prior in the first episode, then before each episode from the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 from torch import Generator, Tensor
 
 from envs.contract import draw_tasks
@@ -43,7 +44,7 @@ class PEARLConfig(AlgorithmConfig):
     """First episodes of a trial that draw z from the prior; the later ones draw it from the posterior."""
     context_episodes: PositiveInt = 3
     """First episodes of a task's latest trials, or all, from which the encoder's context is sampled in training."""
-    num_train_tasks: PositiveInt = 100
+    num_train_tasks: Annotated[int, Ge(1), Le(10_000)] = 100
     """Tasks that are drawn before training and trained on; --train-tasks gives them instead."""
     replay_episodes: PositiveInt = 30
     """Latest episodes of each training task that are kept to learn from, also in the checkpoint."""
