@@ -13,7 +13,7 @@ import envs
 from metarl.algorithms.model_learner import METRICS
 from metarl.policies.varibad import VariBADConfig
 
-CONFIG = VariBADConfig(latent_size=2, hidden_size=16, policy_units=8, decoder_units=16)
+CONFIG = VariBADConfig(latent_size=2, hidden_size=16, policy_units=8, decoder_units=16, model_updates=3)
 
 
 def collected(config=CONFIG, env=None, tasks=6, **fields):
@@ -68,13 +68,13 @@ def test_its_optimizer_goes_on_where_it_stopped():
 def test_beliefs_narrow_and_predict_rewards_after_a_short_training():
     """Two arms that pay always or never: after a trial the belief is narrower than before, and knows which pays."""
     env = envs.make("bernoulli-bandit", "k5-n10", num_arms=2)
-    config = dataclasses.replace(CONFIG, model_lr=1e-2, model_updates=40)
+    config = dataclasses.replace(CONFIG, model_lr=2e-2, model_updates=30)
     algorithm = trials.algorithm(env, config, num_episodes=1)
     generator = Generator().manual_seed(0)
-    task = env.sample_tasks(200, generator)
+    task = env.sample_tasks(100, generator)
     task = dataclasses.replace(task, mean=(task.mean > 0.5).float())
-    seen = [algorithm.update(algorithm.collect(env, task, 1, generator)) for _ in range(8)]
-    assert seen[-1]["model_error"] < 0.6 * seen[0]["model_error"] and seen[-1]["belief_kl"] > seen[0]["belief_kl"]
+    seen = [algorithm.update(algorithm.collect(env, task, 1, generator)) for _ in range(5)]
+    assert seen[-1]["model_error"] < 0.75 * seen[0]["model_error"] and seen[-1]["belief_kl"] > seen[0]["belief_kl"]
     trial = algorithm.collect(env, task, 1, generator)[0][:, :, 0]
     std = algorithm.belief(trial.inputs)[:, 1].mean((0, 2))
     assert std[-1] < 0.7 * std[0]
