@@ -7,7 +7,7 @@ of the whole trial, with advantages that reach across the ends of episodes.
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import torch
@@ -146,11 +146,14 @@ class RecurrentPPO(Algorithm):
         )
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
-        """A trial in each lane, to train on."""
+        """A trial in each lane, to train on, with what the network gave at each step."""
 
         def play(task: Struct) -> Trajectory:
-            act = actor(self.network, generator, traced=not self.graphs.record)
-            return rollout(env, act, task, num_envs, generator, self.config.num_episodes)
+            outputs: list[Outputs] = []
+            act = actor(self.network, generator, traced=not self.graphs.record, outputs=outputs)
+            trial = rollout(env, act, task, num_envs, generator, self.config.num_episodes)
+            lanes = Outputs.stack(outputs, 1)  # [N E, T, ...]
+            return replace(trial, outputs=lanes.map(lambda x: x.unflatten(0, (-1, num_envs)).transpose(1, 2)))
 
         return [self.graphs(("collect", num_envs), play, task, generators=[generator])]
 
@@ -218,7 +221,8 @@ class RecurrentPPO(Algorithm):
     @torch.no_grad()
     def batch(self, t: Trajectory) -> tuple[Batch, Tensor]:
         """Trials [B, T, ...] with advantages and value targets; and the explained variance of the values."""
-        n, outputs = self.network, self.outputs(t.inputs)
+        n, outputs = self.network, self.outputs(t.inputs) if t.outputs is None else t.outputs
+        assert isinstance(outputs, Outputs)
         remaining = n.num_steps - torch.arange(t.reward.shape[1], device=t.reward.device, dtype=t.reward.dtype)
         shift, scale = n.normalizer.mean[-1], n.normalizer.reward_scale
         value = remaining * (shift + scale * outputs.value)
@@ -294,12 +298,19 @@ class RecurrentPPO(Algorithm):
         self.updates = int(state["updates"])
 
 
-def actor(network: StepNetwork, generator: Generator, greedy: bool = False, traced: bool = True) -> Actor:
+def actor(
+    network: StepNetwork,
+    generator: Generator,
+    greedy: bool = False,
+    traced: bool = True,
+    outputs: list[Outputs] | None = None,
+) -> Actor:
     """Acts with a memory kept throughout the trial; actions are sampled or, if `greedy`, the most probable ones.
 
     The rollout's memory is None, or (0, the network's) at the start of a trial.
 
     `traced`: by `traced_step`, which is for the CPU and reads the shapes of tensors as it records.
+    `outputs`: gets the network's outputs [B, ...] of each step.
     """
 
     step = traced_step(network) if traced else network.step
@@ -307,8 +318,10 @@ def actor(network: StepNetwork, generator: Generator, greedy: bool = False, trac
     def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
         t, memory = (0, None) if memory is None else memory
         network.check_length(t + 1)
-        outputs, memory = step(inputs.map(lambda x: x.flatten(0, 1)), memory)
-        distribution = network.distribution(outputs)
+        found, memory = step(inputs.map(lambda x: x.flatten(0, 1)), memory)
+        if outputs is not None:
+            outputs.append(found)
+        distribution = network.distribution(found)
         action = distribution.mode() if greedy else distribution.sample(generator)
         return action.unflatten(0, inputs.obs.shape[:2]), (t + 1, memory)
 

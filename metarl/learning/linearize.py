@@ -14,6 +14,7 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
+from metarl.backend.products import bmm
 from metarl.policies.distributions import Distribution
 from metarl.policies.mlp import MLPPolicy, Policy, StepInput
 
@@ -87,7 +88,7 @@ class MLPLinearization(Linearization):
             n, units, _ = layer.shape
             x = obs.new_empty(n, units + 1, self.x[-1].shape[-1])
             x[:, -1].fill_(1)
-            y = policy.activation(torch.bmm(layer, self.x[-1], out=x[:, :-1]), inplace=True)
+            y = policy.activation(bmm(layer, self.x[-1], out=x[:, :-1]), inplace=True)
             self.x.append(x)
             self.slope.append(policy.activation_slope(y))
         # The graph of autograd starts here: it holds the small output layer and the objective alone.
@@ -106,9 +107,9 @@ class MLPLinearization(Linearization):
         """From the objective's gradient at the outputs: gradient, errors d at pre-activations, e at activations."""
         d, e = [head[0]], list[Tensor]()
         for layer, slope in zip(self.layers[:0:-1], self.slope[::-1], strict=True):
-            e.insert(0, layer[..., :-1].mT @ d[0])
+            e.insert(0, bmm(layer[..., :-1].mT, d[0]))
             d.insert(0, e[0] * slope)
-        grad = [(error @ x.mT).flatten(1) for error, x in zip(d, self.x, strict=True)]
+        grad = [bmm(error, x.mT).flatten(1) for error, x in zip(d, self.x, strict=True)]
         return torch.cat([*grad, *head[1:]], -1), d, e
 
     def _head(self, objective: Objective) -> list[Tensor]:
@@ -132,10 +133,11 @@ class MLPLinearization(Linearization):
             tangents, free_dot = self.policy.unflatten(vector)
             x_dot: list[Tensor] = []
             for k, tangent in enumerate(tangents):
-                z_dot = torch.bmm(tangent, self.x[k])
-                if k > 0:
-                    z_dot.baddbmm_(self.layers[k][..., :-1], x_dot[-1])
-                x_dot.append(z_dot.mul_(self.slope[k]) if k < len(self.slope) else z_dot)
+                slope = self.slope[k] if k < len(self.slope) else None
+                if k == 0:
+                    x_dot.append(bmm(tangent, self.x[k], times=slope))
+                else:
+                    x_dot.append(bmm(self.layers[k][..., :-1], x_dot[-1], bmm(tangent, self.x[k]), slope))
             d_dot, result = self._second(head, x_dot.pop(), free_dot)
             for k in range(len(tangents) - 1, -1, -1):
                 grad_dot = _outer(d_dot, self.x[k])
@@ -144,12 +146,11 @@ class MLPLinearization(Linearization):
                 elif mixed is not None and k == 0:
                     grad_dot = grad_dot + torch.einsum("nikj,nkj->nji", mixed, tangents[1][..., :-1])
                 elif k > 0:
-                    grad_dot[..., :-1] += torch.bmm(d[k], x_dot[k - 1].mT)
+                    grad_dot[..., :-1] += bmm(d[k], x_dot[k - 1].mT)
                 if k > 0:
-                    e_dot = torch.bmm(self.layers[k][..., :-1].mT, d_dot)
-                    if mixed is None or k > 1:
-                        e_dot.baddbmm_(tangents[k][..., :-1].mT, d[k])
-                    d_dot = e_dot.mul_(self.slope[k - 1]).addcmul_(curve[k - 1], x_dot[k - 1])
+                    e_dot = None if mixed is not None and k == 1 else bmm(tangents[k][..., :-1].mT, d[k])
+                    d_dot = bmm(self.layers[k][..., :-1].mT, d_dot, e_dot, self.slope[k - 1])
+                    d_dot.addcmul_(curve[k - 1], x_dot[k - 1])
                 result.insert(0, grad_dot.flatten(1))
             return torch.cat(result, -1)
 
@@ -166,7 +167,7 @@ class MLPLinearization(Linearization):
         input. Products with them replace two that are as wide as the layers for each sample.
         """
         inputs = self.x[0].unbind(1)
-        return torch.stack([torch.bmm(d, (self.slope[0] * x.unsqueeze(1)).mT) for x in inputs], 1)
+        return torch.stack([bmm(d, (self.slope[0] * x.unsqueeze(1)).mT) for x in inputs], 1)
 
     def gauss_newton(self, objective: Objective) -> Product:
         head = self._head(objective)
@@ -180,10 +181,11 @@ class MLPLinearization(Linearization):
             tangents, free_dot = self.policy.unflatten(vector)
             x_dot: Tensor | None = None
             for k in range(start, len(tangents)):
-                z_dot = torch.bmm(tangents[k], self.x[k])
-                if x_dot is not None:
-                    z_dot.baddbmm_(self.layers[k][..., :-1], x_dot)
-                x_dot = z_dot.mul_(self.slope[k]) if k < len(self.slope) else z_dot
+                slope = self.slope[k] if k < len(self.slope) else None
+                if x_dot is None:
+                    x_dot = bmm(tangents[k], self.x[k], times=slope)
+                else:
+                    x_dot = bmm(self.layers[k][..., :-1], x_dot, bmm(tangents[k], self.x[k]), slope)
             assert x_dot is not None
             if jacobian is not None:
                 by_input = torch.bmm(tangents[0].mT, jacobian).unflatten(-1, (num_outputs, -1))
@@ -193,7 +195,7 @@ class MLPLinearization(Linearization):
             for k in range(len(tangents) - 1, start - 1, -1):
                 result.insert(0, _outer(d_dot, self.x[k]).flatten(1))
                 if k > start:
-                    d_dot = torch.bmm(self.layers[k][..., :-1].mT, d_dot).mul_(self.slope[k - 1])
+                    d_dot = bmm(self.layers[k][..., :-1].mT, d_dot, times=self.slope[k - 1])
             if jacobian is not None:
                 result.insert(0, _outer(jacobian, (x * errors.unsqueeze(1)).flatten(2)).flatten(1))
             return torch.cat(result, -1)
@@ -210,7 +212,7 @@ class MLPLinearization(Linearization):
 
 def _outer(d: Tensor, x: Tensor) -> Tensor:
     """Sums over samples of d [N, H, B] times x [N, O, B]: [N, H, O]. The narrower one comes first, which is faster."""
-    return torch.bmm(d, x.mT) if x.shape[1] >= d.shape[1] else torch.bmm(x, d.mT).mT
+    return bmm(d, x.mT) if x.shape[1] >= d.shape[1] else bmm(x, d.mT).mT
 
 
 def _with_ones(x: Tensor) -> Tensor:

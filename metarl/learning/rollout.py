@@ -52,6 +52,7 @@ class Trajectory(Struct):
     first: Tensor  # [N, T, E] bool: does an episode start here?
     states: Struct | None = None  # [N, num_episodes, H + 1, E, ...] of the environment, where they were kept
     ends: Ends | None = None  # where they were kept
+    outputs: Struct | None = None  # [N, T, E, ...] of a network with a memory that is to learn from these steps
 
     @property
     def returns(self) -> Tensor:

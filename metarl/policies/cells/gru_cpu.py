@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
+
+from metarl.backend.products import linear
 
 
 def gru_step(x: Tensor, hidden: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
     """The state [B, H] after one step: x [B, I], and w_ih, w_hh, b_ih, b_hh as `torch.nn.GRU` has them."""
     w_ih, w_hh, b_ih, b_hh = weights
-    return advance(functional.linear(x, w_ih, b_ih), functional.linear(hidden, w_hh, b_hh), hidden)
+    return advance(linear(x, w_ih, b_ih), linear(hidden, w_hh, b_hh), hidden)
 
 
 def advance(gates: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
@@ -39,26 +40,27 @@ class GRUSequence(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
         x = x.transpose(0, 1).contiguous()
         size = w_hh.shape[1]
-        gates = functional.linear(x, w_ih, b_ih)  # [T, B, 3 H]
+        gates = linear(x.flatten(0, 1), w_ih, b_ih).view(*x.shape[:2], -1)  # [T, B, 3 H]
         states = x.new_zeros(len(x) + 1, x.shape[1], size)
-        recurrent = torch.empty_like(gates)
-        for i, h, before, after in zip(gates, recurrent, states, states[1:], strict=False):
-            torch.addmm(b_hh, before, w_hh.T, out=h)
-            after.copy_(advance(i, h, before))
-        ctx.save_for_backward(x, w_ih, w_hh, gates, recurrent, states)
+        recurrent = []
+        for i, before, after in zip(gates, states, states[1:], strict=False):
+            recurrent.append(linear(before, w_hh, b_hh))
+            after.copy_(advance(i, recurrent[-1], before))
+        ctx.save_for_backward(x, w_ih, w_hh, gates, states, *recurrent)
         return states[1:].transpose(0, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        x, w_ih, w_hh, gates, recurrent, states = ctx.saved_tensors
+        x, w_ih, w_hh, gates, states, *recurrent = ctx.saved_tensors
         size = w_hh.shape[1]
         # columns: of r h_n, of r, of z, of n before their activations; i has the last three, W_hh h the first three
         errors = x.new_empty(*x.shape[:2], 4 * size)
-        turned = torch.cat([w_hh[2 * size :], w_hh[: 2 * size]])
+        turned = torch.cat([w_hh[2 * size :], w_hh[: 2 * size]]).T.contiguous()
         carried = torch.zeros_like(states[0])
-        columns = (grad.transpose(0, 1), errors, gates, recurrent, states[:-1])
-        for g, error, gate, h, before in zip(*(column.unbind(0)[::-1] for column in columns), strict=True):
+        columns = (grad.transpose(0, 1), errors, gates, states[:-1])
+        steps = zip(*(column.unbind(0)[::-1] for column in columns), recurrent[::-1], strict=True)
+        for g, error, gate, before, h in steps:
             carried = carried + g
             r, z, n = gate.split(size, -1)
             e_rn, e_r, e_z, e_n = error.split(size, -1)
@@ -71,13 +73,13 @@ class GRUSequence(torch.autograd.Function):
             both.mul_(open_)
             both.addcmul_(both, open_, value=-1)
             torch.mul(e_n, r, out=e_rn)
-            carried = torch.addmm(kept, error[:, : 3 * size], turned)
+            carried = kept.add_(linear(error[:, : 3 * size], turned))
         flat, rows = errors.flatten(0, 1), x.flatten(0, 1)
         of_input, of_state = flat[:, size:], flat[:, : 3 * size]
         d_hh, d_bias = of_state.T @ states[:-1].flatten(0, 1), flat.sum(0)
         back = torch.cat([d_hh[size:], d_hh[:size]])
         return (
-            (of_input @ w_ih).view_as(x).transpose(0, 1),
+            linear(of_input, w_ih.T.contiguous()).view_as(x).transpose(0, 1),
             of_input.T @ rows,
             back,
             d_bias[size:],
