@@ -61,6 +61,10 @@ class DiagGaussian(Struct):
         return self.map(Tensor.detach)
 
 
+FEW = 16
+"""Fewer actions than these are a short axis."""
+
+
 @dataclass(frozen=True, eq=False)
 class TanhGaussian(Struct):
     """Actions between two bounds: independent normal numbers u, as middle + reach * tanh(u) (Haarnoja et al. 2018)."""
@@ -125,7 +129,10 @@ class Categorical(Struct):
 
     @classmethod
     def from_logits(cls, logits: Tensor) -> Categorical:
-        return cls(torch.log_softmax(logits, -1))
+        if logits.device.type != "cpu" or logits.shape[-1] >= FEW:
+            return cls(torch.log_softmax(logits, -1))
+        # The same numbers; along a short last axis PyTorch takes several times as long on the CPU as along the first.
+        return cls(torch.log_softmax(logits.movedim(-1, 0), 0).movedim(0, -1).contiguous())
 
     def sample(self, generator: Generator) -> Tensor:
         """[...] int64, by the Gumbel-max trick."""
