@@ -86,6 +86,7 @@ def test_the_first_minibatch_meets_the_policy_that_acted(policy):
     outputs = p.algorithm.network(batch.inputs)
     new = p.algorithm.network.distribution(outputs).log_prob(batch.action)
     torch.testing.assert_close(new, batch.log_prob, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(outputs.value, p.rows.outputs.value, rtol=1e-5, atol=1e-5)  # kept while it acted
     descend = p.algorithm.descend
     p.algorithm.descend = lambda *args: seen.append(descend(*args)) or seen[-1]
     p.algorithm.update(p.episodes)
