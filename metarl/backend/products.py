@@ -22,8 +22,8 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-_AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-if _AVAILABLE:
+AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+if AVAILABLE:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _by_onednn = torch.jit.script(_by_onednn)  # so that `traced_step` can record it
@@ -66,4 +66,4 @@ def _suits(a: Tensor, b: Tensor) -> bool:
     large = min(rows, inner, columns) >= FEWEST_ROWS and rows * inner * columns >= SMALLEST
     recorded = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
     plain = a.device.type == "cpu" and a.dtype == torch.float32 and not torch.compiler.is_compiling()
-    return _AVAILABLE and large and plain and not recorded
+    return AVAILABLE and large and plain and not recorded

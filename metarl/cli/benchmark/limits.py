@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, bmm_flop
+
+from metarl.backend import products
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,11 @@ class Bytes(TorchDispatchMode):
 
 def count(function: Callable[[], Any]) -> Work:
     """The work of one call."""
-    in_place = {torch.ops.aten.baddbmm_: lambda x, a, b, out_shape=None, **kwargs: bmm_flop(a, b)}
-    with FlopCounterMode(display=False, custom_mapping=in_place) as flops, Bytes() as nbytes:
+    others: dict[Any, Any] = {torch.ops.aten.baddbmm_: lambda x, a, b, out_shape=None, **kwargs: bmm_flop(a, b)}
+    if products.AVAILABLE:
+        by_onednn = torch.ops.mkldnn._linear_pointwise
+        others[by_onednn] = lambda x, *_, out_shape=None, **kwargs: 2 * x[1] * math.prod(out_shape)
+    with FlopCounterMode(display=False, custom_mapping=others) as flops, Bytes() as nbytes:
         function()
     return Work(flops.get_total_flops(), nbytes.total)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from metarl.backend import products
 from metarl.cli.benchmark import limits
 
 
@@ -14,6 +15,14 @@ def test_work_is_counted_by_hand():
     found = limits.count(lambda: c.baddbmm_(*batch))  # reads and writes the first
     assert found == limits.Work(2 * 2 * 3 * 5 * 7, 4 * (42 + 30 + 70 + 42))
     assert limits.count(lambda: a.T.reshape(15).view(3, 5)[1:]) == limits.Work(0, 4 * 30)  # one copy, and views
+
+
+@torch.no_grad()
+def test_products_of_onednn_count_as_others():
+    a, b = torch.ones(2, 64, 128), torch.ones(2, 128, 256)
+    assert limits.count(lambda: products.bmm(a, b)).flops == limits.count(lambda: torch.bmm(a, b)).flops
+    plus = torch.ones(2, 64, 256)
+    assert limits.count(lambda: products.bmm(a, b, plus)).flops == 2 * 2 * 64 * 128 * 256
 
 
 def test_work_of_derivatives_counts():
