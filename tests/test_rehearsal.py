@@ -19,7 +19,7 @@ from metarl.algorithms.outer import TRPOConfig
 from metarl.policies.cells import CELLS
 from metarl.policies.memory import MEMORIES
 from metarl.training.presets import METHODS
-from metarl.training.suites import SUITES
+from metarl.training.suites import suite_of
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
@@ -29,15 +29,19 @@ pytestmark = pytest.mark.skipif(
 FAST = ["maml-tabular-mdp", "promp-bandit", "reptile-gridworld", "metanet-bandit"]
 OWN = [method for method in METHODS if not method.startswith("sb3")]
 """Methods on tensors; SB3 collects in NumPy."""
-ANY = [method for method in OWN if METHODS[method].suits(SUITES["gridworld"])]
-"""Those that take discrete actions, too."""
-LIKE_OTHERS = {"count-recall", "autoencode", "gaussian-bandit"}
+LIKE_OTHERS = {"count-recall", "autoencode", "gaussian-bandit", "dark-room"}
 """Families of the same class as another one."""
 BATCHED = [f for f in envs.FAMILIES if f not in LIKE_OTHERS and not hasattr(envs.make_config(f), "engine")]
-COUNT = max(len(ANY), len(BATCHED))
-SLOW = [f"{m}-{f}" for m, f, _ in zip(cycle(ANY), cycle(BATCHED[::-1] + BATCHED), range(COUNT), strict=False)]
-SLOW += [f"{method}-point" for method in OWN if method not in ANY]
-"""Each method and each family at least once."""
+
+
+def suited(method: str, family: str) -> str:
+    """The family, or another one for a method that does not suit it."""
+    return next(f for f in (family, "tabular-mdp", "point") if METHODS[method].suits(suite_of(f)))
+
+
+PAIRS = zip(cycle(OWN), cycle(BATCHED[::-1] + BATCHED), range(max(len(OWN), len(BATCHED))), strict=False)
+SLOW = [f"{method}-{suited(method, family)}" for method, family, _ in PAIRS]
+"""Each method and each family at least once, but for methods that do not suit theirs."""
 KINDS = [f"metanet-bandit,memory={kind}" for kind in MEMORIES if "delta" not in kind]
 """Memories beside the delta rule, which presets have."""
 CELLS_TOO = [f"rl2-bandit,cell={cell}" for cell in CELLS if cell != "gru"] + ["rl2-bandit,head=hypernetwork"]

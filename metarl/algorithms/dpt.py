@@ -153,7 +153,7 @@ class DPT(Algorithm):
     def descend(self, data: Dataset) -> Tensor:
         """One step of AdamW. Returns its metrics, in the order of METRICS."""
         loss, error, entropy = self.loss(data)
-        count = all_sum(loss.new_tensor(data.size.numel()))
+        count = data.size.numel() * distributed.world_size()
         parameters = [p for p in self.network.parameters() if p.numel()]
         parts = torch.autograd.grad(loss.sum() / count, parameters, materialize_grads=True)
         flat = all_sum(torch.cat([g.flatten() for g in parts]))
@@ -169,8 +169,8 @@ class DPT(Algorithm):
     def loss(self, data: Dataset) -> tuple[Tensor, Tensor, Tensor]:
         """-log π(a*) of each query [N, Q]; its error, another action or the distance from a*; and entropy."""
         distribution = self.network.predict(data)
-        apart = (distribution.mode() - data.optimal).abs()
-        error = apart.mean(-1) if apart.dim() > 2 else (apart > 0).float()
+        apart = (distribution.mode() - data.optimal).abs().float()
+        error = apart.mean(-1) if apart.dim() > 2 else apart.clamp_max(1)
         return -distribution.log_prob(data.optimal), error, distribution.entropy()
 
     def outputs(self, inputs: StepInput) -> Outputs:

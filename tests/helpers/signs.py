@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Generator, Tensor
 
 import envs
-from envs.core import Env, StepResult
+from envs.core import Env, Reference, StepResult
 from envs.fields import Checked, PositiveInt
 
 
@@ -35,6 +35,8 @@ class State(envs.Struct):
 class Signs(Env[Task, State]):
     """Sign s is a bright row. The action (a, b) earns 1/2 for a = (s + shift) mod 3 and 1/2 for b = s mod 2."""
 
+    oracle = "told the shift"
+
     def __init__(self, config: SignsConfig, device: torch.device) -> None:
         super().__init__(config, device)
         self.task_type, self.task_space = Task, spaces.Dict(shift=spaces.Discrete(3))
@@ -54,6 +56,12 @@ class Signs(Env[Task, State]):
         reward = sum(x.float() for x in right) / 2
         sign = torch.randint(3, state.sign.shape, generator=generator, device=self.device)
         return StepResult(*self.shown(sign), reward, torch.zeros_like(reward, dtype=torch.bool))
+
+    def told(self, task: Task, state: State, memory: None, generator: Generator) -> Tensor:
+        return torch.stack([(state.sign + task.shift.unsqueeze(1)) % 3, state.sign % 2], -1)
+
+    def references(self) -> dict[str, Reference]:
+        return {**super().references(), "told the shift": Reference(self.told)}
 
 
 PRESETS = {"small": SignsConfig(), "large": SignsConfig(size=36)}
