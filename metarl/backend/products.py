@@ -41,9 +41,10 @@ def bmm(
 ) -> Tensor:
     """(a b + plus) times, by element, for each task: a [N, I, J], b [N, J, K], and the result [N, I, K].
 
-    `plus` may be overwritten. What follows a product is done while a task's part of it is still in a cache.
+    `plus` may be overwritten. What follows a product is done while a task's part of it is still in a cache. By oneDNN
+    on one thread only: it divides the product of one task among threads, where MKL gives each of them its own tasks.
     """
-    if not _suits(a, b):
+    if torch.get_num_threads() > 1 or not _suits(a, b):
         y = torch.bmm(a, b, out=out) if plus is None else plus.baddbmm_(a, b)
         return y if times is None else y.mul_(times)
     y = a.new_empty(*a.shape[:2], b.shape[2]) if out is None else out
