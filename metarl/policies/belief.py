@@ -6,7 +6,8 @@ latent m of a few dimensions. A decoder predicts the rewards of the whole trial,
 
     ELBO_t = -Σ_i (r_i - r(s_i, a_i, s_i+1, m))² - KL(q(m | τ:t) || q(m | τ:t-1)),      m ~ q(m | τ:t),
 
-where the belief before the first step is N(0, 1), and the loss is -Σ_t ELBO_t.
+where the belief before the first step is N(0, 1), and the loss is -Σ_t ELBO_t. Where next observations are predicted, each
+counts by the mean of its numbers' squared errors, and so as much as a reward.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def elbo_loss(
     sums = torch.zeros_like(latent[:, 0, :2])
     for decoder, whole in zip(decoders, targets, strict=True):
         part = whole.map(lambda x: x[:, decoded])
-        error = (decoder(latent, part.seen) - part.target.unsqueeze(1)).square().sum(-1) * part.mask.unsqueeze(1)
+        error = (decoder(latent, part.seen) - part.target.unsqueeze(1)).square().mean(-1) * part.mask.unsqueeze(1)
         sums = sums + torch.stack([error.sum((1, 2)), part.mask.sum(1) * len(at)], -1)
     kl, num_steps = kl_to_previous(belief).sum(1), belief.mean.shape[1]
     loss = sums[:, 0] / (len(at) * len(decoded)) + kl_coef * kl / num_steps**2
