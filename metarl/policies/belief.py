@@ -6,8 +6,8 @@ latent m of a few dimensions. A decoder predicts the rewards of the whole trial,
 
     ELBO_t = -Σ_i (r_i - r(s_i, a_i, s_i+1, m))² - KL(q(m | τ:t) || q(m | τ:t-1)),      m ~ q(m | τ:t),
 
-where the belief before the first step is N(0, 1), and the loss is -Σ_t ELBO_t. Where next observations are predicted, each
-counts by the mean of its numbers' squared errors, and so as much as a reward.
+where the belief before the first step is N(0, 1), and the loss is -Σ_t ELBO_t. Where next observations are predicted,
+each counts by the mean of its numbers' squared errors, and so as much as a reward.
 """
 
 from __future__ import annotations
