@@ -19,7 +19,7 @@ from typing import Annotated
 import tyro
 
 import metarl
-from envs.errors import InputError
+from envs.errors import InputError, require
 from envs.fields import Checked, Fraction
 from metarl.cli.main import run_main
 from metarl.cli.session import Session
@@ -69,7 +69,9 @@ def main(arguments: list[str]) -> None:
         return len(latest) == SMOOTH and statistics.fmean(latest) >= args.share * most
 
     if path.is_dir():
-        for line in (path / "metrics.jsonl").read_text().splitlines():
+        log = path / "metrics.jsonl"
+        require(log.is_file() and log.stat().st_size > 0, f"{path} holds no training yet; remove it to begin anew.")
+        for line in log.read_text().splitlines():
             if reached(json.loads(line)):
                 break
     else:
