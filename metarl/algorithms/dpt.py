@@ -43,8 +43,8 @@ class DPTConfig(AlgorithmConfig):
     num_episodes: PositiveInt = 1
     """Episodes in a trial at test time."""
     context_size: PositiveInt | None = None
-    """Transitions of a dataset in training (n), of which a query sees between none and all; by default as many as a
-    trial has steps, but at most 200."""
+    """Transitions of a dataset in training (n), of which a query sees between none and all, and the latest ones of a
+    trial that the policy sees; by default as many as a trial has steps, but at most 200."""
     num_queries: PositiveInt = 32
     """States in which an action is to be predicted from parts of one dataset (Q)."""
     behaviour: Literal["uniform", "mixture"] = "uniform"
@@ -116,7 +116,7 @@ class DPT(Algorithm):
     def __init__(self, config: DPTConfig, network: InContextNetwork, num_iterations: int, num_shards: int = 1) -> None:
         self.config, self.network, self.num_iterations, self.num_shards = config, network, num_iterations, num_shards
         self.optimizer = torch.optim.AdamW(network.parameters(), config.lr, weight_decay=config.weight_decay)
-        self.context_size = config.context_size or min(200, network.num_steps)
+        self.context_size = network.window = config.context_size or min(200, network.num_steps)
         self.updates = 0
 
     @property

@@ -78,12 +78,16 @@ class ContextMemory(Struct):
 
 
 class InContextNetwork(TrialNetwork):
-    """Transitions of the trial so far and the observation -> action distribution. Values are zeros."""
+    """Transitions of the trial so far and the observation -> action distribution. Values are zeros.
+
+    Attributes:
+        window: the dataset holds so many of the latest transitions, as many as those of training at most.
+    """
 
     def __init__(self, env: Env, num_episodes: int, config: InContextConfig) -> None:
         super().__init__(env, num_episodes, config.init_std)
         size = config.hidden_size
-        self.each_step = config.grows == "step"
+        self.each_step, self.window = config.grows == "step", self.num_steps
         self.capacity = max(1, self.num_steps - 1)  # transitions of a trial that a later step can see
         self.embed = nn.Linear(2 * self.obs_size + self.action_size + 3, size)
         self.layers = nn.ModuleList(Layer(size, config.num_heads, config.num_layers) for _ in range(config.num_layers))
@@ -126,11 +130,15 @@ class InContextNetwork(TrialNetwork):
         action, reward = inputs.prev_action[:, 1:], inputs.prev_reward[:, 1:]
         x = torch.cat([self.transitions(obs[:, :-1], action, reward, obs[:, 1:], known), self.states(obs)], 1)
         ended = t[:, 1:]  # the step before which each transition ended
-        causal = (ended.unsqueeze(1) <= ended.unsqueeze(-1)) & live[:, None, :-1]
-        latest = t if self.each_step else t - t % self.horizon
-        seen = (ended.unsqueeze(1) <= latest.unsqueeze(-1)) & live[:, None, :-1]
+        causal = self._in_window(ended, ended) & live[:, None, :-1]
+        seen = self._in_window(ended, t if self.each_step else t - t % self.horizon) & live[:, None, :-1]
         out = self.out(self.through(x, _mask(causal | _same(steps - 1, x), seen))[:, steps - 1 :])
         return Outputs(out, torch.zeros_like(out[..., 0]))
+
+    def _in_window(self, ended: Tensor, latest: Tensor) -> Tensor:
+        """Which transitions, by when they ended [B, C], are in a dataset of up to `latest` [B, S]: [B, S, C]."""
+        age = latest.unsqueeze(-1) - ended.unsqueeze(1)
+        return (age >= 0) & (age < self.window)
 
     def start(self, num_lanes: int) -> ContextMemory:
         entry = self.free.new_zeros(num_lanes, self.capacity + 1, self.norm.normalized_shape[0])
@@ -145,11 +153,13 @@ class InContextNetwork(TrialNetwork):
         known = live & ~inputs.first
         ended = self.transitions(memory.obs, inputs.prev_action, inputs.prev_reward, obs, known)
         x = torch.stack([ended, self.states(obs)], 1)  # [B, 2, D]
-        place = torch.arange(self.capacity, device=x.device) == (memory.t - 1).unsqueeze(-1)  # [B, C]
+        ends = torch.arange(1, self.capacity + 1, device=x.device).expand(len(x), -1)  # at which step, by place
+        place = ends == memory.t.unsqueeze(-1)  # [B, C]
         filled = memory.filled | place & memory.live.unsqueeze(-1)
+        latest = filled & self._in_window(ends, memory.t.unsqueeze(-1)).squeeze(1)
         grows = (memory.t % self.horizon == 0).unsqueeze(-1)
-        seen = filled if self.each_step else filled & (grows | memory.seen)
-        mask = _mask((filled | place).unsqueeze(1), seen.unsqueeze(1))
+        seen = latest if self.each_step else (grows & latest) | (~grows & memory.seen)
+        mask = _mask((latest | place).unsqueeze(1), seen.unsqueeze(1))
         # The transition goes to its place, or where the next one will overwrite it, and the state behind all places.
         places = torch.stack([(memory.t - 1).clamp_min(0), torch.full_like(memory.t, self.capacity)], 1)
         places = places.unsqueeze(-1).expand(-1, -1, x.shape[-1])

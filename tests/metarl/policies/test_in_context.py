@@ -16,10 +16,12 @@ EPISODE, STEP = (InContextConfig(hidden_size=8, num_layers=2, num_heads=2, grows
 
 
 @pytest.mark.parametrize("config", [EPISODE, STEP], ids=["episode", "step"])
+@pytest.mark.parametrize("window", [None, 5])
 @pytest.mark.parametrize("where", ENVS)
-def test_acting_and_training_compute_the_same(where, config):
+def test_acting_and_training_compute_the_same(where, window, config):
     env = ENVS[where]()
     network = trials.make(env, config)
+    network.window = window or network.window
     rows, acted = trials.play(env, network)
     assert trials.same_outputs(network, rows, acted) < 1e-5
     assert acted.action.std() > 0.01
@@ -37,6 +39,18 @@ def test_a_reward_is_seen_from_the_next_episode_or_step_on(config, seen_from):
     moved = trials.difference(network, rows.inputs, dataclasses.replace(rows.inputs, prev_reward=reward))
     assert (moved[2, :seen_from] == 0).all() and (moved[2, seen_from:] > 1e-7).all()
     assert (moved[[0, 1, 3, 4, 5]] == 0).all(), "lanes are independent"
+
+
+def test_only_the_latest_transitions_are_seen():
+    env = trials.plane()
+    network = trials.make(env, dataclasses.replace(STEP, num_layers=1))
+    network.window = 4
+    rows, _ = trials.play(env, network)
+    rows = dataclasses.replace(rows, mask=torch.ones_like(rows.mask))
+    reward = rows.inputs.prev_reward.clone()
+    reward[2, 8] += 1
+    moved = trials.difference(network, rows.inputs, dataclasses.replace(rows.inputs, prev_reward=reward))[2] > 1e-7
+    assert moved.nonzero().flatten().tolist() == [8, 9, 10, 11]
 
 
 def data(network, num_tasks=2, n=5, q=3, **fields):
