@@ -153,10 +153,10 @@ class InContextNetwork(TrialNetwork):
         known = live & ~inputs.first
         ended = self.transitions(memory.obs, inputs.prev_action, inputs.prev_reward, obs, known)
         x = torch.stack([ended, self.states(obs)], 1)  # [B, 2, D]
-        ends = torch.arange(1, self.capacity + 1, device=x.device).expand(len(x), -1)  # at which step, by place
-        place = ends == memory.t.unsqueeze(-1)  # [B, C]
+        ended = torch.arange(1, self.capacity + 1, device=x.device)  # at which step, by place
+        place = ended == memory.t.unsqueeze(-1)  # [B, C]
         filled = memory.filled | place & memory.live.unsqueeze(-1)
-        latest = filled & self._in_window(ends, memory.t.unsqueeze(-1)).squeeze(1)
+        latest = filled & (ended > memory.t.unsqueeze(-1) - self.window)
         grows = (memory.t % self.horizon == 0).unsqueeze(-1)
         seen = latest if self.each_step else (grows & latest) | (~grows & memory.seen)
         mask = _mask((latest | place).unsqueeze(1), seen.unsqueeze(1))
