@@ -132,7 +132,8 @@ class Categorical(Struct):
         if logits.device.type != "cpu" or logits.shape[-1] >= FEW:
             return cls(torch.log_softmax(logits, -1))
         # The same numbers; along a short last axis PyTorch takes several times as long on the CPU as along the first.
-        return cls(torch.log_softmax(logits.movedim(-1, 0), 0).movedim(0, -1).contiguous())
+        last = logits.dim() - 1  # counted from the front, as ONNX needs it
+        return cls(torch.log_softmax(logits.movedim(last, 0), 0).movedim(0, last).contiguous())
 
     def sample(self, generator: Generator) -> Tensor:
         """[...] int64, by the Gumbel-max trick."""
