@@ -73,6 +73,10 @@ class GridWorldConfig(Checked):
             "permute_actions has no use with layout='random-walls'; leave one of them out.",
         )
         require(
+            not self.permute_actions or self.held_out_every <= 120,
+            f"held_out_every must be at most the number of orders of the actions, 120, not {self.held_out_every}.",
+        )
+        require(
             self.held_out_every not in (1, 2),
             f"held_out_every must be 0 (no goal is held out) or at least 3, not {self.held_out_every}.",
         )

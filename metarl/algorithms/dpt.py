@@ -202,7 +202,12 @@ class DPT(Algorithm):
         raise InputError("--compile does not help DPT, whose layers are few and large; leave it out.")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates,
+            "context_size": self.context_size,  # under another horizon the default is another
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_tensors(state["network"], self.network.state_dict())
@@ -210,6 +215,7 @@ class DPT(Algorithm):
         groups = self.optimizer.state_dict()["param_groups"]  # not those of another device
         self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
         self.updates = int(state["updates"])
+        self.context_size = self.network.window = int(state.get("context_size", self.context_size))
 
 
 @torch.no_grad()

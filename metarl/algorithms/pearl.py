@@ -18,7 +18,7 @@ from envs.contract import draw_tasks
 from envs.core import Env
 from envs.errors import require
 from envs.fields import Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
-from envs.structs import Struct
+from envs.structs import Struct, tensors_of, with_tensors
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
 from metarl.algorithms.recurrent_ppo import actor
 from metarl.algorithms.task_policy import MemoryPolicy
@@ -235,6 +235,9 @@ class PEARL(Algorithm):
             descend(self.optimizers["temperature"], self.log_alpha * excess, [self.log_alpha])
         return torch.stack([of_critic, of_actor, values[0].mean(), entropy, alpha, kl]).detach()
 
+    def _task_tensors(self) -> dict[str, Tensor]:
+        return {f"tasks' tensor {k}": x for k, x in enumerate(tensors_of(self.tasks))}
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "actor": self.actor.state_dict(),
@@ -242,6 +245,7 @@ class PEARL(Algorithm):
             "target": self.target.state_dict(),
             "log_alpha": self.log_alpha.detach(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "tasks": self._task_tensors(),  # another device would draw others
             "replay": self.replay.state_dict(),
             "updates": self.updates,
         }
@@ -251,6 +255,9 @@ class PEARL(Algorithm):
             own = getattr(self, name)
             check_tensors(state[name], own.state_dict())
             own.load_state_dict(state[name])
+        tasks = state.get("tasks", self._task_tensors())
+        check_tensors(tasks, self._task_tensors())
+        self.tasks = with_tensors(self.tasks, list(tasks.values()))
         self.replay.load_state_dict(state["replay"])
         with torch.no_grad():
             self.log_alpha.copy_(state["log_alpha"])

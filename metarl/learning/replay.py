@@ -93,8 +93,12 @@ class Replay:
         return {name: getattr(self, name) for name in ("steps", "length", "terminated", "context", "next")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises `ValueError` for the replay of another run."""
+        """Its episodes may have another length: a run can be evaluated with another horizon than that of its replay.
+
+        Raises `ValueError` for the replay of another run.
+        """
         for name, own in self.state_dict().items():
-            if state[name].shape != own.shape:
-                raise ValueError(f"its {name} has the shape {list(state[name].shape)}, and {list(own.shape)} is right")
-            own.copy_(state[name])
+            found = state[name]
+            if (found.dim(), found.shape[:2], found.shape[3:]) != (own.dim(), own.shape[:2], own.shape[3:]):
+                raise ValueError(f"its {name} has the shape {list(found.shape)}, and {list(own.shape)} is right")
+            setattr(self, name, found.clone())

@@ -125,7 +125,7 @@ class InContextNetwork(TrialNetwork):
 
     def forward(self, inputs: StepInput) -> Outputs:
         t, live = self.all_steps(inputs), inputs.mask > 0
-        obs, steps = self.features(inputs.obs), inputs.obs.shape[1]
+        obs, steps = self.normalized_obs(inputs), inputs.obs.shape[1]
         known = live[:, 1:] & ~inputs.first[:, 1:]
         action, reward = inputs.prev_action[:, 1:], inputs.prev_reward[:, 1:]
         x = torch.cat([self.transitions(obs[:, :-1], action, reward, obs[:, 1:], known), self.states(obs)], 1)
@@ -149,7 +149,7 @@ class InContextNetwork(TrialNetwork):
 
     def step(self, inputs: StepInput, memory: ContextMemory | None) -> tuple[Outputs, Any]:
         memory = self.start(len(inputs)) if memory is None else memory
-        obs, live = self.features(inputs.obs), inputs.mask > 0
+        obs, live = self.normalized_obs(inputs), inputs.mask > 0
         known = live & ~inputs.first
         ended = self.transitions(memory.obs, inputs.prev_action, inputs.prev_reward, obs, known)
         x = torch.stack([ended, self.states(obs)], 1)  # [B, 2, D]
@@ -171,7 +171,7 @@ class InContextNetwork(TrialNetwork):
             kept |= {name + "k": keys, name + "v": values}
             x = _attended(layer, x, query, keys, values, mask)
         out = self.out(self.norm(x[:, 1]))
-        after = ContextMemory(filled, kept, seen, torch.where(live.unsqueeze(-1), obs, 0.0), live, memory.t + 1)
+        after = ContextMemory(filled, kept, seen, obs, live, memory.t + 1)
         return Outputs(out, torch.zeros_like(out[:, 0])), after
 
 

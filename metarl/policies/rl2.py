@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import Env
+from envs.errors import require
 from envs.fields import PositiveFloat, PositiveInt
 from envs.structs import Struct
 from metarl.policies.cells import CELLS, Cell
@@ -35,6 +36,13 @@ class RL2Config(MemoryConfig):
     """Layers of s5 and transformer; gru and lstm have one."""
     init_std: PositiveFloat = 1.0
     """Initial standard deviation of continuous actions."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.cell in ("s5", "transformer") or self.num_layers == RL2Config.num_layers,
+            f"num_layers is for the cells s5 and transformer, and {self.cell} has one layer; leave it out.",
+        )
 
     def build(self, env: Env, num_episodes: int) -> RL2Network:
         return RL2Network(env, num_episodes, self)

@@ -80,9 +80,13 @@ def check(state: Any, like: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def foreign(path: Path, error: Exception) -> InputError:
     """What to raise for a checkpoint that does not fit the run, and why."""
+    return InputError(f"{path} is not a checkpoint of the run in config.json beside it: {reason(error)}.")
+
+
+def reason(error: Exception) -> str:
+    """Its first line."""
     message = (str(error) or type(error).__name__).splitlines()[0]
-    message = f"the field {message} is missing" if isinstance(error, KeyError) else message
-    return InputError(f"{path} is not a checkpoint of the run in config.json beside it: {message}.")
+    return f"the field {message} is missing" if isinstance(error, KeyError) else message
 
 
 def check_values(found: Any, like: Any, name: str = "state") -> None:

@@ -267,6 +267,9 @@ class Run:
         try:
             self.load_state_dict(state)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if self.env_options:
+                reason = f"{path} does not fit the environment {self.env_name}: {checkpoint.reason(error)}"
+                raise InputError(f"{reason}; leave these options out.") from None
             raise checkpoint.foreign(path, error) from None
 
     @main_only

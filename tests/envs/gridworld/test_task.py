@@ -32,6 +32,7 @@ import envs
         ({"slip": float("nan")}, "slip"),
         ({"min_goal_distance": -1}, "min_goal_distance must be at least 0, not -1."),
         ({"permute_actions": True, "layout": "random-walls"}, "permute_actions"),
+        ({"permute_actions": True, "held_out_every": 121}, "held_out_every"),
         ({"min_goal_distance": 9}, "The layout has no path from the start [0, 0] to any goal."),
         ({"max_goal_steps": -1}, "max_goal_steps"),
         ({"held_out_every": 1}, "held_out_every must be 0 (no goal is held out) or at least 3, not 1."),

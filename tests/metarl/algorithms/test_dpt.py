@@ -157,6 +157,13 @@ class TestLearning:
         assert lessons.num_steps == rows.numel() + lessons.reward.numel()
 
 
+def test_the_dataset_stays_as_large_as_in_training_under_another_horizon():
+    short, long = (make(envs.make("dark-room", horizon=h)) for h in (5, 8))
+    assert (short.network.window, long.network.window) == (5, 8)
+    long.load_state_dict(short.state_dict())
+    assert long.network.window == 5
+
+
 class TestRefusals:
     def test_a_family_without_an_oracle_is_told_which_have_one(self):
         with pytest.raises(envs.InputError, match=r"HalfCheetahDir.*dark-room") as caught:

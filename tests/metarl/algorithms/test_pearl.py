@@ -130,6 +130,22 @@ def stop():
     raise KeyboardInterrupt
 
 
+def test_a_checkpoint_brings_its_tasks():
+    """Those that another device draws from the same seed are others."""
+    (_, one), (_, other) = make(), make(seed=1)
+    assert not torch.equal(one.tasks.place, other.tasks.place)
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(one.tasks.place, other.tasks.place)
+
+
+def test_a_run_can_be_evaluated_with_another_horizon(tmp_path):
+    run = run_of(tmp_path / "run", num_iterations=1)
+    train(run, quiet=True)
+    again = Run.open(run.path, options={"horizon": 9})
+    play = again.algorithm.play(again.env, 1, Generator().manual_seed(0), again.algorithm.stages())
+    assert play(again.env.sample_tasks(2, Generator()), False)[0].reward.shape == (2, 27, 1)
+
+
 def test_another_runs_checkpoint_is_refused(tmp_path):
     run = run_of(tmp_path / "run")
     state = run.algorithm.state_dict()

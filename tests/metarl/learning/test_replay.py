@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Generator
 
@@ -68,3 +69,12 @@ def test_old_episodes_make_room():
     trials = [trial([1], 1, shift=s) for s in (0, 100, 200)]
     found = drawn(filled(*(([1], t) for t in trials)), [1]).reward
     assert set(found[0].tolist()) == {x for t in trials[1:] for x in t.reward.flatten().tolist()}
+
+
+def test_episodes_of_another_length_are_taken_over_and_those_of_other_tasks_refused():
+    state, t = filled(([0], trial([0]))).state_dict(), trial([0])
+    longer = Replay(3, 4, HORIZON + 2, 1, 1, torch.device("cpu"))
+    longer.load_state_dict(state)
+    assert set(drawn(longer, [0]).reward[0].tolist()) == set(t.reward.flatten().tolist())
+    with pytest.raises(ValueError, match="shape"):
+        Replay(2, 4, HORIZON, 1, 1, torch.device("cpu")).load_state_dict(state)

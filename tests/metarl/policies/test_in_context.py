@@ -41,6 +41,21 @@ def test_a_reward_is_seen_from_the_next_episode_or_step_on(config, seen_from):
     assert (moved[[0, 1, 3, 4, 5]] == 0).all(), "lanes are independent"
 
 
+@pytest.mark.parametrize("config", [EPISODE, STEP], ids=["episode", "step"])
+@torch.no_grad()
+def test_what_is_seen_after_an_end_does_not_matter(config):
+    network = trials.make(trials.board(), config)
+    rows, acted = trials.play(trials.board(), network)
+    obs = torch.where(rows.mask.unsqueeze(-1) > 0, rows.obs, float("nan"))
+    assert obs.isnan().any()
+    other = dataclasses.replace(rows, obs=obs).inputs
+    assert torch.equal(trials.outputs(network, other), trials.outputs(network, rows.inputs))
+    memory = None
+    for t in range(rows.obs.shape[1]):
+        found, memory = network.step(other[:, t], memory)
+        assert torch.equal(found.action, acted.action[:, t])
+
+
 def test_only_the_latest_transitions_are_seen():
     env = trials.plane()
     network = trials.make(env, dataclasses.replace(STEP, num_layers=1))

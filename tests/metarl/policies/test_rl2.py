@@ -141,6 +141,14 @@ def test_nonsense_is_refused_in_one_line(field, value, words, sentence):
     assert words in sentence(error)
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_cell_of_one_layer_takes_no_number_of_layers(cell, sentence):
+    with pytest.raises(InputError) as error:
+        RL2Config(cell=cell, num_layers=3)
+    assert "num_layers" in sentence(error)
+    assert RL2Config(cell="s5", num_layers=3).num_layers == 3
+
+
 def test_a_fresh_network_turns_its_state_and_decides_next_to_nothing():
     network = CONFIG.build(trials.plane(), 3)
     blocks = network.cell.get_parameter("weight_hh_l0").detach()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from agents import saved_run
 from bits import changed, same_state
 
 import envs
@@ -143,3 +144,10 @@ def test_an_error_takes_back_what_was_changed(make_run):
     with run.undone_on_error():
         run.iteration = 5
     assert run.iteration == 5
+
+
+def test_a_policy_that_does_not_fit_other_options_is_said_to_be_that(tmp_path, sentence):
+    run = saved_run(tmp_path / "run", "rl2", policy={"cell": "transformer", "hidden_size": 8})
+    with pytest.raises(InputError) as error:
+        Run.open(run.path, options={"horizon": 9})
+    assert "horizon 9" in sentence(error) and "config.json" not in str(error.value)
