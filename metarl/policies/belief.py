@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from envs.structs import Struct
-from metarl.policies.cells.gru_cpu import GRUSequence, gru_step
+from metarl.policies.cells.gru import next_state, states
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +70,11 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Belief:
         """Of whole trials, x [B, T, I]: after each step."""
-        x = self.embed(x)
-        states = self.gru(x)[0] if x.device.type != "cpu" else GRUSequence.apply(x, *self.gru.parameters())
-        return self.belief(states)
+        return self.belief(states(self.gru, self.embed(x)))
 
     def step(self, x: Tensor, hidden: Tensor) -> tuple[Belief, Tensor]:
         """After one more step x [B, I]; and the state [B, H]."""
-        x = self.embed(x)
-        if x.device.type == "cpu":
-            hidden = gru_step(x, hidden, tuple(self.gru.parameters()))
-        else:
-            hidden = self.gru(x.unsqueeze(1), hidden.unsqueeze(0))[1].squeeze(0)
+        hidden = next_state(self.gru, self.embed(x), hidden)
         return self.belief(hidden), hidden
 
     def belief(self, hidden: Tensor) -> Belief:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from envs.core import Env
@@ -110,7 +109,7 @@ class InContextNetwork(TrialNetwork):
         """Tokens [B, S, D] after all layers; mask [B, S, S]."""
         for layer in self.layers:
             assert isinstance(layer, Layer)
-            x = _attended(layer, x, *_projected(layer, x), mask)
+            x = layer.read(x, *layer.project(x), mask.unsqueeze(1))
         return self.norm(x)
 
     def predict(self, data: Dataset) -> Distribution:
@@ -166,26 +165,13 @@ class InContextNetwork(TrialNetwork):
         kept: dict[str, Tensor] = {}
         for name, layer in self.layers.named_children():
             assert isinstance(layer, Layer)
-            query, *new = _projected(layer, x)
+            query, *new = layer.project(x)
             keys, values = (memory.kept[name + k].scatter(1, places, y) for k, y in zip("kv", new, strict=True))
             kept |= {name + "k": keys, name + "v": values}
-            x = _attended(layer, x, query, keys, values, mask)
+            x = layer.read(x, query, keys, values, mask.unsqueeze(1))
         out = self.out(self.norm(x[:, 1]))
         after = ContextMemory(filled, kept, seen, obs, live, memory.t + 1)
         return Outputs(out, torch.zeros_like(out[:, 0])), after
-
-
-def _projected(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values [B, S, D] of tokens."""
-    query, keys, values = layer.attend(layer.norm(x)).chunk(3, -1)
-    return query, keys, values
-
-
-def _attended(layer: Layer, x: Tensor, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Tokens [B, S, D] after a layer; mask [B, S, K] bool: which of the K keys each of them attends to."""
-    query, keys, values = (layer.heads(y) for y in (query, keys, values))
-    read = F.scaled_dot_product_attention(query, keys, values, mask.unsqueeze(1))
-    return layer.alone(x + layer.joined(read.transpose(1, 2).flatten(-2)))
 
 
 def _same(count: int, like: Tensor) -> Tensor:

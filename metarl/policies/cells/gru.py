@@ -19,11 +19,20 @@ class GRU(nn.GRU, Cell):
         return self.get_parameter("weight_hh_l0").new_zeros(num_lanes, self.hidden_size)
 
     def step(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        if x.device.type == "cpu":
-            hidden = gru_step(x, memory, tuple(self.parameters()))
-        else:
-            hidden = self(x.unsqueeze(1), memory.unsqueeze(0))[1].squeeze(0)
+        hidden = next_state(self, x, memory)
         return hidden, hidden
 
     def sequence(self, x: Tensor) -> Tensor:
-        return self(x)[0] if x.device.type != "cpu" else GRUSequence.apply(x, *self.parameters())
+        return states(self, x)
+
+
+def next_state(gru: nn.GRU, x: Tensor, hidden: Tensor) -> Tensor:
+    """The state [B, H] after one step x [B, I]."""
+    if x.device.type == "cpu":
+        return gru_step(x, hidden, tuple(gru.parameters()))
+    return gru(x.unsqueeze(1), hidden.unsqueeze(0))[1].squeeze(0)
+
+
+def states(gru: nn.GRU, x: Tensor) -> Tensor:
+    """After each step of whole trials: x [B, T, I] -> [B, T, H]."""
+    return gru(x)[0] if x.device.type != "cpu" else GRUSequence.apply(x, *gru.parameters())

@@ -62,7 +62,7 @@ class Transformer(Cell):
         past = torch.arange(self.num_steps, device=x.device) <= t  # [B, 1, 1, T]
         for layer, (name, before) in zip(self.layers, memory.layers.items(), strict=True):
             assert isinstance(layer, Layer)
-            query, *own = layer.attend(layer.norm(x)).chunk(3, -1)  # [B, 1, D]
+            query, *own = layer.project(x)  # [B, 1, D]
             layers[name] = before.scatter(2, t.expand(-1, 2, 1, x.shape[-1]), torch.stack(own, 1))
             keys, values = layers[name].unbind(1)
             x = layer.read(x, query, keys, values, past)
@@ -97,14 +97,20 @@ class Layer(nn.Module):
         """[B, T, D] -> [B, H, T, D / H]."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of x [B, T, D], each of its shape."""
+        query, keys, values = self.attend(self.norm(x)).chunk(3, -1)
+        return query, keys, values
+
     def read(self, x: Tensor, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the layer makes of x [B, t, D], by queries of t steps, keys and values [B, T, D].
 
-        Without a mask t is T, and each step reads those up to its own.
+        The mask [B, 1, t, T] bool says which of the T each of the t reads. Without it t is T, and each step reads those
+        up to its own.
         """
         query, keys, values = self.heads(query), self.heads(keys), self.heads(values)
         found = functional.scaled_dot_product_attention(query, keys, values, mask, is_causal=mask is None)
         return self.alone(x + self.joined(found.transpose(1, 2).flatten(-2)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.read(x, *self.attend(self.norm(x)).chunk(3, -1))
+        return self.read(x, *self.project(x))
