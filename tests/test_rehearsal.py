@@ -52,6 +52,7 @@ UPDATE_READS = {
     "maml": 1 + LINE_SEARCH,  # each trial of a line search is judged by the host; here none is accepted
     "fomaml": 1 + LINE_SEARCH,
     "meta-sgd": 2 + LINE_SEARCH,  # and the mean of the learned rates
+    "varibad": 2,  # its metrics, and those of its model
 }
 """Reads in an update; all other methods read their metrics at once."""
 EVALUATION_READS = 2
