@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 from gymnasium import spaces
 from torch import Generator, Tensor
 
@@ -42,10 +42,10 @@ class DPTConfig(AlgorithmConfig):
 
     num_episodes: PositiveInt = 1
     """Episodes in a trial at test time."""
-    context_size: PositiveInt | None = None
+    context_size: Annotated[int, Ge(1), Le(10_000)] | None = None
     """Transitions of a dataset in training (n), of which a query sees between none and all, and the latest ones of a
     trial that the policy sees; by default as many as a trial has steps, but at most 200."""
-    num_queries: PositiveInt = 32
+    num_queries: Annotated[int, Ge(1), Le(10_000)] = 32
     """States in which an action is to be predicted from parts of one dataset (Q)."""
     behaviour: Literal["uniform", "mixture"] = "uniform"
     """How a dataset's actions are drawn: uniformly; or, where they are discrete, from a mixture of a Dirichlet draw and

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from envs.contract import draw_tasks
 from envs.core import Env
 from envs.errors import require
-from envs.fields import Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
+from envs.fields import Finite, Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
 from envs.structs import Struct, tensors_of, with_tensors
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
 from metarl.algorithms.recurrent_ppo import actor
@@ -73,7 +73,7 @@ class PEARLConfig(AlgorithmConfig):
     tune_entropy: bool = True
     """Adapt the temperature until the entropy is `target_entropy` (Haarnoja et al. 2018b); PEARL as published does not
     and sets the reward's scale instead."""
-    target_entropy: float = -1.0
+    target_entropy: Annotated[float, Finite] = -1.0
     """Nats for each number of an action in [-1, 1]."""
     entropy_coef: PositiveCoefficient = 1.0
     """The temperature, or where it is adapted its start."""

@@ -176,6 +176,11 @@ class TestRefusals:
         with pytest.raises(envs.InputError, match="mixture"):
             make(envs.make("point"), behaviour="mixture")
 
+    @pytest.mark.parametrize("field", ["context_size", "num_queries"])
+    def test_attention_among_more_tokens_than_memory_holds_is_refused(self, field):
+        with pytest.raises(envs.InputError, match=field):
+            DPTConfig(**{field: 100_000_000})
+
     def test_it_takes_no_gradient_steps(self):
         with pytest.raises(envs.InputError, match="--num-steps"):
             make(envs.make("dark-room")).stages(2)

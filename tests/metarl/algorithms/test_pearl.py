@@ -109,6 +109,12 @@ def test_more_first_episodes_than_there_are_in_a_trial_are_refused(sentence):
     assert "prior_episodes" in sentence(error)
 
 
+def test_a_target_entropy_that_is_no_number_is_refused(sentence):
+    with pytest.raises(InputError) as error:
+        PEARLConfig(target_entropy=float("nan"))
+    assert "target_entropy" in sentence(error)
+
+
 def test_gradient_steps_are_refused(sentence):
     with pytest.raises(InputError) as error:
         make()[1].stages(2)
