@@ -23,8 +23,8 @@ from envs.errors import InputError, require
 from envs.fields import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
-from metarl.algorithms.recurrent_ppo import actor
 from metarl.algorithms.task_policy import MemoryPolicy
+from metarl.algorithms.trials import actor, play_trials, trial_stages
 from metarl.backend import distributed
 from metarl.backend.distributed import all_sum
 from metarl.learning.rollout import CHUNK_STEPS, Play, Trajectory, rollout
@@ -180,20 +180,11 @@ class DPT(Algorithm):
 
     def stages(self, num_steps: int | None = None) -> Stages:
         """The episodes of a trial."""
-        require(
-            num_steps is None,
-            "DPT adapts in the episodes of its trial and takes no gradient steps; leave --num-steps out.",
-        )
-        return Stages(num_episodes=self.config.num_episodes)
+        return trial_stages(self.name, self.config.num_episodes, num_steps)
 
     def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages, greedy: bool = False) -> Play:
         """Trials."""
-
-        def play(task: Struct, keep_states: bool) -> list[Trajectory]:
-            act, num_episodes = actor(self.network, generator, greedy), self.config.num_episodes
-            return [rollout(env, act, task, num_envs, generator, num_episodes, keep_states=keep_states)]
-
-        return play
+        return play_trials(env, self.network, num_envs, generator, self.config.num_episodes, greedy)
 
     def task_policy(self, env: Env, num_envs: int, num_steps: int, generator: Generator) -> MemoryPolicy:
         return MemoryPolicy(self.network, num_envs)

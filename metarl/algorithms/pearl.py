@@ -20,8 +20,8 @@ from envs.errors import require
 from envs.fields import Finite, Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
 from envs.structs import Struct, tensors_of, with_tensors
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
-from metarl.algorithms.recurrent_ppo import actor
 from metarl.algorithms.task_policy import MemoryPolicy
+from metarl.algorithms.trials import actor, trial_stages
 from metarl.learning.replay import Replay
 from metarl.learning.rollout import Play, Trajectory, rollout
 from metarl.learning.sac import TwinQ, actor_loss, critic_loss, critic_target, descend, draw, follow
@@ -182,11 +182,7 @@ class PEARL(Algorithm):
 
     def stages(self, num_steps: int | None = None) -> Stages:
         """The episodes of a trial."""
-        require(
-            num_steps is None,
-            "PEARL adapts by the episodes of its trial and takes no gradient steps; leave --num-steps out.",
-        )
-        return Stages(num_episodes=self.config.num_episodes)
+        return trial_stages(self.name, self.config.num_episodes, num_steps)
 
     def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages, greedy: bool = False) -> Play:
         """Trials; where `greedy`, z is still drawn at random."""

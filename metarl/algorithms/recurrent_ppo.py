@@ -22,14 +22,14 @@ from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
 from metarl.algorithms.model_learner import ModelLearner
 from metarl.algorithms.task_policy import MemoryPolicy
+from metarl.algorithms.trials import actor, play_trials, trial_stages
 from metarl.backend import distributed
 from metarl.backend.cuda_graphs import Graphs
 from metarl.backend.distributed import all_sum
-from metarl.backend.traced import traced_step
 from metarl.learning.advantage import gae
 from metarl.learning.losses import clipped
-from metarl.learning.rollout import CHUNK_STEPS, Actor, Play, Trajectory, rollout
-from metarl.policies.mlp import StepInput, StepNetwork
+from metarl.learning.rollout import CHUNK_STEPS, Play, Trajectory, rollout
+from metarl.policies.mlp import StepInput
 from metarl.policies.recurrent import MemoryConfig, Outputs, TrialNetwork
 
 METRICS = ("value_loss", "entropy", "kl")
@@ -159,21 +159,11 @@ class RecurrentPPO(Algorithm):
 
     def stages(self, num_steps: int | None = None) -> Stages:
         """The episodes of a trial."""
-        require(
-            num_steps is None,
-            "A policy with a memory adapts in the episodes of its trial and takes no gradient steps; leave "
-            "--num-steps out.",
-        )
-        return Stages(num_episodes=self.config.num_episodes)
+        return trial_stages("A policy with a memory", self.config.num_episodes, num_steps)
 
     def play(self, env: Env, num_envs: int, generator: Generator, stages: Stages, greedy: bool = False) -> Play:
         """Trials."""
-
-        def play(task: Struct, keep_states: bool) -> list[Trajectory]:
-            act, num_episodes = actor(self.network, generator, greedy), self.config.num_episodes
-            return [rollout(env, act, task, num_envs, generator, num_episodes, keep_states=keep_states)]
-
-        return play
+        return play_trials(env, self.network, num_envs, generator, self.config.num_episodes, greedy)
 
     def task_policy(self, env: Env, num_envs: int, num_steps: int, generator: Generator) -> MemoryPolicy:
         return MemoryPolicy(self.network, num_envs)
@@ -296,33 +286,3 @@ class RecurrentPPO(Algorithm):
             groups = optimizer.state_dict()["param_groups"]  # not those of another device
             optimizer.load_state_dict({**state[name], "param_groups": groups})
         self.updates = int(state["updates"])
-
-
-def actor(
-    network: StepNetwork,
-    generator: Generator,
-    greedy: bool = False,
-    traced: bool = True,
-    outputs: list[Outputs] | None = None,
-) -> Actor:
-    """Acts with a memory kept throughout the trial; actions are sampled or, if `greedy`, the most probable ones.
-
-    The rollout's memory is None, or (0, the network's) at the start of a trial.
-
-    `traced`: by `traced_step`, which is for the CPU and reads the shapes of tensors as it records.
-    `outputs`: gets the network's outputs [B, ...] of each step.
-    """
-
-    step = traced_step(network) if traced else network.step
-
-    def act(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
-        t, memory = (0, None) if memory is None else memory
-        network.check_length(t + 1)
-        found, memory = step(inputs.map(lambda x: x.flatten(0, 1)), memory)
-        if outputs is not None:
-            outputs.append(found)
-        distribution = network.distribution(found)
-        action = distribution.mode() if greedy else distribution.sample(generator)
-        return action.unflatten(0, inputs.obs.shape[:2]), (t + 1, memory)
-
-    return act

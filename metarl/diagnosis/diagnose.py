@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from metarl.algorithms.recurrent_ppo import actor
+from metarl.algorithms.trials import actor
 from metarl.diagnosis import network, run_findings, steps, trials
 from metarl.diagnosis.findings import Finding, Interval, does_not_apply, judge_gain, plain
 from metarl.diagnosis.probe import DiagnosisConfig, Probe

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from envs.fields import field_types
 from envs.structs import Struct
-from metarl.algorithms.recurrent_ppo import actor
+from metarl.algorithms.trials import actor
 from metarl.diagnosis.findings import Finding, Interval, does_not_apply, judge_gain, short
 from metarl.diagnosis.probe import Probe, other_tasks
 from metarl.diagnosis.untrained import fresh, judge_start, not_comparable

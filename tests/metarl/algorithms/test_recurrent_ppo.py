@@ -286,26 +286,6 @@ def test_a_restored_algorithm_goes_on_to_the_bit(policy):
     assert other.updates == 2
 
 
-# --- Playing -----------------------------------------------------------------------------------------------------
-
-
-def test_states_of_a_trial_are_kept_for_each_episode():
-    p = collected()
-    play = p.algorithm.play(p.env, 4, p.algorithm.generator, p.algorithm.stages())
-    (trial,) = play(p.env.sample_tasks(3, p.algorithm.generator), True)
-    episodes = trial.episodes(p.env.horizon)
-    assert len(episodes) == 3
-    assert all(episode.states.cell.shape == (3, 1, 6 + 1, 4) for episode in episodes)
-    assert all((episode.states.cell[:, 0, 0] == 0).all() for episode in episodes)
-
-
-def test_the_most_probable_actions_leave_nothing_to_chance():
-    p = collected(num_episodes=2)
-    play = p.algorithm.play(p.env, 3, p.algorithm.generator, p.algorithm.stages(), greedy=True)
-    trial = play(p.env.sample_tasks(4, p.algorithm.generator), False)[0]
-    assert torch.equal(trial.action, trial.action[:, :, :1].expand_as(trial.action))
-
-
 # --- Runs and bad input ------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from torch import Generator
 from waits import Waits
 
 import envs
-from metarl.algorithms import recurrent_ppo
+from metarl.algorithms import trials
 from metarl.learning.rollout import rollout
 from metarl.training.config import make_algorithm
 from metarl.training.presets import preset
@@ -19,7 +19,7 @@ from metarl.training.presets import preset
 @pytest.fixture(autouse=True)
 def as_on_a_device(monkeypatch):
     """Steps of policies with a memory are traced on the CPU alone."""
-    monkeypatch.setattr(recurrent_ppo, "traced_step", lambda network: network.step)
+    monkeypatch.setattr(trials, "traced_step", lambda network: network.step)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 import envs
 from envs import InputError
-from metarl.algorithms.recurrent_ppo import actor
+from metarl.algorithms.trials import actor
 from metarl.learning.rollout import rollout
 from metarl.policies.fast_weights import preprocessed
 from metarl.policies.memory import delta, linear

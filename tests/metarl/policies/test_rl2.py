@@ -11,7 +11,7 @@ import trials
 from torch import Generator, nn
 
 from envs import InputError
-from metarl.algorithms.recurrent_ppo import actor
+from metarl.algorithms.trials import actor
 from metarl.backend.traced import traced_step
 from metarl.learning.rollout import rollout
 from metarl.policies.cells import CELLS
