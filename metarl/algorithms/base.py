@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Generator, Tensor
+from torch.optim import Optimizer
 
 import envs
 from envs.core import Env
@@ -271,3 +272,8 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -
         here, right = list(found[name].shape), list(tensor.shape)
         if here != right:
             raise ValueError(f"its {name} has the shape {here}, and here {right} is right")
+
+
+def load_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Moments and steps of a checkpoint; settings stay this run's, since those of another device may differ."""
+    optimizer.load_state_dict({**state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -22,7 +22,7 @@ from envs.core import Env
 from envs.errors import InputError, require
 from envs.fields import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.structs import Struct
-from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
+from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors, load_optimizer
 from metarl.algorithms.task_policy import MemoryPolicy
 from metarl.algorithms.trials import actor, play_trials, trial_stages
 from metarl.backend import distributed
@@ -122,9 +122,7 @@ class DPT(Algorithm):
     @property
     def params(self) -> Tensor:
         """The network's parameters and its normalizer's statistics, in one vector [P]."""
-        return torch.cat(
-            [x.detach().flatten() for x in (*self.network.parameters(), *self.network.normalizer.buffers())]
-        )
+        return self.network.params
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """A dataset of each task; and trials on a few of them, which nothing is learned from."""
@@ -203,8 +201,7 @@ class DPT(Algorithm):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_tensors(state["network"], self.network.state_dict())
         self.network.load_state_dict(state["network"])
-        groups = self.optimizer.state_dict()["param_groups"]  # not those of another device
-        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
+        load_optimizer(self.optimizer, state["optimizer"])
         self.updates = int(state["updates"])
         self.context_size = self.network.window = int(state.get("context_size", self.context_size))
 

@@ -19,7 +19,7 @@ from envs.core import Env
 from envs.errors import require
 from envs.fields import Finite, Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
 from envs.structs import Struct, tensors_of, with_tensors
-from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
+from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors, load_optimizer
 from metarl.algorithms.task_policy import MemoryPolicy
 from metarl.algorithms.trials import actor, trial_stages
 from metarl.learning.replay import Replay
@@ -258,6 +258,5 @@ class PEARL(Algorithm):
         with torch.no_grad():
             self.log_alpha.copy_(state["log_alpha"])
         for name, optimizer in self.optimizers.items():
-            groups = optimizer.state_dict()["param_groups"]  # not those of another device
-            optimizer.load_state_dict({**state["optimizers"][name], "param_groups": groups})
+            load_optimizer(optimizer, state["optimizers"][name])
         self.updates = int(state["updates"])

@@ -19,7 +19,7 @@ from envs.core import Env
 from envs.errors import InputError, require
 from envs.fields import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from envs.structs import Struct
-from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
+from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors, load_optimizer
 from metarl.algorithms.model_learner import ModelLearner
 from metarl.algorithms.task_policy import MemoryPolicy
 from metarl.algorithms.trials import actor, play_trials, trial_stages
@@ -141,9 +141,7 @@ class RecurrentPPO(Algorithm):
     @property
     def params(self) -> Tensor:
         """The network's parameters and its normalizer's statistics, in one vector [P]."""
-        return torch.cat(
-            [x.detach().flatten() for x in (*self.network.parameters(), *self.network.normalizer.buffers())]
-        )
+        return self.network.params
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """A trial in each lane, to train on, with what the network gave at each step."""
@@ -283,6 +281,5 @@ class RecurrentPPO(Algorithm):
         self.network.load_state_dict(other)
         optimizers = {"optimizer": self.optimizer, **({"model_optimizer": self.model.optimizer} if self.model else {})}
         for name, optimizer in optimizers.items():
-            groups = optimizer.state_dict()["param_groups"]  # not those of another device
-            optimizer.load_state_dict({**state[name], "param_groups": groups})
+            load_optimizer(optimizer, state[name])
         self.updates = int(state["updates"])

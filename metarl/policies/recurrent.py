@@ -143,6 +143,11 @@ class TrialNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def params(self) -> Tensor:
+        """All parameters and the normalizer's statistics, in one vector [P]."""
+        return torch.cat([x.detach().flatten() for x in (*self.parameters(), *self.normalizer.buffers())])
+
     def distribution(self, outputs: Outputs) -> Distribution:
         return self.head(outputs.action, self.free.unsqueeze(0))
 
