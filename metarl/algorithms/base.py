@@ -170,6 +170,11 @@ class Algorithm(ABC):
         """Attention [N, T, T] of each step of trials [N, T, ...] to each earlier step; None without attention."""
         return None
 
+    def held(self, env: Env, num_tasks: int) -> tuple[int, str]:
+        """Bytes that a meta-iteration on so many tasks holds beside trajectories and parameters, at least; and what
+        they are, for a sentence."""
+        return 0, ""
+
     def belief(self, inputs: StepInput) -> Tensor | None:
         """Mean and standard deviation of the belief about the task after each step of trials [N, T, ...],
         [N, 2, T, L]; None without one."""
@@ -251,6 +256,10 @@ class AlgorithmConfig(Checked, ABC):
     @abstractmethod
     def rounds(self) -> int:
         """Consecutive rounds of episodes that a meta-iteration plays on a task."""
+
+    def num_played(self, num_tasks: int) -> int:
+        """Of the tasks of a meta-batch, those on which episodes are played."""
+        return num_tasks
 
     @property
     @abstractmethod

@@ -90,6 +90,9 @@ class DPTConfig(AlgorithmConfig):
     def rounds(self) -> int:
         return self.num_episodes
 
+    def num_played(self, num_tasks: int) -> int:
+        return min(num_tasks, self.num_trials)
+
     @property
     def smaller_steps(self) -> str:
         return f"--lr {self.lr / 2:g}"
@@ -170,6 +173,14 @@ class DPT(Algorithm):
         apart = (distribution.mode() - data.optimal).abs().float()
         error = apart.mean(-1) if apart.dim() > 2 else apart.clamp_max(1)
         return -distribution.log_prob(data.optimal), error, distribution.entropy()
+
+    def held(self, env: Env, num_tasks: int) -> tuple[int, str]:
+        """The datasets, and of a minibatch which of its tokens attend to which."""
+        c, n, q = self.config, self.context_size, self.config.num_queries
+        obs, act = (int(torch.Size(space.shape or ()).numel()) for space in (env.observation_space, env.action_space))
+        data = 4 * num_tasks * (n * (2 * obs + act + 1) + q * (obs + act))
+        mask = -(-num_tasks // c.minibatches) * (n + q) ** 2
+        return data + mask, f"datasets of {n:,} transitions and {q:,} queries in {c.minibatches:,} minibatches"
 
     def outputs(self, inputs: StepInput) -> Outputs:
         """Of whole trials, a group of them at a time."""

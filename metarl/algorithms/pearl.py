@@ -180,6 +180,13 @@ class PEARL(Algorithm):
         act, episodes = actor(self.actor, generator, greedy), self.config.num_episodes
         return rollout(env, act, task, num_envs, generator, episodes, (0, start), keep_states, keep_ends=True)
 
+    def held(self, env: Env, num_tasks: int) -> tuple[int, str]:
+        c = self.config
+        return (
+            self.replay.steps.nbytes,
+            f"a replay of {c.replay_episodes:,} episodes of each of {len(self.tasks):,} tasks",
+        )
+
     def stages(self, num_steps: int | None = None) -> Stages:
         """The episodes of a trial."""
         return trial_stages(self.name, self.config.num_episodes, num_steps)

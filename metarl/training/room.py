@@ -35,21 +35,23 @@ def too_large(error: BaseException) -> str | None:
 def check_room(config: TrainConfig, env: Env, algorithm: Algorithm) -> None:
     """Raise `InputError` when a meta-iteration needs more memory than the device has in all.
 
-    This counts what trajectories hold of each step, at least: observation, action, reward and mask; and parameters with
-    their gradients, one set for each task where tasks have their own.
+    This counts what trajectories hold of each step, at least: observation, action, reward and mask; parameters with
+    their gradients, one set for each task where tasks have their own; and what else a method holds, such as a replay.
     """
     options = config.algorithm
     sizes = [env.observation_space, env.action_space]
     per_step = sum(int(torch.Size(space.shape or ()).numel()) for space in sizes) + 2
     tasks = -(-config.meta_batch_size // distributed.world_size())
     sets = tasks if options.params_per_task else 1
-    steps = tasks * config.num_envs * options.rounds * env.horizon
-    needed, most = 4 * (steps * per_step + 2 * sets * algorithm.params.numel()), device_memory(env.device)
+    steps = options.num_played(tasks) * config.num_envs * options.rounds * env.horizon
+    held, what = algorithm.held(env, tasks)
+    needed = 4 * (steps * per_step + 2 * sets * algorithm.params.numel()) + held
+    most = device_memory(env.device)
     require(
         needed <= most,
         f"A meta-iteration of {tasks:,} tasks, {config.num_envs:,} episodes each time, {options.rounds:,} rounds of "
-        f"them and {env.horizon:,} steps needs {gigabytes(needed)} of memory at least, and there are "
-        f"{gigabytes(int(most))}; choose smaller sizes.",
+        f"them and {env.horizon:,} steps{what and f', with {what},'} needs {gigabytes(needed)} of memory at least, and "
+        f"there are {gigabytes(int(most))}; choose smaller sizes.",
     )
 
 

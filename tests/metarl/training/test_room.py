@@ -14,7 +14,7 @@ from metarl.cli.session import Session
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
 from metarl.policies.rl2 import RL2Config
-from metarl.training import loop
+from metarl.training import loop, room
 from metarl.training.room import check_room, too_large
 
 HUGE = 1_000_000_000
@@ -35,6 +35,21 @@ def test_a_meta_iteration_must_fit_into_memory(script, sentence, tmp_path, prese
     result = script("train", preset, option, value, "--run-dir", tmp_path / "run")
     assert (result.status, result.out) == (2, "")
     assert "GB of memory" in sentence(result.err)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("preset", "options", "named"),
+    [("pearl-point", ["--replay-episodes", 300], "replay"), ("dpt-dark-room", ["--context-size", 5000], "datasets")],
+)
+def test_what_a_method_holds_beside_trajectories_is_counted(
+    script, sentence, tmp_path, monkeypatch, preset, options, named
+):
+    """Memory of 20 MB, of which trajectories and parameters take little."""
+    monkeypatch.setattr(room, "device_memory", lambda device: 2.0e7)
+    result = script("train", preset, *options, "--meta-batch-size", 2, "--run-dir", tmp_path / "run")
+    assert (result.status, result.out) == (2, "")
+    assert named in sentence(result.err)
     assert not (tmp_path / "run").exists()
 
 
