@@ -39,6 +39,7 @@ class GridWorld(Env[Task, State]):
 
     def __init__(self, config: GridWorldConfig, device: torch.device) -> None:
         self.config, self.device, self.horizon = config, device, config.horizon
+        self.oracle = "value iteration" if config.slip > 0 else "shortest path"
         self.board = board = make_board(config, device)
         self.splits = describe_splits(config, board)
         table = observation_table(board.walls.cpu(), config.obs)
@@ -146,7 +147,8 @@ class GridWorld(Env[Task, State]):
         return torch.cat([obs, wide.gather(1, seen).view(*cell.shape, -1).to(obs.dtype)], -1)
 
     def references(self) -> dict[str, Reference]:
-        """`random`, `shortest path`, `systematic search`, and `Bayes-optimal search` where it is exact.
+        """`random`, `shortest path`, `systematic search`; `value iteration` where moves slip; and where it is exact,
+        `Bayes-optimal search`.
 
         Where actions are permuted, there are no searches.
         """

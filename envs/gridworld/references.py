@@ -1,12 +1,13 @@
 """Reference policies of the gridworld, batched over tasks and lanes.
 
-`shortest path` knows the task. The two searches do not: they carry the set of places where the goal may still be
-through the episodes of a trial, and walk to the goal once they have found it. None of them plans for slips.
+`shortest path` and, where moves slip, `value iteration` know the task. The two searches do not: they carry the set of
+places where the goal may still be through the episodes of a trial, and walk to the goal once they have found it. Value
+iteration alone plans for slips.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -45,6 +46,9 @@ def make_references(config: GridWorldConfig, board: Board) -> dict[str, Referenc
     """The references of a board by name, beside `random`."""
     shortest = ShortestPathPolicy(board)
     references = {"shortest path": Reference(shortest.act, shortest.start)}
+    if config.slip > 0:
+        planner = ValueIteration(config, board)
+        references["value iteration"] = Reference(planner.act, planner.start, planner.observe)
     if config.permute_actions:
         return references
     systematic = SystematicSearch(config, board)
@@ -71,8 +75,60 @@ class ShortestPathPolicy:
 
     def act(self, task: Task, state: State, memory: ShortestPath, generator: Generator) -> Tensor:
         """Actions [N, E]."""
-        move = first_least(memory.steps.gather(-1, self.board.neighbours(state.cell)))
-        return task.order.argsort(1).gather(1, move) if isinstance(task, PermutedTask) else move
+        return as_actions(task, first_least(memory.steps.gather(-1, self.board.neighbours(state.cell))))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan(Struct):
+    """Memory of value iteration."""
+
+    move: Tensor  # [N, E, H, C] uint8, by time and cell
+    time: Tensor  # [N, E] int64, steps since the episode began
+
+
+@dataclass(frozen=True)
+class ValueIteration:
+    """Maximizes the expected return of the episode, with slips, toward a goal that it knows: an upper bound."""
+
+    config: GridWorldConfig
+    board: Board
+
+    def start(self, task: Task, num_envs: int, generator: Generator) -> Plan:
+        move = self.plan(task)
+        time = torch.zeros(len(move), num_envs, dtype=torch.int64, device=move.device)
+        return Plan(move[:, None].expand(-1, num_envs, -1, -1), time)
+
+    def plan(self, task: Task) -> Tensor:
+        """The best move by time and cell [N, H, C], by backward induction."""
+        config, walls = self.config, self.board.walls_of(task).flatten(1)  # [N, C]
+        cells = torch.arange(walls.shape[1], device=walls.device).expand_as(walls)
+        after = self.board.neighbours(cells).flatten(1)  # [N, C * 5]
+        here = cells[..., None].expand(-1, -1, len(ACTIONS)).flatten(1)
+        after = torch.where(walls.gather(1, after), here, after)
+        found = after == self.board.goal_cells(task)[:, None]
+        reward = torch.where(found, config.reward_goal, config.reward_step).double()
+        goes_on = (~found if config.terminate_at_goal else torch.ones_like(found)).double()
+        value, moves = torch.zeros_like(walls, dtype=torch.float64), []
+        for _ in range(config.horizon):
+            gain = (reward + goes_on * value.gather(1, after)).view(*walls.shape, -1)  # [N, C, 5], of where one lands
+            gain = (1 - config.slip) * gain + config.slip * gain[..., 1:].mean(-1, keepdim=True)
+            value = gain.amax(-1)
+            best = gain > value[..., None] - 1e-9  # of equal ones the first
+            moves.append(best.byte().argmax(-1).byte())
+        return torch.stack(moves[::-1], 1)
+
+    def observe(self, task: Task, memory: Plan, transition: Transition[State]) -> Plan:
+        return replace(memory, time=(memory.time + 1) % self.config.horizon)
+
+    def act(self, task: Task, state: State, memory: Plan, generator: Generator) -> Tensor:
+        """Actions [N, E]."""
+        n, e = (torch.arange(count, device=state.cell.device) for count in state.cell.shape)
+        return as_actions(task, memory.move[n[:, None], e, memory.time, state.cell].long())
+
+
+def as_actions(task: Task, move: Tensor) -> Tensor:
+    """The actions that make these moves [N, E]."""
+    return task.order.argsort(1).gather(1, move) if isinstance(task, PermutedTask) else move
 
 
 def first_least(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from gridworlds import DOWN, LEFT, RIGHT, UP, every_goal, generator, grid, state
 
 import envs
 from envs.gridworld import PRESETS, RandomWallsTask, State, Task
+from envs.tabular.references import backward_induction
 
 
 class TestShortestPath:
@@ -27,6 +28,34 @@ class TestShortestPath:
         task = env.task_from_dicts([{"goal": [0, 2]}])
         result = env.step(task, state_at(env, (0, 1)), torch.tensor([[RIGHT]]), generator())
         assert result.terminated.item() and result.reward.item() == 1.0
+
+
+class TestValueIteration:
+    def test_by_hand_on_two_cells_it_comes_back_and_stays(self):
+        """From the start [0, 0], beside the goal [0, 1]: half of the slips of two cells in a row go nowhere."""
+        env = grid("slippery", width=2, height=1, max_goal_steps=0, held_out_every=0, horizon=2, slip=0.4)
+        task = env.task_from_dicts([{"goal": [0, 1]}])
+        move = env.references()["value iteration"].start(task, 1, generator()).move[0, 0]
+        assert move.tolist() == [[RIGHT, 0], [RIGHT, 0]]
+
+    @pytest.mark.parametrize("ends", [False, True])
+    def test_its_moves_are_worth_what_the_table_of_transitions_promises(self, ends):
+        """By the value iteration of tabular MDPs."""
+        layout = {"width": 3, "height": 3, "layout": "..#/.../#.."}
+        env = grid("slippery", **layout, slip=0.4, held_out_every=0, terminate_at_goal=ends)
+        task = every_goal(env)
+        taken = 0.6 * torch.eye(5) + 0.1 * torch.tensor([0.0, 1, 1, 1, 1])  # [action, move]
+        transition = taken @ torch.nn.functional.one_hot(env.board.moves.view(9, 5), 9).float()  # [C, action, C]
+        at_goal = torch.nn.functional.one_hot(env.board.goal_cells(task), 9).float()[:, None, None]
+        reward = -0.1 + 1.1 * (transition * at_goal).sum(-1)  # [N, C, action]
+        transition = transition * (1 - ends * at_goal)
+        _, promised = backward_induction(transition, reward, env.horizon)
+        moves = env.references()["value iteration"].start(task, 1, generator()).move[:, 0].long()
+        value = torch.zeros(len(task), 9)
+        for move in reversed(moves.unbind(1)):
+            later = (transition * value[:, None, None]).sum(-1)
+            value = (reward + later).gather(2, move[..., None]).squeeze(-1)
+        torch.testing.assert_close(value, promised)
 
 
 class TestSearch:
