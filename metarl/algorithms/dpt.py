@@ -27,6 +27,7 @@ from metarl.algorithms.task_policy import MemoryPolicy
 from metarl.algorithms.trials import actor, play_trials, trial_stages
 from metarl.backend import distributed
 from metarl.backend.distributed import all_sum
+from metarl.learning.descent import descend, flat_gradient, lr_at, scaled_down, set_lr
 from metarl.learning.rollout import CHUNK_STEPS, Play, Trajectory, rollout
 from metarl.policies.in_context import Dataset, InContextConfig, InContextNetwork
 from metarl.policies.mlp import StepInput
@@ -140,30 +141,22 @@ class DPT(Algorithm):
         assert isinstance(lessons, Lessons) and lessons.data is not None
         c, data, n = self.config, lessons.data, self.network
         n.normalizer.update(data.obs, data.reward, torch.ones_like(data.reward))
-        done = self.updates / max(1, self.num_iterations)
-        rising = min(1.0, (self.updates + 1) / max(1.0, c.warmup * self.num_iterations))
-        for group in self.optimizer.param_groups:
-            group["lr"] = c.lr * rising * max(0.0, 1 - done)
+        set_lr(self.optimizer, lr_at(c.lr, self.updates, self.num_iterations, c.warmup))
         own = self.num_shards // distributed.world_size()
         rows = torch.arange(len(data), device=data.reward.device).view(own, -1)
         parts = rows.tensor_split(min(c.minibatches, rows.shape[1]), 1)
-        columns = torch.stack([self.descend(data[part.flatten()]) for part in parts], 1).tolist()
+        columns = torch.stack([self.step(data[part.flatten()]) for part in parts], 1).tolist()
         self.updates += 1
         return dict(zip(METRICS, map(statistics.fmean, columns), strict=True))
 
-    def descend(self, data: Dataset) -> Tensor:
+    def step(self, data: Dataset) -> Tensor:
         """One step of AdamW. Returns its metrics, in the order of METRICS."""
         loss, error, entropy = self.loss(data)
         count = data.size.numel() * distributed.world_size()
         parameters = [p for p in self.network.parameters() if p.numel()]
-        parts = torch.autograd.grad(loss.sum() / count, parameters, materialize_grads=True)
-        flat = all_sum(torch.cat([g.flatten() for g in parts]))
+        flat = flat_gradient(loss.sum() / count, parameters)
         norm = flat.norm()
-        flat = flat * (self.config.max_grad_norm / (norm + 1e-6)).clamp_max(1.0)
-        sizes = [p.numel() for p in parameters]
-        for parameter, part in zip(parameters, flat.split(sizes), strict=True):
-            parameter.grad = part.view_as(parameter)
-        self.optimizer.step()
+        descend(self.optimizer, parameters, scaled_down(flat, norm, self.config.max_grad_norm))
         sums = torch.stack([x.detach().sum() for x in (loss, error, entropy)])
         return torch.cat([all_sum(sums) / count, norm.unsqueeze(0)])
 

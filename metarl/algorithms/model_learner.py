@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from metarl.backend import distributed
 from metarl.backend.cuda_graphs import Graphs
 from metarl.backend.distributed import all_sum
+from metarl.learning.descent import descend, flat_gradient, scaled_down, set_lr
 from metarl.learning.rollout import Trajectory
 from metarl.policies.recurrent import ModelTraining, TrialNetwork
 
@@ -36,8 +37,7 @@ class ModelLearner:
 
     def update(self, trial: Trajectory, left: float, graphs: Graphs) -> dict[str, float]:
         """Learn from trials [B, T, ...] while a fraction of the run is left. Returns metrics."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.model.lr * left
+        set_lr(self.optimizer, self.model.lr * left)
         sums = torch.stack([self.descend(trial, graphs) for _ in range(self.model.updates)]).sum(0).tolist()
         error, count, kl, std, trials = sums
         return dict(zip(METRICS, (error / max(1.0, count), kl / trials, std / trials), strict=True))
@@ -53,9 +53,7 @@ class ModelLearner:
         part = trial[rows]
         given = (part.inputs, part.action, part.reward, noise[:, : len(at)], at, decoded)
         gradient, metrics = graphs("model", self.gradient, *given)
-        for parameter, g in zip(self.parameters, gradient.split([p.numel() for p in self.parameters]), strict=True):
-            parameter.grad = g.view_as(parameter)
-        self.optimizer.step()
+        descend(self.optimizer, self.parameters, gradient)
         return metrics
 
     def draw(self, num_trials: int) -> tuple[Tensor, Tensor]:
@@ -76,7 +74,5 @@ class ModelLearner:
         """Of the mean loss of a step's trials [P]; and sums of what metrics are made from, with their number last."""
         loss, metrics = self.network.model_loss(*given)
         metrics = all_sum(torch.cat([metrics.sum(0), metrics.new_full((1,), len(loss))]))
-        parts = torch.autograd.grad(loss.sum() / metrics[-1], self.parameters, materialize_grads=True)
-        flat = all_sum(torch.cat([g.flatten() for g in parts]))
-        norm = nn.utils.get_total_norm([flat])
-        return flat * (self.max_grad_norm / (norm + 1e-6)).clamp_max(1.0), metrics
+        flat = flat_gradient(loss.sum() / metrics[-1], self.parameters)
+        return scaled_down(flat, nn.utils.get_total_norm([flat]), self.max_grad_norm), metrics

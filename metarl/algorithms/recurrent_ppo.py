@@ -20,6 +20,7 @@ from envs.errors import InputError, require
 from envs.fields import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors, load_optimizer
+from metarl.algorithms.exploration import ExplorationBonus
 from metarl.algorithms.model_learner import ModelLearner
 from metarl.algorithms.task_policy import MemoryPolicy
 from metarl.algorithms.trials import actor, play_trials, trial_stages
@@ -27,6 +28,7 @@ from metarl.backend import distributed
 from metarl.backend.cuda_graphs import Graphs
 from metarl.backend.distributed import all_sum
 from metarl.learning.advantage import gae
+from metarl.learning.descent import descend, flat_gradient, lr_at, scaled_down, set_lr, split
 from metarl.learning.losses import clipped
 from metarl.learning.rollout import CHUNK_STEPS, Play, Trajectory, rollout
 from metarl.policies.mlp import StepInput
@@ -136,6 +138,8 @@ class RecurrentPPO(Algorithm):
         self.model = (
             ModelLearner(network, network.model, generator, num_shards, config.max_grad_norm) if network.model else None
         )
+        bonuses = network.bonuses
+        self.bonus = ExplorationBonus(network, bonuses, generator, config.gamma) if bonuses else None
         self.updates = 0
 
     @property
@@ -179,10 +183,9 @@ class RecurrentPPO(Algorithm):
         """PPO on what `collect` returned. Returns metrics."""
         c, done = self.config, self.updates / max(1, self.num_iterations)
         trial = trajectories[0].map(lambda x: x.transpose(1, 2).flatten(0, 1))  # [B, T, ...]
-        batch, explained = self.graphs("batch", self.batch, trial)
-        rising = min(1.0, (self.updates + 1) / max(1.0, c.warmup * self.num_iterations))
-        for group in self.optimizer.param_groups:
-            group["lr"] = c.lr * rising * max(0.0, 1 - done)
+        bonus, of_bonus = self.bonus.update(trial, max(0.0, 1 - done)) if self.bonus else (None, {})
+        batch, explained = self.graphs("batch", self.batch, trial, *([] if bonus is None else [bonus]))
+        set_lr(self.optimizer, lr_at(c.lr, self.updates, self.num_iterations, c.warmup))
         entropy_coef = c.entropy_coef * max(0.0, 1 - done / c.entropy_until) if c.entropy_until else 0.0
         weight = batch.mask.new_full((), entropy_coef)
         passes = (rows for _ in range(c.epochs) for rows in self.minibatches(len(batch)))
@@ -192,7 +195,12 @@ class RecurrentPPO(Algorithm):
         self.updates += 1
         *columns, explained_by_values = torch.stack([*torch.stack(metrics, 1), explained.expand(len(metrics))]).tolist()
         means = map(statistics.fmean, columns)
-        return {**dict(zip(METRICS, means, strict=True)), "value_explained": explained_by_values[0], **of_model}
+        return {
+            **dict(zip(METRICS, means, strict=True)),
+            "value_explained": explained_by_values[0],
+            **of_model,
+            **of_bonus,
+        }
 
     def minibatches(self, num_trials: int) -> list[Tensor]:
         """Rows of each minibatch of a pass among this process's trials; all processes draw the same permutations."""
@@ -207,8 +215,9 @@ class RecurrentPPO(Algorithm):
         return [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
     @torch.no_grad()
-    def batch(self, t: Trajectory) -> tuple[Batch, Tensor]:
-        """Trials [B, T, ...] with advantages and value targets; and the explained variance of the values."""
+    def batch(self, t: Trajectory, bonus: Tensor | None = None) -> tuple[Batch, Tensor]:
+        """Trials [B, T, ...] with advantages and value targets, of rewards with a bonus [B, T] if there is one; and the
+        explained variance of the values."""
         n, outputs = self.network, self.outputs(t.inputs) if t.outputs is None else t.outputs
         assert isinstance(outputs, Outputs)
         remaining = n.num_steps - torch.arange(t.reward.shape[1], device=t.reward.device, dtype=t.reward.dtype)
@@ -216,6 +225,7 @@ class RecurrentPPO(Algorithm):
         value = remaining * (shift + scale * outputs.value)
         free = self.config.free_episodes * n.horizon
         reward = functional.pad(t.reward[:, free:], (free, 0))
+        reward = reward if bonus is None else reward + bonus
         advantage = gae(reward, value, t.mask, self.config.gamma, self.config.gae_lambda)
         target = ((advantage + value) / remaining - shift) / scale
         columns = torch.stack([target, target - outputs.value, advantage], -1).flatten(0, 1)
@@ -233,9 +243,7 @@ class RecurrentPPO(Algorithm):
     def descend(self, batch: Batch, entropy_coef: Tensor) -> Tensor:
         """One step of Adam on a minibatch. Returns its metrics, in the order of METRICS."""
         gradient, metrics = self.graphs("gradient", self.gradient, batch, entropy_coef)
-        for parameter, part in zip(self.parameters, self.split(gradient), strict=True):
-            parameter.grad = part.view_as(parameter)
-        self.optimizer.step()
+        descend(self.optimizer, self.parameters, gradient)
         return metrics
 
     def gradient(self, batch: Batch, entropy_coef: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,14 +253,9 @@ class RecurrentPPO(Algorithm):
         loss, metrics = self.loss(outputs, batch, count, entropy_coef)
         if outputs.slow is not None and c.aux_coef:
             loss = loss + c.aux_coef * self.loss(outputs.slow, batch, count)[0]
-        parts = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        flat = all_sum(torch.cat([g.flatten() for g in parts]))
-        norm = nn.utils.get_total_norm(self.split(flat))
-        return flat * (c.max_grad_norm / (norm + 1e-6)).clamp_max(1.0), all_sum(metrics)
-
-    def split(self, flat: Tensor) -> tuple[Tensor, ...]:
-        """A vector [P] in the parts of each parameter."""
-        return flat.split([p.numel() for p in self.parameters])
+        flat = flat_gradient(loss, self.parameters)
+        norm = nn.utils.get_total_norm(split(flat, self.parameters))
+        return scaled_down(flat, norm, c.max_grad_norm), all_sum(metrics)
 
     def loss(
         self, outputs: Outputs, batch: Batch, count: Tensor, entropy_coef: Tensor | None = None
@@ -272,6 +275,7 @@ class RecurrentPPO(Algorithm):
 
     def state_dict(self) -> dict[str, Any]:
         of_model = {"model_optimizer": self.model.optimizer.state_dict()} if self.model else {}
+        of_model |= {"bonus": self.bonus.state_dict()} if self.bonus else {}
         optimizer = self.optimizer.state_dict()
         return {"network": self.network.state_dict(), "optimizer": optimizer, "updates": self.updates, **of_model}
 
@@ -282,4 +286,6 @@ class RecurrentPPO(Algorithm):
         optimizers = {"optimizer": self.optimizer, **({"model_optimizer": self.model.optimizer} if self.model else {})}
         for name, optimizer in optimizers.items():
             load_optimizer(optimizer, state[name])
+        if self.bonus:
+            self.bonus.load_state_dict(state["bonus"])
         self.updates = int(state["updates"])

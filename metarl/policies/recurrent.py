@@ -81,6 +81,18 @@ class ModelTraining:
     """Steps of the trial that are decoded from each (D)."""
 
 
+@dataclass(frozen=True)
+class Bonuses:
+    """Rewards for exploration that training adds, from what `TrialNetwork.explored` gives."""
+
+    novelty: float
+    """Weight of the novelty of a hyper-state."""
+    error: float
+    """Weight of the model's error."""
+    size: int
+    """Numbers of a hyper-state (S)."""
+
+
 class TrialNetwork(nn.Module):
     """A policy with a memory, and a value function, for trials of a fixed length.
 
@@ -92,6 +104,8 @@ class TrialNetwork(nn.Module):
     """Does the memory hold anything?"""
     model: ModelTraining | None = None
     """Of a network that has a model of the task; None for all others."""
+    bonuses: Bonuses | None = None
+    """Rewards for exploration that training adds; None for none."""
 
     def __init__(self, env: Env, num_episodes: int, init_std: float = 1.0) -> None:
         super().__init__()
@@ -141,6 +155,11 @@ class TrialNetwork(nn.Module):
             at: [K] steps whose beliefs are decoded.
             decoded: [D] steps that are decoded from each of them.
         """
+        raise NotImplementedError
+
+    def explored(self, inputs: StepInput, action: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
+        """Of trials [B, T, ...] the hyper-state before each step, observation and belief, [B, T, S]; and the squared
+        error of the model's prediction of each step from the belief after it, [B, T]."""
         raise NotImplementedError
 
     @property

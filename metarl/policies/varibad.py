@@ -21,7 +21,7 @@ from envs.structs import Struct
 from metarl.policies.belief import Belief, Decoder, Encoder, Targets, elbo_loss
 from metarl.policies.encoders import encoder_of
 from metarl.policies.mlp import NumUnits, StepInput
-from metarl.policies.recurrent import MemoryConfig, ModelTraining, Outputs, TrialNetwork
+from metarl.policies.recurrent import Bonuses, MemoryConfig, ModelTraining, Outputs, TrialNetwork
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class VariBADConfig(MemoryConfig):
     """Steps of a trial, drawn anew each time, whose beliefs are decoded."""
     decoded_steps: PositiveInt = 16
     """Steps of the trial, drawn likewise, that are predicted from each of these beliefs."""
+    novelty_coef: NonNegativeFloat = 0.0
+    """Weight of a bonus for new hyper-states in training (HyperX), relative to the return; it falls linearly to 0."""
+    error_coef: NonNegativeFloat = 0.0
+    """Weight of a bonus for steps that the model predicts badly, likewise."""
     init_std: PositiveFloat = 1.0
     """Initial standard deviation of continuous actions."""
 
@@ -62,6 +66,10 @@ class VariBADConfig(MemoryConfig):
         require(
             self.joint or self.decode != "nothing",
             "Without a decoder only the return teaches the belief; set joint, or decode something.",
+        )
+        require(
+            self.error_coef == 0 or self.decode != "nothing",
+            "error_coef rewards what the model predicts badly, and without a decoder there is none; leave it 0.",
         )
 
     def build(self, env: Env, num_episodes: int) -> VariBADNetwork:
@@ -90,6 +98,8 @@ class VariBADNetwork(TrialNetwork):
         for layer in (self.out, self.value_out):
             nn.init.orthogonal_(layer.weight, 0.01)
             nn.init.zeros_(layer.bias)
+        if c.novelty_coef or c.error_coef:
+            self.bonuses = Bonuses(c.novelty_coef, c.error_coef, self.obs_size + 2 * c.latent_size)
         if c.decode == "nothing":
             return
         require(
@@ -167,3 +177,14 @@ class VariBADNetwork(TrialNetwork):
         obs = self.features(inputs.obs, self.sight)
         targets = self.targets(inputs, obs, action, reward)
         return elbo_loss(self.beliefs(inputs, obs), self.decoders, targets, noise, at, decoded, self.config.kl_coef)
+
+    def explored(self, inputs: StepInput, action: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
+        obs = self.features(inputs.obs, self.sight)
+        belief, error = self.beliefs(inputs, obs), torch.zeros_like(reward)
+        hyper_state = torch.cat([torch.where(inputs.mask.unsqueeze(-1) > 0, obs, 0.0), belief.features()], -1)
+        if self.config.error_coef:
+            after = torch.cat([belief.mean[:, 1:], belief.mean[:, -1:]], 1).flatten(0, 1).unsqueeze(1)
+            for decoder, t in zip(self.decoders, self.targets(inputs, obs, action, reward), strict=True):
+                found = decoder(after, t.seen.flatten(0, 1).unsqueeze(1)).view_as(t.target)
+                error = error + (found - t.target).square().mean(-1) * t.mask
+        return hyper_state, error

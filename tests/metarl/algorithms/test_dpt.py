@@ -149,7 +149,7 @@ class TestLearning:
         algorithm = make(env, minibatches=2, context_size=4)
         seen = []
         algorithm.num_shards = 2
-        algorithm.descend = lambda data: seen.append(data.reward) or torch.zeros(4)
+        algorithm.step = lambda data: seen.append(data.reward) or torch.zeros(4)
         (lessons,) = algorithm.collect(env, env.sample_tasks(8, generator), 1, generator)
         algorithm.update([lessons])
         rows = lessons.data.reward
