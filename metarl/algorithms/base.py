@@ -149,6 +149,13 @@ class Algorithm(ABC):
         `InputError` where that cannot be chosen.
         """
 
+    def play_control(
+        self, env: Env, num_envs: int, generator: Generator, trial: Trajectory, other: Tensor
+    ) -> Play | None:
+        """Plays as `play` does, but adapts to what was seen in `trial` on the task `other` [N] of each, to tell
+        identifying a task from mere further experience; None where a method cannot."""
+        return None
+
     def task_policy(self, env: Env, num_envs: int, num_steps: int, generator: Generator) -> TaskPolicy:
         """The policy on one task, for those who step the environment themselves: what `play` does there.
 

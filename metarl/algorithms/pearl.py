@@ -7,7 +7,7 @@ is drawn from the prior in the first episode, then before each episode from the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -25,8 +25,9 @@ from metarl.algorithms.trials import actor, trial_stages
 from metarl.learning.replay import Replay
 from metarl.learning.rollout import Play, Trajectory, rollout
 from metarl.learning.sac import TwinQ, actor_loss, critic_loss, critic_target, descend, draw, follow
-from metarl.policies.mlp import MLPConfig, NumUnits
-from metarl.policies.posterior import PosteriorNetwork, mlp
+from metarl.policies.distributions import TanhGaussian
+from metarl.policies.mlp import MLPConfig, NumUnits, StepInput, StepNetwork
+from metarl.policies.posterior import Context, PosteriorNetwork, mlp
 
 METRICS = ("critic_loss", "actor_loss", "value", "entropy", "temperature", "context_kl")
 """Of a gradient step."""
@@ -175,9 +176,11 @@ class PEARL(Algorithm):
         generator: Generator,
         greedy: bool = False,
         keep_states: bool = False,
+        network: StepNetwork | None = None,
     ) -> Trajectory:
         start = self.actor.start(len(task) * num_envs, generator)
-        act, episodes = actor(self.actor, generator, greedy), self.config.num_episodes
+        act = actor(network or self.actor, generator, greedy, traced=network is None)
+        episodes = self.config.num_episodes
         return rollout(env, act, task, num_envs, generator, episodes, (0, start), keep_states, keep_ends=True)
 
     def held(self, env: Env, num_tasks: int) -> tuple[int, str]:
@@ -198,6 +201,22 @@ class PEARL(Algorithm):
             return [self._trial(env, task, num_envs, generator, greedy, keep_states)]
 
         return play
+
+    def play_control(self, env: Env, num_envs: int, generator: Generator, trial: Trajectory, other: Tensor) -> Play:
+        """Trials in which z is drawn as it was in `trial` on the task `other` [N] of each."""
+        rows = trial[other].map(lambda x: x.transpose(1, 2).flatten(0, 1))
+        given = OthersContext(self.actor, *self.actor.sums(rows.inputs))
+
+        def play(task: Struct, keep_states: bool) -> list[Trajectory]:
+            return [self._trial(env, task, num_envs, generator, keep_states=keep_states, network=given)]
+
+        return play
+
+    @torch.no_grad()
+    def belief(self, inputs: StepInput) -> Tensor:
+        """Of z, from the prior before the first step."""
+        precision, weighted = self.actor.sums(inputs)
+        return torch.stack(self.actor.z_of(precision, weighted, precision == 0), 1)
 
     def task_policy(self, env: Env, num_envs: int, num_steps: int, generator: Generator) -> MemoryPolicy:
         return MemoryPolicy(self.actor, num_envs, self.actor.start(num_envs, generator))
@@ -267,3 +286,22 @@ class PEARL(Algorithm):
         for name, optimizer in self.optimizers.items():
             load_optimizer(optimizer, state["optimizers"][name])
         self.updates = int(state["updates"])
+
+
+class OthersContext:
+    """The policy of a `PosteriorNetwork`, whose context [B, T, L] is that of other trials."""
+
+    def __init__(self, network: PosteriorNetwork, precision: Tensor, weighted: Tensor) -> None:
+        self.network, self.precision, self.weighted = network, precision, weighted
+        self.horizon, self.num_steps = network.horizon, network.num_steps
+        self.distribution, self.check_length = network.distribution, network.check_length
+
+    def start(self, num_lanes: int) -> Context:
+        return self.network.start(num_lanes)
+
+    def step(self, inputs: StepInput, memory: Context) -> tuple[TanhGaussian, Context]:
+        t = memory.t[:, None, None].expand(-1, 1, self.network.latent_size)
+        precision, weighted = (x.gather(1, t).squeeze(1) for x in (self.precision, self.weighted))
+        return self.network.step(
+            inputs, replace(memory, precision=precision, weighted=weighted, mask=torch.zeros_like(memory.mask))
+        )

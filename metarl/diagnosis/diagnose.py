@@ -78,6 +78,8 @@ def found(probe: Probe) -> Iterator[Finding]:
         yield from _of_trials(probe)
     elif algorithm.inner is not None:
         yield from _of_steps(probe)
+    elif algorithm.stages().trial:
+        yield from _of_contexts(probe)
     else:
         yield from _of_anything(probe)
 
@@ -107,12 +109,28 @@ def _of_trials(probe: Probe) -> Iterator[Finding]:
     yield trials.adaptation(probe, task, played)
     yield trials.meta_training(probe, task, played)
     yield does_not_apply("inner learning rate", "A policy with a memory takes no gradient step at test time.")
-    yield does_not_apply("hidden units", "Its units are neither tanh nor ReLU.")
+    yield trials.belief(probe, task, played)
     yield trials.baseline(probe, played)
     yield run_findings.entropy(probe, *trials.start_of_trial(probe, played), remembers=True)
     yield run_findings.leak(probe, None)
     at_end = "of the last episode" if episodes > 1 else "of a pull in the last tenth"
     yield run_findings.gap(probe, _curve(probe, *trials.ends(played.reward, episodes)), at_end)
+
+
+def _of_contexts(probe: Probe) -> Iterator[Finding]:
+    """Of a method that plays trials and does not show its network."""
+    algorithm, task = probe.run.algorithm, probe.tasks(probe.split)
+    played = trials.play(probe, algorithm, task)
+    check_environment(probe.run.env, [played])
+    yield trials.adaptation_by_context(probe, task, played)
+    yield trials.meta_training(probe, task, played)
+    yield does_not_apply("inner learning rate", f"{algorithm.name} takes no gradient step at test time.")
+    yield trials.belief(probe, task, played)
+    yield does_not_apply("baseline", f"{algorithm.name} uses no baseline.")
+    yield trials.spread(probe, played)
+    yield run_findings.leak(probe, None)
+    ends = trials.ends(played.reward, algorithm.stages().episodes)
+    yield run_findings.gap(probe, _curve(probe, *ends), "of the last episode")
 
 
 def _of_anything(probe: Probe) -> Iterator[Finding]:

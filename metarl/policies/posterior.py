@@ -120,6 +120,20 @@ class PosteriorNetwork(nn.Module):
         precision, weighted = (x.sum(-2) for x in self.factors(obs, action, reward))
         return weighted / precision, precision.reciprocal()
 
+    def sums(self, inputs: StepInput) -> tuple[Tensor, Tensor]:
+        """The memory's sums at each step of trials [B, T, ...], over the transitions before it: [B, T, L] each."""
+        last = self.factors(
+            inputs.obs, self.unit_action(inputs.prev_action.roll(-1, 1)), inputs.prev_reward.roll(-1, 1)
+        )
+        known = inputs.mask.unsqueeze(-1) > 0
+        precision, weighted = (functional.pad(torch.where(known, x, 0.0).cumsum(1)[:, :-1], (0, 0, 1, 0)) for x in last)
+        return precision, weighted
+
+    def z_of(self, precision: Tensor, weighted: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation [..., L] of z given the memory's sums; where `prior`, without them."""
+        safe = torch.where(prior, 1.0, precision)
+        return torch.where(prior, 0.0, weighted) / safe, safe.rsqrt()
+
     def start(self, num_lanes: int, generator: Generator | None = None) -> Context:
         """The memory [B, ...] at the start of a trial. Without a generator z will be the mean of its distribution."""
         like = self.middle
@@ -140,8 +154,7 @@ class PosteriorNetwork(nn.Module):
         )
         episode = (m.t // self.horizon).clamp_max(self.num_episodes - 1)
         prior = (episode < self.prior_episodes).unsqueeze(-1) | (precision == 0)
-        safe = torch.where(prior, 1.0, precision)
-        mean, std = torch.where(prior, 0.0, weighted) / safe, safe.rsqrt()
+        mean, std = self.z_of(precision, weighted, prior)
         noise = m.noise.gather(1, episode.view(-1, 1, 1).expand(-1, 1, self.latent_size)).squeeze(1)
         z = chosen(m.t % self.horizon == 0, mean + std * noise, m.z)
         after = Context(precision, weighted, z, m.noise, inputs.obs, inputs.mask, m.t + 1)

@@ -121,6 +121,38 @@ def test_gradient_steps_are_refused(sentence):
     assert "--num-steps" in sentence(error)
 
 
+def test_the_control_draws_z_as_on_another_task():
+    env, algorithm = make()
+    with torch.no_grad():
+        algorithm.actor.policy[-1].weight.mul_(100)  # so that actions depend on z
+    task = env.sample_tasks(3, Generator().manual_seed(2))
+    (trial,) = algorithm.play(env, 2, Generator().manual_seed(3), algorithm.stages())(task, False)
+
+    def control(other):
+        play = algorithm.play_control(env, 2, Generator().manual_seed(3), trial, torch.tensor(other))
+        return play(task, False)[0].action
+
+    torch.testing.assert_close(control([0, 1, 2]), trial.action)
+    changed = (control([1, 2, 0]) - trial.action).abs().amax((2, 3)) > 1e-5
+    first = env.horizon  # whose z is of the prior
+    assert not changed[:, :first].any() and changed[:, first:].any(1).all()
+
+
+def test_its_posterior_over_a_trial_is_that_of_acting():
+    env, algorithm = make()
+    task = env.sample_tasks(3, Generator().manual_seed(2))
+    (trial,) = algorithm.play(env, 2, Generator().manual_seed(3), algorithm.stages())(task, False)
+    rows = trial.map(lambda x: x.transpose(1, 2).flatten(0, 1))
+    found = algorithm.belief(rows.inputs)
+    assert found.shape == (6, 2, rows.reward.shape[1], 5)
+    assert (found[:, 0, 0] == 0).all() and (found[:, 1, 0] == 1).all()
+    k = env.horizon + 2
+    mean, variance = algorithm.actor.posterior(
+        rows.obs[:, :k], algorithm.actor.unit_action(rows.action[:, :k]), rows.reward[:, :k]
+    )
+    torch.testing.assert_close(found[:, :, k], torch.stack([mean, variance.sqrt()], 1))
+
+
 def test_it_resumes_to_the_bit_and_an_error_undoes_the_replay(tmp_path):
     whole, run = run_of(tmp_path / "whole"), run_of(tmp_path / "stopped")
     train(whole, quiet=True)

@@ -11,8 +11,10 @@ from diagnoses import diagnosis, trained
 from torch import Generator
 from trials import arms, board, make
 
+import envs
+from metarl.algorithms.pearl import PEARLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
-from metarl.diagnosis.trials import ends, forgetful, repeated
+from metarl.diagnosis.trials import belief, ends, forgetful, repeated
 from metarl.learning.rollout import rollout
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import StepInput
@@ -112,3 +114,29 @@ def test_without_a_memory_nothing_is_gained(tmp_path, episodes):
     low, high = d.findings["adaptation"].numbers["gain beyond the control"]["mean_ci95"]
     assert low < 0 < high
     assert "--memory linear" in d.findings["adaptation"].next
+
+
+# --- Beliefs ---------------------------------------------------------------------------------------------------------
+
+
+def with_belief(width, tells=True):
+    """A probe of a method whose belief ends with this width, and whose mean is the goal or nothing."""
+    env = envs.make("point", horizon=4)
+    task = env.sample_tasks(40, Generator().manual_seed(0))
+    std = torch.ones(40, 2, 4, 2)
+    std[:, :, -1] = width
+    mean = task.goal[:, None, None].expand_as(std) if tells else torch.zeros_like(std)
+    found = torch.stack([mean, std], 2).flatten(0, 1)
+    algorithm = SimpleNamespace(name="Any", belief=lambda inputs: found)
+    config = SimpleNamespace(algorithm=PEARLConfig(), policy=None)
+    probe = SimpleNamespace(run=SimpleNamespace(algorithm=algorithm, env=env, config=config), num_envs=2)
+    played = SimpleNamespace(map=lambda f: SimpleNamespace(inputs=None))
+    return belief(probe, task, played)
+
+
+def test_a_belief_should_narrow_and_tell_the_task():
+    good = with_belief(0.3)
+    assert (good.verdict, good.numbers["mean standard deviation"]["end"]) == ("ok", pytest.approx(0.3))
+    assert good.numbers["R² of the task from its mean at the end"]["goal"] > 0.99
+    assert with_belief(0.3, tells=False).verdict == "note"
+    assert with_belief(1.0).verdict == "problem" and "--kl-coef 0.005" in with_belief(1.0).next
