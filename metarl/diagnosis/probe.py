@@ -79,6 +79,11 @@ class Probe:
         return max(min(self.num_envs, 5), self.num_envs // 4)
 
     @property
+    def free_episodes(self) -> int:
+        """First episodes of a trial that the objective leaves out."""
+        return getattr(self.run.config.algorithm, "free_episodes", 0)
+
+    @property
     def trained_steps(self) -> int:
         """Gradient steps after which adaptation is judged: as many as training takes, but at most `num_steps`."""
         inner = self.run.algorithm.inner

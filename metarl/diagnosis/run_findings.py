@@ -65,11 +65,13 @@ def training(probe: Probe) -> Finding:
 
 
 def _training_returns(probe: Probe) -> list[float]:
-    """From metrics.jsonl: the return after the last inner step, or of a trial's mean episode."""
+    """From metrics.jsonl: the return after the last inner step, or of the mean episode of a trial that counts."""
     rows = [row for k, row in metrics_log.read(probe.run.path / "metrics.jsonl").items() if k <= probe.run.iteration]
     returns = [[value for name, value in row.items() if name.startswith("return_")] for row in rows]
     returns = [row for row in returns if row and len(row) == len(returns[-1])]  # pretraining has fewer stages
-    return [float(np.mean(row)) if probe.run.algorithm.stages().trial else row[-1] for row in returns]
+    return [
+        float(np.mean(row[probe.free_episodes :])) if probe.run.algorithm.stages().trial else row[-1] for row in returns
+    ]
 
 
 COLLAPSED = {"discrete": (0.05, 0.2), "continuous": (0.02, 0.1)}

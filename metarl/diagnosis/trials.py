@@ -137,7 +137,7 @@ def judge_trial(probe: Probe, task: Struct, played: Trajectory, without: Traject
 
 
 def meta_training(probe: Probe, task: Struct, played: Trajectory) -> Finding:
-    """The return of the whole trial against that of the untrained network."""
+    """The return of the trial, as far as the objective counts it, against that of the untrained network."""
     if (reason := not_comparable(probe)) is not None:
         return reason
     algorithm = fresh(probe)
@@ -145,8 +145,10 @@ def meta_training(probe: Probe, task: Struct, played: Trajectory) -> Finding:
         untrained = play(probe, algorithm, task)
     else:
         untrained = trial(probe, task, actor(algorithm.network, probe.generator("actions")))
-    earned, before = (t.reward.double().sum(1).mean(1).unsqueeze(0) for t in (played, untrained))
-    return judge_start(earned, before, 0, "in a trial", probe)
+    free = probe.free_episodes
+    counted = slice(free * probe.run.env.horizon, None)
+    earned, before = (t.reward[:, counted].double().sum(1).mean(1).unsqueeze(0) for t in (played, untrained))
+    return judge_start(earned, before, 0, "after the free episodes of a trial" if free else "in a trial", probe)
 
 
 def _remedy(probe: Probe, verdict: str, gain: Interval) -> str | None:

@@ -94,6 +94,8 @@ ADDED: dict[str, Any] = {
     "outer_baseline": "task",
     "context_size": 0,
     "free_episodes": 0,
+    "novelty_coef": 0.0,
+    "error_coef": 0.0,
     "shuffle_goals": False,
     "permute_actions": False,
     "reward_std": 1.0,

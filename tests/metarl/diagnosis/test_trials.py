@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,9 @@ from trials import arms, board, make
 import envs
 from metarl.algorithms.pearl import PEARLConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
+from metarl.diagnosis import trials as diagnosed
+from metarl.diagnosis.findings import does_not_apply
+from metarl.diagnosis.probe import DiagnosisConfig, Probe
 from metarl.diagnosis.trials import belief, ends, forgetful, repeated
 from metarl.learning.rollout import rollout
 from metarl.policies.metanet import MetaNetConfig
@@ -114,6 +118,20 @@ def test_without_a_memory_nothing_is_gained(tmp_path, episodes):
     low, high = d.findings["adaptation"].numbers["gain beyond the control"]["mean_ci95"]
     assert low < 0 < high
     assert "--memory linear" in d.findings["adaptation"].next
+
+
+def test_what_training_has_brought_is_judged_by_the_episodes_that_count(tmp_path, monkeypatch):
+    run = trial_run(tmp_path / "run", RL2Config(8), 3, 4, 1)
+    run.config = dataclasses.replace(run.config, algorithm=dataclasses.replace(run.config.algorithm, free_episodes=2))
+    seen = []
+    monkeypatch.setattr(
+        diagnosed, "judge_start", lambda *args: seen.append(args) or does_not_apply("meta-training", ".")
+    )
+    probe = Probe.of(run, DiagnosisConfig(num_tasks=8))
+    task = probe.tasks(probe.split)
+    played = diagnosed.trial(probe, task, repeated(torch.zeros(8, 12, 1, dtype=torch.int64)))
+    diagnosed.meta_training(probe, task, played)
+    torch.testing.assert_close(seen[0][0][0], played.reward[:, 8:].double().sum((1, 2)))
 
 
 # --- Beliefs ---------------------------------------------------------------------------------------------------------
