@@ -42,6 +42,7 @@ class Trial:
         self.generator = Generator(run.device).manual_seed(seed + 1)
         self.episodes: list[Struct] = []  # of the first lane: its states [T + 1, ...] in each stage
         self.seen: list[list[StepInput]] = []  # what the first lane's policy saw, [1] each, in each stage
+        self.after: list[StepInput] = []  # what follows in its place where a stage ends early
 
     @property
     def done(self) -> bool:
@@ -52,7 +53,8 @@ class Trial:
 
         Returns, as JSON has it: `index` and `name` of the stage, `returns` of the lanes, `rewards` of the first lane,
         `states` (for each field, the lanes' values over time), `attention` (for each step, the shares of all steps of
-        the trial before it), and whether the adaptation is `done`.
+        the trial before it), `belief` (mean and standard deviation, [steps][latents] each), and whether the adaptation
+        is `done`.
 
         Raises:
             InputError: when there is no stage left.
@@ -86,7 +88,9 @@ class Trial:
         states = type(path[0]).stack(path)
         self.episodes.append(states[: lengths[0] + 1, 0])
         self.seen.append(seen)
-        shares = self._attention()
+        follows = StepInput(obs[0], self.learner.prev_action, self.learner.prev_reward, self.learner.first, mask)
+        self.after.append(_padding(follows[slice(0, 1)]))
+        shares, belief = self._memory()
         return {
             "index": len(self.episodes) - 1,
             "name": self.stages.names[len(self.episodes) - 1],
@@ -95,6 +99,7 @@ class Trial:
             "lengths": lengths,
             "states": self._numbers(states),
             "attention": None if shares is None else plain(shares),
+            "belief": None if belief is None else plain(belief),
             "done": self.done,
         }
 
@@ -105,23 +110,26 @@ class Trial:
         lanes = min(self.lanes, max(1, MOST_NUMBERS // max(1, each)))
         return {name: plain(x[:, :lanes].transpose(0, 1)) for name, x in columns.items()}
 
-    def _attention(self) -> Tensor | None:
-        """Shares [t, steps of the trial so far] of the steps of the latest episode; padding is left out."""
-        network = self.agent.run.algorithm.network
-        if network is None:
-            return None
-        horizon = self.env.horizon
+    def _memory(self) -> tuple[Tensor | None, Tensor | None]:
+        """Attention [t, steps of the trial so far] of the t steps of the latest episode, and the belief [2, t, L] after
+        them; None where the policy has none. Padding is left out."""
+        algorithm, horizon = self.agent.run.algorithm, self.env.horizon
+        if not self.stages.trial:
+            return None, None
+        num_steps = len(self.stages) * horizon
         rows: list[StepInput] = []
-        real = torch.zeros(network.num_steps, dtype=torch.bool)
-        for k, steps in enumerate(self.seen):
+        real = torch.zeros(num_steps, dtype=torch.bool)
+        for k, (steps, after) in enumerate(zip(self.seen, self.after, strict=True)):
             real[k * horizon : k * horizon + len(steps)] = True
-            rows += [*steps, *[_padding(steps[-1])] * (horizon - len(steps))]
-        rows += [_padding(rows[-1])] * (network.num_steps - len(rows))
-        inputs = StepInput.cat(rows)
-        shares = self.agent.run.algorithm.attention(inputs.map(lambda x: x.unsqueeze(0)))
-        if shares is None:
-            return None
-        return shares[0][real][-len(self.seen[-1]) :][:, real]
+            rows += [*steps, *[after] * (horizon - len(steps))]
+        rows += [self.after[-1]] * (num_steps - len(rows))
+        inputs = StepInput.cat(rows).map(lambda x: x.unsqueeze(0))
+        shares, belief = algorithm.attention(inputs), algorithm.belief(inputs)
+        latest = len(self.seen[-1])
+        return (
+            None if shares is None else shares[0][real][-latest:][:, real],
+            None if belief is None else belief[0][:, real][:, -latest:],
+        )
 
     def frame(self, stage: int, step: int) -> bytes:
         """The picture of the first lane at a step of a stage that was played, as PNG. Raises `InputError`."""

@@ -1,4 +1,4 @@
-// The adaptation curve and the memory's attention.
+// The adaptation curve, the memory's attention and the belief about the task.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const W = 430, H = 262, LEFT = 42, RIGHT = 142, TOP = 12, BOTTOM = 34;
@@ -123,4 +123,35 @@ export function drawAttention(canvas, { shares, sizes, now, slots }) {
   draw.lineTo((now + 0.5) * each - 4, base + 9);
   draw.lineTo((now + 0.5) * each + 4, base + 9);
   draw.fill();
+}
+
+/** A row for each latent: its mean as a line in a band of ± one std, up to the step `now`; one scale, with room for 0 ± 1. */
+export function drawBelief(canvas, { mean, std, sizes, now, slots }) {
+  const latents = Math.min(8, mean[0].length), width = canvas.clientWidth, row = 34, ratio = devicePixelRatio || 1;
+  const height = latents * row;
+  canvas.style.height = `${height}px`;
+  canvas.width = width * ratio;
+  canvas.height = height * ratio;
+  const draw = canvas.getContext("2d");
+  draw.scale(ratio, ratio);
+  const most = mean.reduce((m, means, t) => Math.max(m, ...means.map((x, k) => Math.abs(x) + std[t][k])), 1);
+  const each = width / slots, shown = Math.min(now + 1, mean.length), unit = (row / 2 - 2) / most;
+  const trace = (k, sign, t) => [(t + 0.5) * each, (k + 0.5) * row - unit * (mean[t][k] + sign * std[t][k])];
+  for (let k = 0; k < latents; k++) {
+    const steps = [...Array(shown).keys()];
+    draw.beginPath();
+    for (const t of steps) draw.lineTo(...trace(k, 1, t));
+    for (const t of steps.reverse()) draw.lineTo(...trace(k, -1, t));
+    draw.fillStyle = "#d9c8e6";
+    draw.fill();
+    draw.fillStyle = "#e3e7ec";
+    draw.fillRect(0, (k + 0.5) * row, width, 1);
+    draw.beginPath();
+    for (const t of steps.reverse()) draw.lineTo(...trace(k, 0, t));
+    draw.strokeStyle = "#7a47a3";
+    draw.lineWidth = 1.6;
+    draw.stroke();
+  }
+  draw.fillStyle = "#5f6977";
+  sizes.reduce((start, size) => (draw.fillRect(start * each, 0, 1, height), start + size), 0);
 }

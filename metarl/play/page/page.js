@@ -1,6 +1,6 @@
 // The page: choose a policy, set a task, watch the policy adapt.
 
-import { drawAttention, drawCurve, number } from "./charts.js";
+import { drawAttention, drawBelief, drawCurve, number } from "./charts.js";
 import { scenes } from "./scenes.js";
 import { showEditor } from "./tasks.js";
 
@@ -68,6 +68,12 @@ function showCharts(play) {
   if (play.shares) {
     const sizes = [...play.earlier, play.stage].map((s) => s.rewards.length);
     drawAttention($("attention"), { shares: play.shares, sizes, now: play.done + Math.min(now.step, play.stage.rewards.length - 1), slots: d.horizon * d.stages.length });
+  }
+  const steps = [...play.earlier, ...(play.stage ? [play.stage] : [])];
+  $("beliefs").hidden = !steps.some((s) => s.belief);
+  if (!$("beliefs").hidden) {
+    const [mean, std] = [0, 1].map((part) => steps.flatMap((s) => s.belief[part]));
+    drawBelief($("belief"), { mean, std, sizes: steps.map((s) => s.rewards.length), now: play.done + now.step, slots: d.horizon * d.stages.length });
   }
   const rows = d.stages.map((_, k) => {
     const stage = now.stages[k], button = document.createElement("button"), value = document.createElement("span");

@@ -13,6 +13,7 @@ from PIL import Image
 from envs.errors import InputError
 from metarl.agent.load import load
 from metarl.play.trial import Trial
+from metarl.policies.mlp import StepInput
 
 
 def played(trial):
@@ -38,6 +39,20 @@ def test_a_memory_policy_plays_the_episodes_of_its_trial(runs):
         trial.play()
 
 
+@pytest.mark.parametrize(("method", "family"), [("varibad", "gridworld"), ("pearl", "point")])
+def test_a_belief_is_told_of_every_step(method, family, tmp_path):
+    fields = {"algorithm": {"num_episodes": 2, **({"num_train_tasks": 2} if method == "pearl" else {})}}
+    agent = load(saved_run(tmp_path / "run", method, family, **fields).path)
+    trial = Trial(agent, {"goal": [2, 2]} if family == "gridworld" else {"goal": [0.1, 0.1]}, 0)
+    stages = played(trial)
+    steps = trial.env.horizon
+    belief = np.concatenate([stage["belief"] for stage in stages], 1)
+    assert belief.shape == (2, 2 * steps, 5) and (belief[1] > 0).all() and stages[0]["attention"] is None
+    inputs = StepInput.cat([step for steps in trial.seen for step in steps]).map(lambda x: x.unsqueeze(0))
+    np.testing.assert_allclose(belief, agent.run.algorithm.belief(inputs)[0], atol=1e-4)
+    assert np.abs(np.diff(belief[0], axis=0)).max() > 0
+
+
 def test_a_gradient_method_plays_as_many_episodes_as_it_learns_from_and_steps(runs):
     trial = Trial(load(runs / "gradient"), {"goal": [0.3, -0.2]}, 0)
     stages = []
@@ -46,7 +61,7 @@ def test_a_gradient_method_plays_as_many_episodes_as_it_learns_from_and_steps(ru
         stages.append(trial.play())
         assert trial.learner.policy.steps_taken == min(k + 1, 3)
         assert torch.equal(trial.learner.policy.params, before) == (k == 3)
-    assert all(len(s["returns"]) == 4 and s["attention"] is None for s in stages) and stages[3]["done"]
+    assert all(len(s["returns"]) == 4 and s["attention"] is s["belief"] is None for s in stages) and stages[3]["done"]
     assert np.shape(stages[0]["states"]["position"]) == (4, 7, 2)
 
 
