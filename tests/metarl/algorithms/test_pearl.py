@@ -115,6 +115,11 @@ def test_a_target_entropy_that_is_no_number_is_refused(sentence):
     assert "target_entropy" in sentence(error)
 
 
+def test_several_processes_are_refused():
+    with pytest.raises(InputError, match="one process"):
+        dataclasses.replace(preset("pearl-point"), shards=2)
+
+
 def test_gradient_steps_are_refused(sentence):
     with pytest.raises(InputError) as error:
         make()[1].stages(2)

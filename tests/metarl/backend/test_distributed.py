@@ -27,6 +27,7 @@ from torch.distributed import TCPStore
 
 import envs
 from envs import InputError
+from metarl.algorithms.dpt import DPTConfig
 from metarl.algorithms.maml import MAMLConfig
 from metarl.algorithms.outer import AdamConfig, TRPOConfig
 from metarl.algorithms.recurrent_ppo import RecurrentPPOConfig
@@ -37,6 +38,7 @@ from metarl.backend.errors import NonFiniteError, ParallelError
 from metarl.cli.session import Session
 from metarl.evaluation.held_out import HeldOut
 from metarl.learning.rollout import Trajectory
+from metarl.policies.in_context import InContextConfig
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
 from metarl.policies.rl2 import RL2Config
@@ -174,6 +176,19 @@ def trial_problem(policy, env, num_shards: int) -> SimpleNamespace:
     episodes = algorithm.collect(env, env.sample_tasks(4, generator), 2, generator)
     assert any((t.mask == 0).any() for t in episodes)
     algorithm.network.double()
+    if algorithm.bonus:
+        algorithm.bonus.nets.double()
+    double = [t.map(lambda x: x.double() if x.is_floating_point() else x) for t in episodes]
+    return SimpleNamespace(algorithm=algorithm, trajectories=double)
+
+
+def dpt_problem(env) -> SimpleNamespace:
+    algorithm = DPTConfig(num_episodes=2, context_size=6, num_queries=4, minibatches=2)
+    config = TrainConfig(algorithm=algorithm, policy=InContextConfig(8, 1), num_iterations=4, shards=2)
+    algorithm = make_algorithm(config, env, generator := Generator().manual_seed(0))
+    algorithm.generator = generator
+    episodes = algorithm.collect(env, env.sample_tasks(4, generator), 2, generator)
+    algorithm.network.double()
     double = [t.map(lambda x: x.double() if x.is_floating_point() else x) for t in episodes]
     return SimpleNamespace(algorithm=algorithm, trajectories=double)
 
@@ -184,7 +199,10 @@ PROBLEMS = {
     "reptile, ppo": lambda build: reptile_problem(build, inner_loss="ppo", inner_optimizer="adam", inner_lr=0.01),
     "metanet": lambda build: trial_problem(NET, trials.board(), 2),
     "rl2, continuous, four shards": lambda build: trial_problem(RL2Config(8), trials.plane(), 4),
-    "varibad": lambda build: trial_problem(VariBADConfig(hidden_size=8, model_trials=4), trials.board(), 2),
+    "varibad with bonuses": lambda build: trial_problem(
+        VariBADConfig(hidden_size=8, model_trials=4, novelty_coef=0.1, error_coef=0.1), trials.board(), 2
+    ),
+    "dpt": lambda build: dpt_problem(trials.board()),
 }
 
 

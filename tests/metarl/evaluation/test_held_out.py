@@ -16,13 +16,23 @@ from metarl.training.loop import train, train_iteration
 from metarl.training.presets import preset
 from metarl.training.run import Run
 
+FEWER = {
+    "pearl-point": {"algorithm": {"num_updates": 2, "num_train_tasks": 4}},
+    "varibad-gridworld": {"algorithm": {"epochs": 1}, "policy": {"model_updates": 2}},
+    "dpt-dark-room": {"policy": {"num_layers": 1}},
+}
+"""Steps of methods that take many."""
 SMALL = {"meta_batch_size": 2, "num_envs": 2, "num_iterations": 4, "eval_num_envs": 4}
 METHODS = {
     "maml-point": 4,
     "promp-bandit": 4,
     "reptile-gridworld": 4,
     "metanet-gridworld": 4,  # episodes of its trial
+    "meta-networks-bandit": 1,
     "rl2-point": 3,
+    "varibad-gridworld": 4,
+    "dpt-dark-room": 4,
+    "pearl-point": 3,
     "sb3-ppo-point": 4,
     "sb3-ppo-informed-bandit": 4,
     "maml-half-cheetah-dir": 4,
@@ -30,7 +40,7 @@ METHODS = {
 
 
 def make_run(path, name, **fields) -> Run:
-    config = from_dict(preset(name), {**SMALL, **fields})
+    config = from_dict(preset(name), {**SMALL, **FEWER.get(name, {}), **fields})
     run = Run(path, name, config, envs.make_config(config.env, config.env_preset, horizon=6))
     run.create()
     return run
