@@ -11,6 +11,7 @@ from bits import bits, metrics
 
 import envs
 from metarl.evaluation.held_out import HeldOut
+from metarl.training import presets
 from metarl.training.config import from_dict
 from metarl.training.loop import train, train_iteration
 from metarl.training.presets import preset
@@ -55,6 +56,13 @@ def trained(run: Run, every: int = 0, stop_after: int = 0) -> list[dict]:
         run = Run.open(run.path)
     train(run, quiet=True, held_out=HeldOut(run, every, 3) if every else None)
     return metrics(run)
+
+
+def test_each_kind_of_method_is_among_these():
+    def kinds(names):
+        return {(type(config.algorithm), type(config.policy)) for config in map(preset, names)}
+
+    assert kinds(METHODS) == kinds(f"{method}-point" for method in presets.METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)
