@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from envs.errors import require, unknown
+from envs.errors import InputError, require, unknown
 from envs.kinds import ActionSpace
 
 
@@ -30,19 +30,22 @@ def check_action(space: ActionSpace, action: Any, *batch: int) -> np.ndarray:
         array = np.array(action)
     except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors that require grad
         array = np.array(None)
-    numbers = array.dtype.kind in "biuf"
-    require(numbers, f"An action must be numbers of shape {shape}, not a {type(action).__name__}.")
-    require(array.shape == shape, f"An action must have the shape {shape}, not {array.shape}.")
+    if array.dtype.kind not in "biuf":  # sentences are written only when they are needed: this runs at every step
+        raise InputError(f"An action must be numbers of shape {shape}, not a {type(action).__name__}.")
+    if array.shape != shape:
+        raise InputError(f"An action must have the shape {shape}, not {array.shape}.")
     if isinstance(space, spaces.Box):
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
-        require(bool(np.isfinite(array).all()), "An action must be finite numbers, and this one is not.")
+        if array.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32)
+        if np.count_nonzero(np.isfinite(array)) < array.size:
+            raise InputError("An action must be finite numbers, and this one is not.")
         return array
     last = space.start + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1
-    valid = array.dtype.kind in "iu" and bool(((array >= space.start) & (array <= last)).all())
-    what = "a whole number" if isinstance(space, spaces.Discrete) else "whole numbers"
-    require(valid, f"An action must be {what} from {space.start} to {last}, and this one is not.")
-    return array.astype(np.int64)
+    if array.dtype.kind not in "iu" or np.count_nonzero((array >= space.start) & (array <= last)) < array.size:
+        what = "a whole number" if isinstance(space, spaces.Discrete) else "whole numbers"
+        raise InputError(f"An action must be {what} from {space.start} to {last}, and this one is not.")
+    return array.astype(np.int64, copy=False)
 
 
 def check_options(options: Mapping[str, Any] | None, task_name: str = "task") -> tuple[Any, bool]:

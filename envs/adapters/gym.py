@@ -101,7 +101,7 @@ class TaskEnv(gymnasium.Env):
         """
         actions = check_action(self.lanes.env.action_space, action)[None]
         obs, reward, terminated, truncated = self.lanes.step(actions)
-        return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
+        return obs[0], reward.item(), terminated.item(), truncated.item(), {}
 
     def render(self) -> np.ndarray:  # type: ignore[override]
         """The current episode as a `uint8 [H, W, 3]` image. Raises `InputError` without `render_mode="rgb_array"`."""

@@ -132,8 +132,11 @@ class Lanes:
         Raises:
             InputError: when an episode ended and was not begun anew.
         """
-        require(self.state is not None and not self.ended.any(), "No episode is running; call reset() before step().")
-        action = torch.as_tensor(actions, device=self.env.device).unsqueeze(1)
+        require(
+            self.state is not None and not np.count_nonzero(self.ended),
+            "No episode is running; call reset() before step().",
+        )
+        action = torch.from_numpy(actions).to(self.env.device).unsqueeze(1)
         result = self.env.step(self.task, self.state, action, self.generator)
         if not self.stepped:
             check_step(self.env, result, self.state, self.num_envs, 1)
@@ -158,7 +161,7 @@ class Lanes:
 
 def _numpy(x: Tensor) -> np.ndarray:
     """[N, 1, ...] -> a numpy array [N, ...] that shares no memory with a state."""
-    return x.cpu().numpy()[:, 0].copy()
+    return x.numpy(force=True)[:, 0].copy()
 
 
 def stream_seeds(seed: int) -> tuple[int, int]:
