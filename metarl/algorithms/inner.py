@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from envs.core import Env
 from envs.fields import Checked, Coefficient, Fraction, NonNegativeFloat, PositiveInt
 from envs.kinds import is_vector
+from metarl.backend.groups import each_group
 from metarl.learning import losses
 from metarl.learning.advantage import ValueFunction, advantages, standardize
 from metarl.learning.linearize import Objective, linearize
@@ -133,8 +134,11 @@ def sgd_adapt(policy: Policy, loss: InnerLoss, inner_lr: float | Tensor) -> Adap
     """The adapter of MAML: `sgd_step` on the inner loss. A tensor of rates is [P]."""
 
     def adapt(params: Tensor, memory: Any, trajectory: Trajectory) -> tuple[Tensor, Any]:
-        groups = [(params[tasks], trajectory[tasks]) for tasks in task_slices(trajectory)]
-        return torch.cat([sgd_step(policy, p, t, loss.objective(t), inner_lr) for p, t in groups]), memory
+        def step(tasks: slice) -> Tensor:
+            part = trajectory[tasks]
+            return sgd_step(policy, params[tasks], part, loss.objective(part), inner_lr)
+
+        return torch.cat(each_group(step, task_slices(trajectory), params.device)), memory
 
     return adapt
 

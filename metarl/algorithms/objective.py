@@ -2,13 +2,15 @@
 
 It is defined by the trajectories that the meta-parameters θ₀ collected: those of the inner steps determine how a policy
 adapts, and the last one gives the loss of the adapted policy, by importance weights. Earlier stages may count, too
-(`credit.py`). Tasks are computed in groups that fit the caches.
+(`credit.py`). Tasks are computed in groups, by several threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from torch import Tensor
 from metarl.algorithms.adaptation import Adaptation, InnerProblem, Rates
 from metarl.algorithms.inner import InnerLoss
 from metarl.backend.distributed import all_sum, world_size
+from metarl.backend.groups import each_group
 from metarl.learning import losses
 from metarl.learning.linearize import Product, linearize
 from metarl.learning.rollout import Trajectory, task_slices
@@ -147,20 +150,21 @@ class MetaObjective:
     ) -> None:
         outer = trajectories[-1]
         self.num_tasks, self.num_envs = len(outer) * world_size(), outer.reward.shape[2]
+        self._each = partial(each_group, device=outer.reward.device)
 
         def groups(episodes: slice) -> list[TaskGroup]:
-            parts = [(tasks, slice(None), episodes) for tasks in task_slices(outer)]
-            return [
-                group([t[part] for t in trajectories], [None if a is None else a[part] for a in advantages])
-                for part in parts
-            ]
+            def some(tasks: slice) -> TaskGroup:
+                part = tasks, slice(None), episodes
+                return group([t[part] for t in trajectories], [None if a is None else a[part] for a in advantages])
+
+            return self._each(some, task_slices(outer))
 
         self._groups_of: Callable[[slice], list[TaskGroup]] = groups
         self.groups = groups(slice(None))
 
     def loss(self) -> Tensor:
         """J(θ₀)."""
-        return self._mean(group.outer(group.old)[0] for group in self.groups)
+        return self._mean(lambda group: group.outer(group.old)[0])
 
     def gradient(self, theta: Tensor | None = None, inner_kl_coef: Tensor | None = None) -> Tensor:
         """∇J [M] at θ, by default at θ₀.
@@ -168,7 +172,7 @@ class MetaObjective:
         Args:
             inner_kl_coef: weight of the inner policies' KL divergence from those that collected the data (ProMP).
         """
-        return self._mean(group.gradient(theta, inner_kl_coef) for group in self.groups)
+        return self._mean(lambda group: group.gradient(theta, inner_kl_coef))
 
     def curvature(self, num_episodes: int = 0) -> Product:
         """v -> Hessian of the mean KL divergence between policies in the stages that count at θ₀, times v [M].
@@ -178,23 +182,24 @@ class MetaObjective:
         """
         some = 0 < num_episodes < self.num_envs
         groups = self._groups_of(slice(num_episodes)) if some else self.groups
-        products = [group.curvature() for group in groups]
-        return lambda vector: self._mean(product(vector) for product in products)
+        products = self._each(TaskGroup.curvature, groups)
+        return lambda vector: self._mean(lambda product: product(vector), products)
 
     def evaluate(self, theta: Tensor) -> Tensor:
         """J(θ), and the mean KL divergence of adapted policies from those of θ₀ [2]."""
-        return self._mean(group.evaluate(theta) for group in self.groups)
+        return self._mean(lambda group: group.evaluate(theta))
 
     def entropy(self) -> Tensor:
         """Mean entropy, in nats, of the policies that collected the trajectories, at their steps."""
-        return self._mean(group.entropy() for group in self.groups)
+        return self._mean(TaskGroup.entropy)
 
     def inner_kl(self, theta: Tensor) -> Tensor | None:
         """KL divergence of θ's inner policies from those of θ₀, summed over steps; None without inner steps."""
         if not self.groups[0].problems:
             return None
-        return self._mean(group.at(theta).inner_kl() for group in self.groups)
+        return self._mean(lambda group: group.at(theta).inner_kl())
 
-    def _mean(self, sums: Iterable[Tensor]) -> Tensor:
+    def _mean(self, sum_of: Callable[[Any], Tensor], groups: Sequence[Any] | None = None) -> Tensor:
         """Over the tasks of all processes, from a sum of each group."""
-        return all_sum(torch.stack(list(sums)).sum(0)) / self.num_tasks
+        sums = self._each(sum_of, self.groups if groups is None else groups)
+        return all_sum(torch.stack(sums).sum(0)) / self.num_tasks

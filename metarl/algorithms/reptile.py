@@ -28,6 +28,7 @@ from metarl.algorithms.base import (
 from metarl.algorithms.inner import InnerConfig, InnerLoss, value_network
 from metarl.backend.cuda_graphs import Graphs
 from metarl.backend.distributed import all_mean
+from metarl.backend.groups import each_group
 from metarl.learning import losses
 from metarl.learning.linearize import linearize
 from metarl.learning.rollout import Adapter, Play, Trajectory, collect, player, task_slices
@@ -119,13 +120,12 @@ def learner(
     make = adam if config.inner_optimizer == "adam" else sgd
     optimize = make(config.inner_lr * factor)
 
-    def learn(params: Tensor, memory: Any, trajectory: Trajectory) -> tuple[Tensor, Any]:
+    def learn(params: Tensor, memory: Any, trajectory: Trajectory) -> tuple[Tensor, Any, Tensor]:
         here = linearize(policy, params, trajectory.inputs)
         played = here.distribution.detach()
-        if entropies is not None:
-            entropies.append(losses.masked_mean(played.entropy(), trajectory.mask))
+        entropy = losses.masked_mean(played.entropy(), trajectory.mask)
         if config.inner_loss == "vpg":
-            return optimize(params, here.gradient(loss.objective(trajectory)), memory)
+            return *optimize(params, here.gradient(loss.objective(trajectory)), memory), entropy
         advantage, action, mask = loss.advantage(trajectory), trajectory.action, trajectory.mask
         old_log_prob = played.log_prob(action)
 
@@ -137,16 +137,17 @@ def learner(
             if epoch > 0:
                 here = linearize(policy, params, trajectory.inputs)
             params, memory = optimize(params, here.gradient(objective), memory)
-        return params, memory
+        return params, memory, entropy
 
     def adapt(params: Tensor, memory: Any, trajectory: Trajectory) -> tuple[Tensor, Any]:
-        results = [
-            learn(params[tasks], None if memory is None else memory[tasks], trajectory[tasks])
-            for tasks in task_slices(trajectory)
-        ]
-        memories = [m for _, m in results]
-        joined = None if memories[0] is None else Moments.cat(memories)
-        return torch.cat([p for p, _ in results]), joined
+        def step(tasks: slice) -> tuple[Tensor, Any, Tensor]:
+            return learn(params[tasks], None if memory is None else memory[tasks], trajectory[tasks])
+
+        results = each_group(step, task_slices(trajectory), params.device)
+        moved, memories, own_entropies = zip(*results, strict=True)
+        if entropies is not None:
+            entropies.extend(own_entropies)
+        return torch.cat(moved), None if memories[0] is None else Moments.cat(memories)
 
     return adapt
 

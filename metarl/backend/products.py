@@ -36,29 +36,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _by_onednn(x, weight, bias)
 
 
-def bmm(
-    a: Tensor, b: Tensor, plus: Tensor | None = None, times: Tensor | None = None, out: Tensor | None = None
-) -> Tensor:
-    """(a b + plus) times, by element, for each task: a [N, I, J], b [N, J, K], and the result [N, I, K].
+def bmm(a: Tensor, b: Tensor) -> Tensor:
+    """a [N, I, J] times b [N, J, K], for each task.
 
-    `plus` may be overwritten. What follows a product is done while a task's part of it is still in a cache. By oneDNN
-    on one thread only: it divides the product of one task among threads, where MKL gives each of them its own tasks.
+    By oneDNN on one thread only: it divides the product of one task among threads, where MKL gives each of them its own
+    tasks.
     """
     if torch.get_num_threads() > 1 or not _suits(a, b):
-        y = torch.bmm(a, b, out=out) if plus is None else plus.baddbmm_(a, b)
-        return y if times is None else y.mul_(times)
-    y = a.new_empty(*a.shape[:2], b.shape[2]) if out is None else out
-    for n, result in enumerate(y):
-        one, other = a[n], b[n].mT
-        if plus is None:
-            part = _by_onednn(one, other, None)
-        else:
-            part = torch.ops.mkldnn._linear_pointwise.binary(one, plus[n], other, None, "add")
-        if times is None:
-            result.copy_(part)
-        else:
-            torch.mul(part, times[n], out=result)
-    return y
+        return torch.bmm(a, b)
+    return torch.stack([_by_onednn(one, other.mT, None) for one, other in zip(a, b, strict=True)])
 
 
 def _suits(a: Tensor, b: Tensor) -> bool:

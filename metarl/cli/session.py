@@ -165,3 +165,4 @@ def keep_freed_memory() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
             mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
+            mallopt(-2, 2**27)  # M_TOP_PAD, twice the size of the heaps of other threads, which are else handed back

@@ -8,13 +8,14 @@ one forward and one backward tangent sweep. Tests check that the two agree; docs
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import singledispatch
 
 import torch
 from torch import Tensor
 
 from metarl.backend.products import bmm
+from metarl.learning import sweeps
 from metarl.policies.distributions import Distribution
 from metarl.policies.mlp import MLPPolicy, Policy, StepInput
 
@@ -76,21 +77,29 @@ class AutogradLinearization(Linearization):
 
 
 class MLPLinearization(Linearization):
-    """Derivatives of an MLP. Activations x[k] are [N, H + 1, B]: features, and a row of ones that carries the bias."""
+    """Derivatives of an MLP. Activations x[k] are [N, H + 1, B]: features, and a row of ones that carries the bias.
+
+    In hidden layers they lie below H rows for their tangents, so that one product adds up what a change of the inputs
+    and one of the weights contribute.
+    """
 
     def __init__(self, policy: MLPPolicy, params: Tensor, inputs: StepInput) -> None:
         self.policy = policy
         obs = inputs.obs
         self.layers, free = policy.unflatten(params.detach())
         self.x = [_with_ones(obs.flatten(1, -2).mT)]
+        n, _, samples = self.x[0].shape
+        self.x_and_dot = [self.x[0]]
         self.slope: list[Tensor] = []
-        for layer in self.layers[:-1]:
-            n, units, _ = layer.shape
-            x = obs.new_empty(n, units + 1, self.x[-1].shape[-1])
-            x[:, -1].fill_(1)
-            y = policy.activation(bmm(layer, self.x[-1], out=x[:, :-1]), inplace=True)
-            self.x.append(x)
-            self.slope.append(policy.activation_slope(y))
+        for units in (layer.shape[1] for layer in self.layers[:-1]):
+            both = obs.new_empty(n, 2 * units + 1, samples, dtype=params.dtype)
+            both[:, -1].fill_(1)
+            self.x_and_dot.append(both)
+            self.x.append(both[:, units:])
+            self.slope.append(obs.new_empty(n, units, samples, dtype=params.dtype))
+        self.x_dot = [both[:, : s.shape[1]] for both, s in zip(self.x_and_dot[1:], self.slope, strict=True)]
+        self.back = [layer[..., :-1] for layer in self.layers[1:]]
+        sweeps.activations(self.layers, self.x, self.slope, policy.config.activation)
         # The graph of autograd starts here: it holds the small output layer and the objective alone.
         outputs = torch.bmm(self.layers[-1], self.x[-1]).requires_grad_()
         self.leaves = [leaf for leaf in (outputs, free.detach().requires_grad_()) if leaf.numel()]
@@ -101,16 +110,21 @@ class MLPLinearization(Linearization):
     def gradient(self, objective: Objective) -> Tensor:
         with torch.enable_grad():
             head = torch.autograd.grad(objective(self.distribution).sum(), self.leaves, retain_graph=True)
-        return self._backward(list(head))[0]
+        grads = sweeps.errors(head[0].contiguous(), self.back, self.x, self.slope)
+        return self._joined(grads, head[1:])
 
-    def _backward(self, head: list[Tensor]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """From the objective's gradient at the outputs: gradient, errors d at pre-activations, e at activations."""
-        d, e = [head[0]], list[Tensor]()
-        for layer, slope in zip(self.layers[:0:-1], self.slope[::-1], strict=True):
-            e.insert(0, bmm(layer[..., :-1].mT, d[0]))
-            d.insert(0, e[0] * slope)
-        grad = [bmm(error, x.mT).flatten(1) for error, x in zip(d, self.x, strict=True)]
-        return torch.cat([*grad, *head[1:]], -1), d, e
+    @staticmethod
+    def _joined(layers: Iterable[Tensor], free: Iterable[Tensor]) -> Tensor:
+        """[N, P] of what belongs to each layer and to free parameters."""
+        return torch.cat([*(x.flatten(1) for x in layers), *free], -1)
+
+    def _errors(self, d: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """From errors at the outputs those at each layer's pre-activations, and at hidden activations."""
+        at_layers, at_activations = [d], list[Tensor]()
+        for layer, slope in zip(self.back[::-1], self.slope[::-1], strict=True):
+            at_activations.insert(0, bmm(layer.mT, at_layers[0]))
+            at_layers.insert(0, at_activations[0] * slope)
+        return at_layers, at_activations
 
     def _head(self, objective: Objective) -> list[Tensor]:
         """The objective's gradient at outputs and free parameters, itself differentiable."""
@@ -125,40 +139,38 @@ class MLPLinearization(Linearization):
 
     def hessian(self, objective: Objective, many: bool = False) -> tuple[Tensor, Product]:
         head = self._head(objective)
-        grad, d, e = self._backward([g.detach() for g in head])
+        d, e = self._errors(head[0].detach())
+        grad = self._joined(
+            [_outer(error, x) for error, x in zip(d, self.x, strict=True)], [g.detach() for g in head[1:]]
+        )
         curve = [e * self.policy.activation_curve(x[:, :-1]) for e, x in zip(e, self.x[1:], strict=True)]
-        mixed = self._mixed(d[1]) if many and self._tables_pay(1) else None
+        mixed = self._mixed(d[1]) if many and self._tables_pay() else None
+        above = d[1:] if mixed is None else [d[1][:, :0], *d[2:]]
 
         def product(vector: Tensor) -> Tensor:
-            tangents, free_dot = self.policy.unflatten(vector)
-            x_dot: list[Tensor] = []
-            for k, tangent in enumerate(tangents):
-                slope = self.slope[k] if k < len(self.slope) else None
-                if k == 0:
-                    x_dot.append(bmm(tangent, self.x[k], times=slope))
-                else:
-                    x_dot.append(bmm(self.layers[k][..., :-1], x_dot[-1], bmm(tangent, self.x[k]), slope))
-            d_dot, result = self._second(head, x_dot.pop(), free_dot)
-            for k in range(len(tangents) - 1, -1, -1):
-                grad_dot = _outer(d_dot, self.x[k])
-                if mixed is not None and k == 1:
-                    grad_dot[..., :-1] += torch.einsum("nikj,nji->nkj", mixed, tangents[0])
-                elif mixed is not None and k == 0:
-                    grad_dot = grad_dot + torch.einsum("nikj,nkj->nji", mixed, tangents[1][..., :-1])
-                elif k > 0:
-                    grad_dot[..., :-1] += bmm(d[k], x_dot[k - 1].mT)
-                if k > 0:
-                    e_dot = None if mixed is not None and k == 1 else bmm(tangents[k][..., :-1].mT, d[k])
-                    d_dot = bmm(self.layers[k][..., :-1].mT, d_dot, e_dot, self.slope[k - 1])
-                    d_dot.addcmul_(curve[k - 1], x_dot[k - 1])
-                result.insert(0, grad_dot.flatten(1))
-            return torch.cat(result, -1)
+            tangents, _ = self.policy.unflatten(vector)
+            d_dot, free = self._second(head, *self._tangents(vector))
+            down = [
+                torch.cat([w, t[..., :-1]], 1) if a.shape[1] else w
+                for w, t, a in zip(self.back, tangents[1:], above, strict=True)
+            ]
+            grads = sweeps.errors(d_dot, down, self.x, self.slope, above, self.x_dot, curve)
+            if mixed is not None:
+                grads[1][..., :-1] += torch.einsum("nikj,nji->nkj", mixed, tangents[0])
+                grads[0] = grads[0] + torch.einsum("nikj,nkj->nji", mixed, tangents[1][..., :-1])
+            return self._joined(grads, free)
 
         return grad, product
 
-    def _tables_pay(self, tables_per_input: int) -> bool:
+    def _tangents(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """How outputs [N, A, B] and free parameters move with the parameters; leaves `x_dot` behind."""
+        tangents, free_dot = self.policy.unflatten(vector)
+        beside = [torch.cat(pair, -1) for pair in zip(self.back, tangents[1:], strict=True)]
+        return sweeps.tangents([tangents[0], *beside], self.x_and_dot, self.slope, self.x_dot), free_dot
+
+    def _tables_pay(self) -> bool:
         _, num_inputs, samples = self.x[0].shape
-        return len(self.layers) > 1 and num_inputs * tables_per_input <= MOST_TABLES and samples >= FEWEST_SAMPLES
+        return len(self.layers) > 1 and num_inputs <= MOST_TABLES and samples >= FEWEST_SAMPLES
 
     def _mixed(self, d: Tensor) -> Tensor:
         """Second derivatives [N, O + 1, H2, H1] in the first two layers' weights that pass through one unit of each.
@@ -171,43 +183,12 @@ class MLPLinearization(Linearization):
 
     def gauss_newton(self, objective: Objective) -> Product:
         head = self._head(objective)
-        num_outputs = self.layers[-1].shape[1]
-        jacobian = self._first_layer_jacobian() if self._tables_pay(num_outputs) else None
-
-        start = 0 if jacobian is None else 1  # of the layers that are swept
-        x = self.x[0].unsqueeze(2)  # [N, O + 1, 1, B]
 
         def product(vector: Tensor) -> Tensor:
-            tangents, free_dot = self.policy.unflatten(vector)
-            x_dot: Tensor | None = None
-            for k in range(start, len(tangents)):
-                slope = self.slope[k] if k < len(self.slope) else None
-                if x_dot is None:
-                    x_dot = bmm(tangents[k], self.x[k], times=slope)
-                else:
-                    x_dot = bmm(self.layers[k][..., :-1], x_dot, bmm(tangents[k], self.x[k]), slope)
-            assert x_dot is not None
-            if jacobian is not None:
-                by_input = torch.bmm(tangents[0].mT, jacobian).unflatten(-1, (num_outputs, -1))
-                x_dot += (by_input * x).sum(1)
-            d_dot, result = self._second(head, x_dot, free_dot)
-            errors = d_dot
-            for k in range(len(tangents) - 1, start - 1, -1):
-                result.insert(0, _outer(d_dot, self.x[k]).flatten(1))
-                if k > start:
-                    d_dot = bmm(self.layers[k][..., :-1].mT, d_dot, times=self.slope[k - 1])
-            if jacobian is not None:
-                result.insert(0, _outer(jacobian, (x * errors.unsqueeze(1)).flatten(2)).flatten(1))
-            return torch.cat(result, -1)
+            d_dot, free = self._second(head, *self._tangents(vector))
+            return self._joined(sweeps.errors(d_dot, self.back, self.x, self.slope), free)
 
         return product
-
-    def _first_layer_jacobian(self) -> Tensor:
-        """Derivatives [N, H, A B] of every output by the first layer's pre-activations."""
-        d = self.layers[-1][..., :-1].mT.unsqueeze(-1) * self.slope[-1].unsqueeze(2)  # [N, H, A, B]
-        for layer, slope in zip(self.layers[-2:0:-1], self.slope[-2::-1], strict=True):
-            d = torch.bmm(layer[..., :-1].mT, d.flatten(2)).view(len(d), -1, *d.shape[2:]) * slope.unsqueeze(2)
-        return d.flatten(2)
 
 
 def _outer(d: Tensor, x: Tensor) -> Tensor:

@@ -26,8 +26,9 @@ Observer = Callable[[Any, Transition], Any]
 """`(memory, transition) -> memory`, called after each step."""
 
 CHUNK_STEPS = 20_000
-"""Environment steps in such a group. It affects speed and memory, and results only by rounding (docs/speed.md)."""
-
+"""Environment steps in a group of tasks. It affects speed and memory, and results only by rounding (docs/speed.md)."""
+FEWEST_STEPS = 5_000
+"""For several threads there are more and smaller groups, if they have this many steps; fewer are not worth a thread."""
 
 SMALL_LANES = 1024
 """Largest number of lanes for which a rollout computes on one thread."""
@@ -80,10 +81,14 @@ class Trajectory(Struct):
 
 
 def task_slices(trajectory: Trajectory) -> list[slice]:
-    """Groups of tasks to be processed one after another, on the CPU small enough to stay in its caches."""
+    """Groups of tasks to be processed one after another or by several threads; on the CPU few at a time."""
     n, horizon, num_envs = trajectory.reward.shape
-    limit = CHUNK_STEPS if trajectory.reward.device.type == "cpu" else 100 * CHUNK_STEPS
-    size = max(1, limit // (horizon * num_envs))
+    steps, on_cpu = horizon * num_envs, trajectory.reward.device.type == "cpu"
+    count = -(-n // max(1, (CHUNK_STEPS if on_cpu else 100 * CHUNK_STEPS) // steps))
+    if on_cpu:
+        threads = torch.get_num_threads()
+        count = max(count, min(-(-count // threads) * threads, n * steps // FEWEST_STEPS))  # as many for each thread
+    size = -(-n // count)
     return [slice(start, start + size) for start in range(0, n, size)]
 
 

@@ -51,8 +51,13 @@ def count(function: Callable[[], Any]) -> Work:
     if products.AVAILABLE:
         by_onednn = torch.ops.mkldnn._linear_pointwise
         others[by_onednn] = lambda x, *_, out_shape=None, **kwargs: 2 * x[1] * math.prod(out_shape)
-    with FlopCounterMode(display=False, custom_mapping=others) as flops, Bytes() as nbytes:
-        function()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # counters see what their own thread does
+    try:
+        with FlopCounterMode(display=False, custom_mapping=others) as flops, Bytes() as nbytes:
+            function()
+    finally:
+        torch.set_num_threads(threads)
     return Work(flops.get_total_flops(), nbytes.total)
 
 

@@ -122,6 +122,13 @@ def test_groups_of_tasks_change_the_update_by_rounding_alone(build_problem, monk
     monkeypatch.setattr("metarl.learning.rollout.CHUNK_STEPS", 1)
     split.algorithm.update(split.trajectories)
     assert relative(split.algorithm.params, whole.algorithm.params) < 1e-9
+    before, by_threads = torch.get_num_threads(), build_problem()
+    torch.set_num_threads(2)
+    try:
+        by_threads.algorithm.update(by_threads.trajectories)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(by_threads.algorithm.params, split.algorithm.params), "a group is computed by one thread"
 
 
 def test_curvature_of_some_episodes_gives_another_step_within_the_trust_region(build_problem):

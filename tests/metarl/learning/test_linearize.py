@@ -16,6 +16,7 @@ from metarl.learning.linearize import AutogradLinearization, MLPLinearization, l
 @pytest.mark.parametrize("tables", [False, True])
 def test_mlp_derivatives_equal_autograd(head, activation, hidden, tables, monkeypatch):
     monkeypatch.setattr("metarl.learning.linearize.FEWEST_SAMPLES", 0 if tables else 1000)
+    monkeypatch.setattr("metarl.learning.sweeps.FEWEST_SAMPLES", 0 if tables else 1000)
     policy, params, inputs, old, (action, advantage, mask), generator = setup(head, activation, hidden)
     vector = torch.randn(params.shape, generator=generator, dtype=torch.float64)
     cases = [
