@@ -118,14 +118,6 @@ class MLPLinearization(Linearization):
         """[N, P] of what belongs to each layer and to free parameters."""
         return torch.cat([*(x.flatten(1) for x in layers), *free], -1)
 
-    def _errors(self, d: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """From errors at the outputs those at each layer's pre-activations, and at hidden activations."""
-        at_layers, at_activations = [d], list[Tensor]()
-        for layer, slope in zip(self.back[::-1], self.slope[::-1], strict=True):
-            at_activations.insert(0, bmm(layer.mT, at_layers[0]))
-            at_layers.insert(0, at_activations[0] * slope)
-        return at_layers, at_activations
-
     def _head(self, objective: Objective) -> list[Tensor]:
         """The objective's gradient at outputs and free parameters, itself differentiable."""
         with torch.enable_grad():
@@ -139,13 +131,16 @@ class MLPLinearization(Linearization):
 
     def hessian(self, objective: Objective, many: bool = False) -> tuple[Tensor, Product]:
         head = self._head(objective)
-        d, e = self._errors(head[0].detach())
-        grad = self._joined(
-            [_outer(error, x) for error, x in zip(d, self.x, strict=True)], [g.detach() for g in head[1:]]
-        )
-        curve = [e * self.policy.activation_curve(x[:, :-1]) for e, x in zip(e, self.x[1:], strict=True)]
-        mixed = self._mixed(d[1]) if many and self._tables_pay() else None
-        above = d[1:] if mixed is None else [d[1][:, :0], *d[2:]]
+        d = head[0].detach().contiguous()
+        below, curve = ([torch.empty_like(slope) for slope in self.slope] for _ in range(2))
+        if self.policy.config.activation == "relu":
+            curve = []
+        grads = sweeps.curves(d, self.back, self.x, self.slope, below, curve)
+        grad = self._joined(grads, [g.detach() for g in head[1:]])
+        above = [*below[1:], d] if below else []
+        mixed = self._mixed(above[0]) if many and self._tables_pay() else None
+        if mixed is not None:
+            above[0] = above[0][:, :0]
 
         def product(vector: Tensor) -> Tensor:
             tangents, _ = self.policy.unflatten(vector)
@@ -189,11 +184,6 @@ class MLPLinearization(Linearization):
             return self._joined(sweeps.errors(d_dot, self.back, self.x, self.slope), free)
 
         return product
-
-
-def _outer(d: Tensor, x: Tensor) -> Tensor:
-    """Sums over samples of d [N, H, B] times x [N, O, B]: [N, H, O]. The narrower one comes first, which is faster."""
-    return bmm(d, x.mT) if x.shape[1] >= d.shape[1] else bmm(x, d.mT).mT
 
 
 def _with_ones(x: Tensor) -> Tensor:

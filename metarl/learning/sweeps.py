@@ -56,6 +56,17 @@ def errors(
     return _call(_errors, x[0], d, layers, x, slope, list(above), list(x_dot), list(curve))[::-1]
 
 
+def curves(
+    d: Tensor, layers: list[Tensor], x: list[Tensor], slope: list[Tensor], below: list[Tensor], curve: list[Tensor]
+) -> list[Tensor]:
+    """`errors`, which also writes what Hessian products need, [N, H, B].
+
+    Errors at hidden layers go into `below`. For tanh, errors at activations times -2 tanh, its second derivative by the
+    first, go into `curve`, which is empty for relu.
+    """
+    return _call(_curves, x[0], d, layers, x, slope, below, curve)[::-1]
+
+
 def _call(function: Callable[..., Any], like: Tensor, *arguments: Any) -> Any:
     """On one thread of a CPU by task, otherwise all tasks at once. No gradient is recorded."""
     with torch.no_grad():
@@ -119,6 +130,25 @@ def _errors(
     return found
 
 
+def _curves(
+    d: Tensor,
+    layers: list[Tensor],
+    x: list[Tensor],
+    slope: list[Tensor],
+    below: list[Tensor],
+    curve: list[Tensor],
+    onednn: bool,
+) -> list[Tensor]:
+    found = [_outer(d, x[-1], onednn)]
+    for k in range(len(slope) - 1, -1, -1):
+        e = _product(layers[k].transpose(1, 2), d, onednn)
+        d = torch.mul(e, slope[k], out=below[k])
+        if len(curve) > 0:
+            torch.mul(e.mul_(-2), x[k + 1][:, :-1], out=curve[k])
+        found.append(_outer(d, x[k], onednn))
+    return found
+
+
 def _task(n: int, x: list[Tensor]) -> list[Tensor]:
     return [tensor[n : n + 1] for tensor in x]
 
@@ -156,10 +186,29 @@ def _errors_by_task(
     return [torch.cat(tasks) for tasks in found]
 
 
+def _curves_by_task(
+    d: Tensor,
+    layers: list[Tensor],
+    x: list[Tensor],
+    slope: list[Tensor],
+    below: list[Tensor],
+    curve: list[Tensor],
+    onednn: bool,
+) -> list[Tensor]:
+    found: list[list[Tensor]] = [[] for _ in x]
+    for n in range(d.size(0)):
+        down, seen, slopes = _task(n, layers), _task(n, x), _task(n, slope)
+        own = _curves(d[n : n + 1], down, seen, slopes, _task(n, below), _task(n, curve), onednn)
+        for k in range(len(own)):
+            found[k].append(own[k])
+    return [torch.cat(tasks) for tasks in found]
+
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     _BY_TASK: dict[Callable[..., Any], Callable[..., Any]] = {
         _activations: torch.jit.script(_activations_by_task),
         _tangents: torch.jit.script(_tangents_by_task),
         _errors: torch.jit.script(_errors_by_task),
+        _curves: torch.jit.script(_curves_by_task),
     }

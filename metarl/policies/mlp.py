@@ -167,10 +167,6 @@ class MLPPolicy(Policy):
         # tanh x = 2 σ(2x) - 1 to 2e-7: PyTorch's tanh takes twice as long as this on the CPU.
         return x.mul_(2).sigmoid_().mul_(2).sub_(1) if inplace else torch.sigmoid(2 * x) * 2 - 1
 
-    def activation_curve(self, y: Tensor) -> Tensor:
-        """The activation's second derivative divided by the first, as a function of its value."""
-        return -2 * y if self.config.activation == "tanh" else torch.zeros_like(y)
-
     def bind(self, params: Tensor) -> Network:
         layers, free = self.unflatten(params)
         split = [(layer[..., :-1], layer[..., -1:]) for layer in layers]
