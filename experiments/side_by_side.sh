@@ -22,7 +22,7 @@ methods() { # method, iterations, other options
   point) # 2.0 million
     printf '%s\n' 'metanet 67' 'rl2 67' 'maml 25' 'promp 25' 'reptile 17' 'sb3-ppo 50' 'sb3-ppo-informed 50' ;;
   half-cheetah-vel) # 4.0 million
-    printf '%s\n' 'metanet 100' 'rl2 100' 'maml 35 --pretrain-iterations 20' 'promp 35 --pretrain-iterations 20' \
+    printf '%s\n' 'metanet 100' 'rl2 100' 'maml 112' 'promp 112' \
       'reptile 17' 'sb3-ppo 50' 'sb3-ppo-informed 50' ;;
   *) echo "There is no comparison on '$1'; choose among bandit, gridworld, point and half-cheetah-vel." >&2; exit 2 ;;
   esac

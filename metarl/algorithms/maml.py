@@ -14,7 +14,7 @@ from typing import Any, Literal
 from torch import Generator, Tensor
 
 from envs.core import Env
-from envs.fields import NonNegativeInt
+from envs.fields import NonNegativeInt, PositiveFloat
 from envs.structs import Struct
 from metarl.algorithms.adaptation import Rates
 from metarl.algorithms.base import (
@@ -28,7 +28,7 @@ from metarl.algorithms.base import (
 from metarl.algorithms.credit import OuterStages, outer_advantages, stage_weights
 from metarl.algorithms.inner import InnerConfig, InnerLoss, sgd_adapt, value_network
 from metarl.algorithms.objective import MetaObjective, TaskGroup
-from metarl.algorithms.outer import AdamConfig, TRPOConfig
+from metarl.algorithms.outer import TRPO, Adam, AdamConfig, TRPOConfig
 from metarl.backend.cuda_graphs import Graphs
 from metarl.learning.rollout import Adapter, Play, Trajectory, collect, player
 from metarl.policies.mlp import Policy
@@ -58,8 +58,13 @@ class MAMLConfig(InnerConfig, AlgorithmConfig):
     """Divide outer advantages by one standard deviation for the whole meta-batch, so that the outer objective is the
     mean return of the tasks; or by each task's own, as others do, which favours tasks that are nearly solved."""
     pretrain_iterations: NonNegativeInt = 0
-    """Initial meta-iterations without inner steps: ordinary multi-task training. From parameters that lie between the
-    tasks, one gradient step can tell them apart."""
+    """Initial meta-iterations without inner steps: ordinary multi-task training, by clipped steps of Adam (PPO). From
+    parameters that lie between the tasks, one gradient step can tell them apart."""
+    pretrain_envs: NonNegativeInt = 0
+    """Episodes on each task in those meta-iterations, 0 for as many as later. Without inner steps to learn from them,
+    few suffice, and more and smaller batches teach more."""
+    pretrain_lr: PositiveFloat = 3e-3
+    """Adam's learning rate in those meta-iterations."""
     outer: TRPOConfig | AdamConfig = field(default_factory=TRPOConfig)
 
     def make(self, setup: Setup) -> MAML:
@@ -68,6 +73,10 @@ class MAMLConfig(InnerConfig, AlgorithmConfig):
     @property
     def rounds(self) -> int:
         return self.num_inner_steps + 1
+
+    def pretrain_rounds(self, num_envs: int) -> float:
+        """Episodes of all pretraining, in meta-batches of `num_envs` episodes a task."""
+        return self.pretrain_iterations * (self.pretrain_envs or num_envs) / num_envs
 
     @property
     def smaller_steps(self) -> str:
@@ -92,7 +101,8 @@ class MAML(Algorithm):
         self.meta = self.rates.init(policy.init(generator))
         self.value = value_network(config, env, generator)
         self.updates = 0
-        self.optimizer = config.outer.make(self.meta)
+        self.outer = config.outer.make(self.meta)
+        self.pretrainer = AdamConfig(outer_lr=config.pretrain_lr).make(self.meta)
 
     @property
     def params(self) -> Tensor:
@@ -123,9 +133,19 @@ class MAML(Algorithm):
         return InnerLoss.of(self.config, self.config.estimator, self.value)
 
     @property
+    def pretraining(self) -> bool:
+        """Is this meta-iteration without inner steps?"""
+        return self.updates < self.config.pretrain_iterations
+
+    @property
     def num_inner_steps(self) -> int:
         """As many as this meta-iteration trains with."""
-        return 0 if self.updates < self.config.pretrain_iterations else self.config.num_inner_steps
+        return 0 if self.pretraining else self.config.num_inner_steps
+
+    @property
+    def optimizer(self) -> TRPO | Adam:
+        """Takes this meta-iteration's step."""
+        return self.pretrainer if self.pretraining else self.outer
 
     def adapters(self, num_steps: int | None = None, test: bool = False, meta: Tensor | None = None) -> list[Adapter]:
         """One adapter for each inner step, by default `num_inner_steps`.
@@ -147,6 +167,7 @@ class MAML(Algorithm):
             params, adapters = self.rates.split(meta)[0], self.adapters(meta=meta)
             return collect(env, self.policy, params, task, adapters, num_envs, generator)
 
+        num_envs = (self.pretraining and self.config.pretrain_envs) or num_envs
         name = ("collect", self.num_inner_steps, num_envs)
         return self.graphs(name, play, self.meta, task, generators=[generator])
 
@@ -183,12 +204,16 @@ class MAML(Algorithm):
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        state = {"params": self.meta, "optimizer": self.optimizer.state_dict(), "updates": self.updates}
+        state = {"params": self.meta, "optimizer": self.outer.state_dict(), "updates": self.updates}
+        if self.pretraining:
+            state["pretrainer"] = self.pretrainer.state_dict()
         return state if self.value is None else {**state, "value": self.value.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_num_parameters(state["params"], self.meta)
         self.meta, self.updates = state["params"], int(state["updates"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.outer.load_state_dict(state["optimizer"])
+        if "pretrainer" in state:
+            self.pretrainer.load_state_dict(state["pretrainer"])
         if self.value is not None:
             self.value.load_state_dict(state["value"])

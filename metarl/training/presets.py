@@ -47,7 +47,8 @@ def all_tasks(suite: Suite) -> dict[str, Any]:
     """
     maml = MAMLConfig(**{**suite.inner, **suite.maml})
     adapting = suite.config.num_iterations - maml.pretrain_iterations
-    return {"num_iterations": maml.rounds * adapting + maml.pretrain_iterations, "eval_num_tasks": 40}
+    rounds = maml.rounds * adapting + round(maml.pretrain_rounds(suite.config.num_envs))
+    return {"num_iterations": rounds, "eval_num_tasks": 40}
 
 
 def lessons(suite: Suite) -> dict[str, Any]:

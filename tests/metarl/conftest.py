@@ -32,7 +32,7 @@ def build(seed: int = 0, activation: str = "tanh", num_tasks: int = 3, **config)
     trajectories = [t.map(lambda x: x.double() if x.is_floating_point() else x) for t in trajectories]
     algorithm.meta = algorithm.meta.double()
     if isinstance(algorithm.config.outer, AdamConfig):
-        algorithm.optimizer = Adam(algorithm.config.outer, algorithm.meta)
+        algorithm.outer = Adam(algorithm.config.outer, algorithm.meta)
     return SimpleNamespace(env=env, policy=policy, algorithm=algorithm, trajectories=trajectories, generator=generator)
 
 

@@ -10,7 +10,7 @@ from torch import Generator
 
 import envs
 from metarl.algorithms.maml import MAML, MAMLConfig
-from metarl.algorithms.outer import AdamConfig
+from metarl.algorithms.outer import AdamConfig, TRPOConfig
 from metarl.learning.rollout import collect
 from metarl.policies.mlp import MLPConfig, make_policy
 
@@ -37,12 +37,25 @@ def test_at_test_a_policy_adapts_also_before_it_ends():
     assert len(learner(pretrain_iterations=5)[1].adapters(2, test=True)) == 2
 
 
-def test_it_is_a_policy_gradient_step_on_all_tasks():
-    """The same as MAML with inner steps of size 0, on the same trajectories."""
-    env, algorithm, generator = learner(pretrain_iterations=1)
+def test_it_takes_fewer_episodes_if_told():
+    env, algorithm, generator = learner(pretrain_iterations=2, pretrain_envs=3)
+    task = env.sample_tasks(2, generator)
+    episodes = []
+    for _ in range(3):
+        trajectories = algorithm.collect(env, task, 5, generator)
+        episodes.append([t.mask.shape[-1] for t in trajectories])
+        algorithm.update(trajectories)
+    assert episodes == [[3], [3], [5, 5]]
+    assert [MAMLConfig(pretrain_iterations=2, pretrain_envs=n).pretrain_rounds(6) for n in (3, 0)] == [1, 2]
+
+
+@pytest.mark.parametrize("outer", [TRPOConfig(), AdamConfig(outer_lr=0.1)])
+def test_it_is_ppo_on_all_tasks_whatever_the_outer_step(outer):
+    """The same as MAML with inner steps of size 0 and clipped outer steps, on the same trajectories."""
+    env, algorithm, generator = learner(pretrain_iterations=1, outer=outer)
     task = env.sample_tasks(3, generator)
     trajectory = collect(env, algorithm.policy, algorithm.params, task, [], 4, generator)[0]
-    _, still, _ = learner(inner_lr=0.0)
+    _, still, _ = learner(inner_lr=0.0, outer=AdamConfig(outer_lr=3e-3))
     algorithm.update([trajectory])
     before = still.params
     still.update([trajectory, trajectory])
