@@ -194,6 +194,12 @@ class Algorithm(ABC):
             "written out, so leave it out."
         )
 
+    def compile_acting(self) -> None:
+        """Compile how the policy acts to train. Raises `InputError` where that does not help."""
+        raise InputError(
+            "--compile-acting is for policies with a memory that PPO trains (metanet, rl2, varibad); leave it out."
+        )
+
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Everything that training changes."""

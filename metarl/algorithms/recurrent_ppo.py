@@ -20,6 +20,7 @@ from envs.errors import InputError, require
 from envs.fields import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors, load_optimizer
+from metarl.algorithms.compiled_trials import CompiledTrials
 from metarl.algorithms.exploration import ExplorationBonus
 from metarl.algorithms.model_learner import ModelLearner
 from metarl.algorithms.task_policy import MemoryPolicy
@@ -140,7 +141,8 @@ class RecurrentPPO(Algorithm):
         )
         bonuses = network.bonuses
         self.bonus = ExplorationBonus(network, bonuses, generator, config.gamma) if bonuses else None
-        self.updates = 0
+        self.updates, self.compiles_acting = 0, False
+        self.trials: CompiledTrials | None = None
 
     @property
     def params(self) -> Tensor:
@@ -149,6 +151,11 @@ class RecurrentPPO(Algorithm):
 
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """A trial in each lane, to train on, with what the network gave at each step."""
+        if self.compiles_acting:
+            self.trials = self.trials or CompiledTrials(env, self.network, generator)
+            trial = self.trials.play(task, num_envs, self.config.num_episodes)
+            if trial is not None:
+                return [trial]
 
         def play(task: Struct) -> Trajectory:
             outputs: list[Outputs] = []
@@ -178,6 +185,9 @@ class RecurrentPPO(Algorithm):
 
     def compile(self) -> None:
         self.network.compile()
+
+    def compile_acting(self) -> None:
+        self.compiles_acting = True
 
     def update(self, trajectories: list[Trajectory]) -> dict[str, float]:
         """PPO on what `collect` returned. Returns metrics."""

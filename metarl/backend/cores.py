@@ -10,6 +10,8 @@ import sys
 import threading
 import warnings
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -23,6 +25,17 @@ def choose(team: int, cores: int, busy: float) -> int:
     A team waits after every operation for its last thread. If that one shares its core, one thread fewer is faster.
     """
     return min(team, max(1, cores - math.floor(busy + 0.5)))
+
+
+@contextmanager
+def on_threads(number: int) -> Iterator[None]:
+    """Within this context PyTorch computes on so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @functools.cache

@@ -48,9 +48,13 @@ def bmm(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _suits(a: Tensor, b: Tensor) -> bool:
-    """Is the product of a [..., I, J] and b [..., J, K] one for oneDNN?"""
+    """Is the product of a [..., I, J] and b [..., J, K] one for oneDNN, called from here?"""
+    recorded = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+    return worthwhile(a, b) and not torch.compiler.is_compiling() and not recorded
+
+
+def worthwhile(a: Tensor, b: Tensor) -> bool:
+    """Is the product of a [..., I, J] and b [..., J, K] faster by oneDNN?"""
     rows, inner, columns = *a.shape[-2:], b.shape[-1]
     large = min(rows, inner, columns) >= FEWEST_ROWS and rows * inner * columns >= SMALLEST
-    recorded = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
-    plain = a.device.type == "cpu" and a.dtype == torch.float32 and not torch.compiler.is_compiling()
-    return AVAILABLE and large and plain and not recorded
+    return AVAILABLE and large and a.device.type == "cpu" and a.dtype == torch.float32

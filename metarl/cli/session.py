@@ -91,13 +91,16 @@ class Session:
 
 @dataclass(frozen=True)
 class TrainSession(Session):
-    """The same for training. --graphs and --compile may move results by rounding: a run repeats itself to the bit only
-    with the same ones."""
+    """The same for training. --graphs, --compile and --compile-acting may move results by rounding: a run repeats
+    itself to the bit only with the same ones."""
 
     graphs: bool = False
     """On CUDA: record rollouts and updates as CUDA graphs, and launch each as a whole."""
     compile: bool = False
     """Compile a policy with a memory for its training by torch.compile, which takes minutes at first."""
+    compile_acting: bool = False
+    """On the CPU: compile the steps by which a policy with a memory acts in training. It takes 10 to 30 s at first, and
+    later runs find them in the user's cache folder. Where there is no C++ compiler, it changes nothing."""
     eval_every: int = 0
     """Meta-iterations between evaluations on held-out tasks during training, which change nothing in it; 0: none."""
     eval_every_tasks: int | None = None
@@ -115,7 +118,7 @@ class TrainSession(Session):
         return None
 
     def speed_up(self, algorithm: Algorithm, env: Env) -> None:
-        """What --graphs and --compile ask for. Raises `InputError` where they do not apply."""
+        """What --graphs, --compile and --compile-acting ask for. Raises `InputError` where they do not apply."""
         if self.graphs:
             require(
                 env.device.type == "cuda", "--graphs records CUDA graphs, and this run is on the CPU; leave it out."
@@ -126,6 +129,11 @@ class TrainSession(Session):
             if algorithm.network is not None:
                 check_compiler(env.device)
             algorithm.compile()
+        if self.compile_acting:
+            on_cpu = env.device.type == "cpu"
+            require(on_cpu, "--compile-acting is for the CPU; on CUDA --graphs serves, so leave it out.")
+            require(env.recordable, "--compile-acting is for environments of tensors alone; leave it out.")
+            algorithm.compile_acting()
 
 
 def has_engine(env_config: Any) -> bool:

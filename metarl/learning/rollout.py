@@ -5,8 +5,8 @@ Training, evaluation, references and videos all use these two functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +15,10 @@ from torch import Generator, Tensor
 
 from envs.contract import check_action, check_reset, check_step
 from envs.core import Env, Reference, Transition
-from envs.kinds import action_dtype
 from envs.structs import Struct
+from metarl.backend.cores import on_threads
+from metarl.learning.stepping import Actor, Lanes, play_step, taken
 from metarl.policies.mlp import Policy, StepInput
-
-Actor = Callable[[StepInput, Any, Any], tuple[Tensor, Any]]
-"""`(inputs, state, memory) -> (action, memory)`. Only reference policies read the environment's state."""
 
 Observer = Callable[[Any, Transition], Any]
 """`(memory, transition) -> memory`, called after each step."""
@@ -76,7 +74,7 @@ class Trajectory(Struct):
     @property
     def inputs(self) -> StepInput:
         """What the policy saw, [N, T, E, ...]."""
-        action = _taken(self.action, self.mask > 0)
+        action = taken(self.action, self.mask > 0)
         return StepInput(self.obs, _shift(action), _shift(self.reward), self.first, self.mask)
 
 
@@ -97,11 +95,6 @@ def _shift(x: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
 
 
-def _taken(action: Tensor, alive: Tensor) -> Tensor:
-    """Actions, zeros where no episode ran: actions drawn there had no effect."""
-    return torch.where(alive.view(*alive.shape, *[1] * (action.dim() - alive.dim())), action, 0)
-
-
 def policy_actor(policy: Policy, params: Tensor, generator: Generator, greedy: bool = False) -> Actor:
     """Acts by sampling from the policy with `params` [N, P]; or by its most probable actions, if `greedy`."""
     network = policy.bind(params)
@@ -113,20 +106,13 @@ def policy_actor(policy: Policy, params: Tensor, generator: Generator, greedy: b
     return act
 
 
-@contextmanager
-def small_tensors_on_one_thread(lanes: int) -> Iterator[None]:
-    """Within this context PyTorch computes on one thread when there are few lanes.
+def small_tensors_on_one_thread(lanes: int) -> AbstractContextManager[None]:
+    """A context in which PyTorch computes on one thread when there are few lanes.
 
     Several threads gain nothing on such tensors, and keep their cores busy for a while after each product, when a
     physics engine needs them.
     """
-    threads = torch.get_num_threads()
-    if lanes <= SMALL_LANES:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return on_threads(1 if lanes <= SMALL_LANES else torch.get_num_threads())
 
 
 @torch.no_grad()
@@ -158,42 +144,38 @@ def rollout(
         steps: list[tuple[Tensor, ...]] = []
         kept: list[Struct] = []
         ends: list[Ends] = []
-        lanes = len(task), num_envs
-        state, obs = check_reset(env, env.reset(task, num_envs, generator), *lanes)
-        prev_reward = torch.zeros(obs.shape[:2], device=obs.device)
-        shape, dtype = env.action_space.shape or (), action_dtype(env.action_space)
-        prev_action = torch.zeros(obs.shape[:2] + shape, dtype=dtype, device=obs.device)
-        yes = torch.ones_like(prev_reward, dtype=torch.bool)
-        no, alive = ~yes, yes
-        for t in range(num_episodes * env.horizon):
-            first = no
-            if t % env.horizon == 0:
-                first = alive = yes
-                if t > 0:
-                    if keep_states:
-                        kept.append(state)
-                    state, obs = env.reset(task, num_envs, generator)
-            seen = obs.flatten(2)
-            inputs = StepInput(seen, prev_action, prev_reward, first, alive.to(prev_reward.dtype))
+        shape = len(task), num_envs
+        lanes = Lanes.start(env, *check_reset(env, env.reset(task, num_envs, generator), *shape))
+        no, yes = ~lanes.alive, lanes.alive
+
+        def checked(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
             action, memory = act(inputs, state, memory)
+            check_action(env, action, *shape)
+            return action, memory
+
+        for t in range(num_episodes * env.horizon):
+            first = yes if t % env.horizon == 0 else no
+            if t > 0 and t % env.horizon == 0:
+                if keep_states:
+                    kept.append(lanes.state)
+                state, obs = env.reset(task, num_envs, generator)
+                lanes = replace(lanes, state=state, obs=obs, alive=yes)
+            before, player = lanes, act if t else checked
+            action, result, lanes, memory = play_step(env, player, task, before, first, memory, generator)
             if keep_states:
-                kept.append(state)
+                kept.append(before.state)
             if t == 0:
-                check_action(env, action, *lanes)
-            result = env.step(task, state, action, generator)
-            if t == 0:
-                check_step(env, result, state, *lanes)
-            reward = torch.where(alive, result.reward, 0.0)  # not a product: what follows an end may be NaN
+                check_step(env, result, before.state, *shape)
             if observe is not None:
-                memory = observe(memory, Transition(state, action, result.reward, result.state, result.terminated))
-            steps.append((seen, action, reward, alive, first))
-            state, obs, prev_action, prev_reward = result.state, result.obs, _taken(action, alive), reward
-            alive = alive & ~result.terminated
+                memory = observe(
+                    memory, Transition(before.state, action, result.reward, result.state, result.terminated)
+                )
+            steps.append((before.obs.flatten(2), action, lanes.prev_reward, before.alive, first))
             if keep_ends and (t + 1) % env.horizon == 0:
-                ends.append(Ends(obs.flatten(2), ~alive))
+                ends.append(Ends(lanes.obs.flatten(2), ~lanes.alive))
         states = None
         if keep_states:
-            states = Struct.stack([*kept, state], 1).map(lambda x: x.unflatten(1, (num_episodes, -1)))
+            states = Struct.stack([*kept, lanes.state], 1).map(lambda x: x.unflatten(1, (num_episodes, -1)))
         obs_, action_, reward_, alive_, first_ = (torch.stack(column, 1) for column in zip(*steps, strict=True))
         mask = alive_.to(reward_.dtype)
         return Trajectory(obs_, action_, reward_, mask, first_, states, Ends.stack(ends, 1) if ends else None)

@@ -118,6 +118,10 @@ class TrialNetwork(nn.Module):
         self.raw_size, self.action_size = math.prod(env.observation_space.shape), self.head.num_outputs
         self.obs_size = self.encoder.num_features if self.encoder else self.raw_size  # of `normalized_obs`
         self.num_step_features = self.action_size + 6  # of `step_features`
+        t = torch.arange(self.num_steps)
+        times = [t / len(t), t % self.horizon / self.horizon, t.float().log1p() / math.log1p(len(t)), (t == 0).float()]
+        self.register_buffer("times", torch.stack(times, -1), persistent=False)  # of each step, for `step_features`
+        self.times: Tensor
         self.normalizer = Normalizer(0 if self.encoder else self.raw_size)
         space, bounds = env.action_space, torch.zeros(0)
         if isinstance(space, spaces.Box):
@@ -226,14 +230,7 @@ class TrialNetwork(nn.Module):
         begun = (t > 0).unsqueeze(-1)
         action = torch.where(begun, self.one_hot(inputs.prev_action), 0.0)
         reward = torch.where(begun, self.normalizer.reward(inputs.prev_reward).unsqueeze(-1), 0.0)
-        part = t % self.horizon / self.horizon
-        times = [
-            t / self.num_steps,
-            part,
-            t.float().log1p() / math.log1p(self.num_steps),
-            1 - begun.squeeze(-1).float(),
-        ]
-        return torch.cat([action, reward, inputs.first.float().unsqueeze(-1), torch.stack(times, -1)], -1)
+        return torch.cat([action, reward, inputs.first.float().unsqueeze(-1), self.times[t]], -1)
 
 
 class Normalizer(nn.Module):

@@ -95,7 +95,7 @@ TABLE = (
 )
 CASES = {name: case for row in TABLE for name, case in row.cases().items()}
 RECORDED, COMPILED = (maml, method, memory, policy_steps), (method, memory)
-"""What --graphs and --compile change."""
+"""What --graphs changes, and what --compile and --compile-acting do."""
 
 
 def case(name: str) -> Row:

@@ -96,7 +96,12 @@ def check_case(name: str, session: TrainSession) -> None:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise InputError(f"There is no benchmark {name!r}.{hint} metarl benchmark --help lists them.")
-    for option, asked, serves in (("--graphs", session.graphs, RECORDED), ("--compile", session.compile, COMPILED)):
+    options = (
+        ("--graphs", session.graphs, RECORDED),
+        ("--compile", session.compile, COMPILED),
+        ("--compile-acting", session.compile_acting, COMPILED),
+    )
+    for option, asked, serves in options:
         useful = not asked or case(name).measure in serves
         require(useful, f"The case {name} has no use for {option}; leave one of them out.")
 

@@ -26,6 +26,10 @@ def gru_step(x: Tensor, hidden: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
 def advance(gates: Tensor, recurrent: Tensor, hidden: Tensor) -> Tensor:
     """The state after a step [B, H]. `gates` [B, 3 H], at first i, then holds r, z and n."""
     size = hidden.shape[-1]
+    if torch.compiler.is_compiling():  # the same; a compiler makes one loop of it, if nothing is written in place
+        r, z = (gates[:, : 2 * size] + recurrent[:, : 2 * size]).sigmoid().chunk(2, -1)
+        n = 2 * (2 * (gates[:, 2 * size :] + r * recurrent[:, 2 * size :])).sigmoid() - 1
+        return torch.lerp(n, hidden, z)
     both, n = gates[:, : 2 * size], gates[:, 2 * size :]
     both.add_(recurrent[:, : 2 * size]).sigmoid_()
     n.addcmul_(both[:, :size], recurrent[:, 2 * size :])

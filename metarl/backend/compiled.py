@@ -1,0 +1,196 @@
+"""Functions of tensors compiled for the CPU by PyTorch's Inductor, and kept on disk for the next run.
+
+A compiled step of a policy fuses its many small operations into a few loops. Its numbers are those of the plain
+function up to rounding. The random numbers are the same, drawn in the same order, but before the step and not within
+it. Parameters are not copied: a compiled function reads those of the module, also after they changed in place.
+
+Where there is no compiler, or a function cannot be compiled, `compiled` returns None, and the plain one serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from metarl.backend.cores import on_threads
+from metarl.backend.products import worthwhile
+
+Function = Callable[..., Sequence[Tensor]]
+OPTIONS = {"always_keep_tensor_constants": True, "joint_graph_constant_folding": False}
+"""Or else parameters that are short, or all of whose numbers are equal now, would become part of the code."""
+FILLS = ("exponential_", "normal_", "uniform_")
+"""Methods that fill a tensor with random numbers, whatever it held."""
+
+
+def compiled(
+    function: Function, module: nn.Module, given: Sequence[Tensor], generator: Generator, threads: int = 1
+) -> Function | None:
+    """`function` of tensors shaped like `given`, compiled to run on so many threads; None where that is impossible.
+
+    Args:
+        function: returns tensors. It reads its arguments, `module` and constants, and draws from `generator` alone.
+        module: whose parameters and buffers it reads.
+        given: without gaps, as all later arguments must be.
+    """
+    state = generator.get_state()
+    try:
+        with on_threads(threads):
+            return _compiled(function, module, given, generator)
+    except Exception as error:  # of many classes, by what is missing
+        reason = str(error).strip().split("\n")[0]
+        warnings.warn(f"Steps are not compiled, and act as without it: {reason[:200]}", stacklevel=2)
+        return None
+    finally:
+        generator.set_state(state)
+
+
+def _compiled(function: Function, module: nn.Module, given: Sequence[Tensor], generator: Generator) -> Function:
+    given = [x.clone() for x in given]  # two arguments that are one tensor here would be so in the compiled function
+    draws = _draws(function, given, generator)
+    flat = _Flat(function, module, len(draws), generator)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(flat, (*[draw() for draw in draws], *given), strict=False)
+        _by_onednn(program)
+        run = _package(program, flat)
+    return lambda *tensors: run([*[draw() for draw in draws], *tensors])
+
+
+def _package(program: Any, module: nn.Module) -> Callable[[list[Tensor]], Sequence[Tensor]]:
+    """The program compiled, from disk where it is there, on the parameters and buffers of the module."""
+    path = _folder() / f"{_key(program)}.pt2"
+    if not path.exists():
+        _build(program, path)
+    package = torch._inductor.aoti_load_package(str(path))
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    used = {name: own[name].detach() for name in package.get_constant_fqns() if name in own}
+    package.load_constants(used, check_full_update=False, user_managed=True)
+    return package.loader.run
+
+
+@contextmanager
+def other_parameters(module: nn.Module) -> Iterator[None]:
+    """Within this context the module's parameters and buffers hold other numbers."""
+    tensors = [x.data for x in (*module.parameters(), *module.buffers()) if x.is_floating_point()]
+    before = [x.clone() for x in tensors]
+    try:
+        for x in tensors:
+            x.mul_(1.25).add_(0.05)
+        yield
+    finally:
+        for x, old in zip(tensors, before, strict=True):
+            x.copy_(old)
+
+
+def _by_onednn(program: Any) -> None:
+    """Large products of parameters, as `metarl/backend/products.py` has them."""
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
+    parameters = program.graph_signature.inputs_to_parameters
+    for node in program.graph.nodes:
+        if node.target == torch.ops.aten.linear.default:
+            x, weight, *bias = node.args
+            if weight.name in parameters and worthwhile(values[x.name], values[weight.name].mT):
+                node.target = torch.ops.mkldnn._linear_pointwise.default
+                node.args = (x, weight, bias[0] if bias else None, "none", [], "")
+    program.graph_module.recompile()
+
+
+def _build(program: Any, path: Path) -> None:
+    """The package of an exported program, which other processes see as a whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        built = torch._inductor.aoti_compile_and_package(
+            program, package_path=f"{folder}/{path.name}", inductor_configs=OPTIONS
+        )
+        os.replace(built, path)
+
+
+def _folder() -> Path:
+    """Where packages are kept."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metarl" / "compiled"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _key(program: Any) -> str:
+    """Of what is compiled, where and for how many threads."""
+    shapes = [(name, x.shape, x.dtype) for name, x in program.state_dict.items()]
+    inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"]
+    machine = (torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())
+    constants = [x.tolist() for x in program.constants.values() if isinstance(x, Tensor)]
+    text = repr(
+        (
+            machine,
+            OPTIONS,
+            shapes,
+            [(x.shape, x.stride(), x.dtype) for x in inputs],
+            constants,
+            program.graph_module.code,
+        )
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class _Flat(nn.Module):
+    """The function, with its random numbers as its first arguments."""
+
+    def __init__(self, function: Function, module: nn.Module, count: int, generator: Generator) -> None:
+        super().__init__()
+        self.function, self.module, self.count, self.generator = function, module, count, generator
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        with _Given(self.generator, tensors[: self.count]):
+            return tuple(self.function(*tensors[self.count :]))
+
+
+class _Given(TorchFunctionMode):
+    """Within this context calls that would draw from the generator get these numbers, one after the other."""
+
+    def __init__(self, generator: Generator, numbers: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.generator, self.numbers = generator, iter(numbers)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if kwargs.get("generator") is not self.generator:
+            return func(*args, **kwargs)
+        return next(self.numbers)
+
+
+class _Recorded(TorchFunctionMode):
+    """Keeps how to repeat each call that draws from the generator."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+        self.draws: list[Callable[[], Tensor]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if kwargs.get("generator") is not self.generator:
+            return func(*args, **kwargs)
+        if args and isinstance(args[0], Tensor):
+            if func.__name__ not in FILLS:
+                raise NotImplementedError(f"random numbers by {func.__name__}")
+            shape, dtype, rest = args[0].shape, args[0].dtype, args[1:]
+            self.draws.append(lambda: func(torch.empty(shape, dtype=dtype), *rest, **kwargs))
+        else:
+            self.draws.append(lambda: func(*args, **kwargs))
+        return self.draws[-1]()
+
+
+def _draws(function: Function, given: Sequence[Tensor], generator: Generator) -> list[Callable[[], Tensor]]:
+    """How to draw the random numbers of a call, in their order."""
+    with torch.no_grad(), _Recorded(generator) as recorded:
+        function(*given)
+    return recorded.draws
