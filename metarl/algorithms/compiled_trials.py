@@ -109,7 +109,14 @@ class CompiledTrials:
                     like.append(kept)
                 return [*_plain(after), *_plain(kept)]
 
-            run = compiled(function, self.network, given, self.generator, threads)
+            state = self.generator.get_state()
+            after = function(*given)[: len(given) - count - 1]
+            self.generator.set_state(state)
+            run = None
+            if [x.shape for x in after] != [x.shape for x in given[count + 1 :]]:
+                warnings.warn("Steps are not compiled, since the memory grows with the trial.", stacklevel=2)
+            else:
+                run = compiled(function, self.network, given, self.generator, threads)
             if run is not None and not self.agrees(run, function, given, count + 1):
                 warnings.warn("Compiled steps differ from the plain ones, which are used.", stacklevel=2)
                 run = None

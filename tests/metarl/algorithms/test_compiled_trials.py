@@ -1,6 +1,7 @@
 """Trials by compiled steps: those of the plain ones, from the same random numbers."""
 
 import copy
+import dataclasses
 import shutil
 
 import pytest
@@ -57,6 +58,11 @@ def test_without_a_compiler_trials_are_the_plain_ones(monkeypatch):
     monkeypatch.setattr(compiled, "_package", None)
     with pytest.warns(UserWarning, match="not compiled"):
         assert check(trials.board(), RL2Config(8)) == [None]
+
+
+def test_a_memory_that_grows_is_not_compiled():
+    with pytest.warns(UserWarning, match="grows with the trial"):
+        assert check(trials.board(), dataclasses.replace(SMALL, memory="full")) == [None]
 
 
 @pytest.mark.slow
