@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import envs
-from envs.errors import require
+from envs.errors import InputError, require
 from metarl.algorithms.sb3_file import check_spaces, load_sb3
 from metarl.backend.distributed import world_size
 from metarl.training.config import TrainConfig
 from metarl.training.presets import preset
-from metarl.training.room import check_room
+from metarl.training.room import check_room, too_large
 from metarl.training.run import Run
 
 
@@ -54,7 +54,12 @@ def new_run(
         config = dataclasses.replace(config, policy=policy.config)
     if config.shards is None and world_size() > 1:
         config = dataclasses.replace(config, shards=world_size())
-    run = Run(Path(run_dir), name, config, env_config, device, policy, imports)
+    try:
+        run = Run(Path(run_dir), name, config, env_config, device, policy, imports)
+    except (RuntimeError, MemoryError) as error:  # a replay, or a table of the steps of a trial
+        if said := too_large(error):
+            raise InputError(f"{said}.") from error
+        raise
     if policy is not None:
         check_spaces(policy, run.env, f"The model {config.init_sb3}")
     check_room(run.config, run.env, run.algorithm)
