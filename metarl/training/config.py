@@ -96,6 +96,8 @@ ADDED: dict[str, Any] = {
     "free_episodes": 0,
     "novelty_coef": 0.0,
     "error_coef": 0.0,
+    "pretrain_envs": 0,
+    "pretrain_lr": 3e-3,
     "shuffle_goals": False,
     "permute_actions": False,
     "reward_std": 1.0,
