@@ -8,6 +8,7 @@ they are where a gradient is recorded. Results are the same up to rounding.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -23,17 +24,19 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+by_onednn: Callable[[Tensor, Tensor, Tensor | None], Tensor] = functional.linear
+"""x [B, I] times weight [O, I], transposed, plus bias [O]: [B, O]. PyTorch's own where oneDNN's is unknown."""
 if AVAILABLE:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _by_onednn = torch.jit.script(_by_onednn)  # so that `traced_step` can record it
+        by_onednn = torch.jit.script(_by_onednn)  # so that `traced_step` can record it
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [B, I] times weight [O, I], transposed, plus bias [O]: [B, O]. There may be gaps between the rows of `x`."""
     if not _suits(x, weight.mT):
         return functional.linear(x, weight, bias)
-    return _by_onednn(x, weight, bias)
+    return by_onednn(x, weight, bias)
 
 
 def bmm(a: Tensor, b: Tensor) -> Tensor:
@@ -44,7 +47,7 @@ def bmm(a: Tensor, b: Tensor) -> Tensor:
     """
     if torch.get_num_threads() > 1 or not _suits(a, b):
         return torch.bmm(a, b)
-    return torch.stack([_by_onednn(one, other.mT, None) for one, other in zip(a, b, strict=True)])
+    return torch.stack([by_onednn(one, other.mT, None) for one, other in zip(a, b, strict=True)])
 
 
 def _suits(a: Tensor, b: Tensor) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from metarl.backend import products
 from metarl.learning import sweeps
 
 SAMPLES = 600
@@ -49,3 +52,13 @@ def test_tanh() -> None:
     expected = (layers[0] @ x[0]).tanh()
     torch.testing.assert_close(x[1][:, :-1], expected)
     torch.testing.assert_close(slope[0], 1 - expected**2)
+
+
+def test_they_are_compiled_where_the_operator_of_onednn_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sweeps.__spec__ and sweeps.__spec__.loader
+    monkeypatch.setattr(products, "AVAILABLE", False)
+    monkeypatch.setattr(products, "by_onednn", functional.linear)
+    there = importlib.util.module_from_spec(sweeps.__spec__)
+    sweeps.__spec__.loader.exec_module(there)
+    graphs = [str(function.inlined_graph) for function in there._BY_TASK.values()]
+    assert graphs and not any("mkldnn" in graph for graph in graphs)
