@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from envs.contract import check_reset, check_step
 from envs.core import Env
 from envs.structs import Struct, tensors_of, with_tensors
 from metarl.backend.compiled import compiled, other_parameters
@@ -62,7 +63,8 @@ class CompiledTrials:
         """A trial in each lane, with what the network gave; None, and nothing drawn, where steps cannot be compiled."""
         env, before, threads = self.env, self.generator.get_state(), self.threads(len(task) * num_envs)
         with on_threads(1):
-            lanes = Lanes.start(env, *env.reset(task, num_envs, self.generator))
+            reset = check_reset(env, env.reset(task, num_envs, self.generator), len(task), num_envs)
+            lanes = Lanes.start(env, *reset)
             yes, no = lanes.alive, ~lanes.alive
             carried = Carried(lanes, self.network.start(len(task) * num_envs))
         fixed, given, size = _plain(task), _plain(carried), len(tensors_of(lanes))
@@ -92,7 +94,9 @@ class CompiledTrials:
             found.append((outputs, memory))
             return self.network.distribution(outputs).sample(self.generator).unflatten(0, first.shape), memory
 
-        action, _, lanes, memory = play_step(self.env, act, task, carried.lanes, first, carried.memory, self.generator)
+        before = carried.lanes
+        action, result, lanes, memory = play_step(self.env, act, task, before, first, carried.memory, self.generator)
+        check_step(self.env, result, before.state, *first.shape)
         return Kept(action, found[0][0]), Carried(lanes, memory)
 
     def compiled(self, given: list[Tensor], task: Struct, carried: Carried, threads: int) -> tuple[Step | None, Any]:

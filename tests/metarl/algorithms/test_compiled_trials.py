@@ -9,6 +9,7 @@ import torch
 import trials
 from torch import Generator
 
+from envs import InputError
 from envs.structs import tensors_of
 from metarl.algorithms.recurrent_ppo import RecurrentPPO, RecurrentPPOConfig
 from metarl.backend import compiled
@@ -63,6 +64,18 @@ def test_without_a_compiler_trials_are_the_plain_ones(monkeypatch):
 def test_a_memory_that_grows_is_not_compiled():
     with pytest.warns(UserWarning, match="grows with the trial"):
         assert check(trials.board(), dataclasses.replace(SMALL, memory="full")) == [None]
+
+
+def test_an_environment_that_breaks_the_contract_is_named(monkeypatch, sentence):
+    env, generator = trials.board(), Generator().manual_seed(0)
+    algorithm = RecurrentPPO(RecurrentPPOConfig(num_episodes=1), trials.make(env, RL2Config(8)), generator, 2)
+    algorithm.compile_acting()
+    step = env.step
+    wide = lambda *given: dataclasses.replace(step(*given), reward=torch.zeros(1, 1))  # noqa: E731  it would broadcast
+    monkeypatch.setattr(env, "step", wide)
+    with pytest.raises(InputError) as error:
+        algorithm.collect(env, env.sample_tasks(3, generator), 2, generator)
+    assert "reward" in sentence(error)
 
 
 @pytest.mark.slow
