@@ -270,6 +270,10 @@ class AlgorithmConfig(Checked, ABC):
     def rounds(self) -> int:
         """Consecutive rounds of episodes that a meta-iteration plays on a task."""
 
+    def most_episodes(self, num_envs: int) -> int:
+        """Episodes on a task in a meta-iteration, at most, where a round has `num_envs`."""
+        return self.rounds * num_envs
+
     def num_played(self, num_tasks: int) -> int:
         """Of the tasks of a meta-batch, those on which episodes are played."""
         return num_tasks

@@ -74,6 +74,9 @@ class MAMLConfig(InnerConfig, AlgorithmConfig):
     def rounds(self) -> int:
         return self.num_inner_steps + 1
 
+    def most_episodes(self, num_envs: int) -> int:
+        return max(super().most_episodes(num_envs), self.pretrain_envs if self.pretrain_iterations else 0)
+
     def pretrain_rounds(self, num_envs: int) -> float:
         """Episodes of all pretraining, in meta-batches of `num_envs` episodes a task."""
         return self.pretrain_iterations * (self.pretrain_envs or num_envs) / num_envs

@@ -43,15 +43,16 @@ def check_room(config: TrainConfig, env: Env, algorithm: Algorithm) -> None:
     per_step = sum(int(torch.Size(space.shape or ()).numel()) for space in sizes) + 2
     tasks = -(-config.meta_batch_size // distributed.world_size())
     sets = tasks if options.params_per_task else 1
-    steps = options.num_played(tasks) * config.num_envs * options.rounds * env.horizon
+    episodes = options.most_episodes(config.num_envs)
+    steps = options.num_played(tasks) * episodes * env.horizon
     held, what = algorithm.held(env, tasks)
     needed = 4 * (steps * per_step + 2 * sets * algorithm.params.numel()) + held
     most = device_memory(env.device)
     require(
         needed <= most,
-        f"A meta-iteration of {tasks:,} tasks, {config.num_envs:,} episodes each time, {options.rounds:,} rounds of "
-        f"them and {env.horizon:,} steps{what and f', with {what},'} needs {gigabytes(needed)} of memory at least, and "
-        f"there are {gigabytes(int(most))}; choose smaller sizes.",
+        f"A meta-iteration of {tasks:,} tasks, {episodes:,} episodes of each and {env.horizon:,} steps"
+        f"{what and f', with {what},'} needs {gigabytes(needed)} of memory at least, and there are "
+        f"{gigabytes(int(most))}; choose smaller sizes.",
     )
 
 

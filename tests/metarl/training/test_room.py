@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 import envs
 from envs import InputError
+from metarl.algorithms.maml import MAMLConfig
 from metarl.cli.session import Session
 from metarl.policies.metanet import MetaNetConfig
 from metarl.policies.mlp import MLPConfig
@@ -52,6 +54,15 @@ def test_what_a_method_holds_beside_trajectories_is_counted(
     assert (result.status, result.out) == (2, "")
     assert named in sentence(result.err)
     assert not (tmp_path / "run").exists()
+
+
+def test_episodes_of_pretraining_are_counted(make_run, sentence):
+    algorithm = MAMLConfig(pretrain_envs=HUGE)
+    check_room((run := make_run("a", algorithm=algorithm)).config, run.env, run.algorithm)
+    run = make_run("b", algorithm=dataclasses.replace(algorithm, pretrain_iterations=1))
+    with pytest.raises(InputError) as error:
+        check_room(run.config, run.env, run.algorithm)
+    assert "memory" in sentence(error)
 
 
 def test_what_fits_is_let_through(make_run):
