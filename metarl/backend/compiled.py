@@ -126,7 +126,7 @@ def _key(program: Any) -> str:
     """Of what is compiled, where and for how many threads."""
     shapes = [(name, x.shape, x.dtype) for name, x in program.state_dict.items()]
     inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"]
-    machine = (torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())
+    machine = (torch.__version__, platform.machine(), _instructions(), torch.get_num_threads())
     constants = [x.tolist() for x in program.constants.values() if isinstance(x, Tensor)]
     text = repr(
         (
@@ -139,6 +139,14 @@ def _key(program: Any) -> str:
         )
     )
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _instructions() -> str:
+    """Of this processor: where machines share a home, code compiled on another one may hold some that it lacks."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    own = (line for line in lines if line.startswith(("flags", "Features")))  # as x86 and ARM call them
+    return next(own, torch.backends.cpu.get_cpu_capability())
 
 
 class _Flat(nn.Module):

@@ -60,6 +60,17 @@ def test_what_cannot_be_compiled_is_left_to_the_plain_function(monkeypatch, tmp_
     assert drawn is None and torch.equal(generator.get_state(), before)
 
 
+def test_code_is_kept_apart_for_processors_with_other_instructions(monkeypatch):
+    keys = []
+    monkeypatch.setattr(compiled, "_package", lambda program, module: keys.append(compiled._key(program)))
+    generator = Generator().manual_seed(0)
+    layer, function = noisy(generator)
+    for instructions in ("avx2", "avx2", "avx2 avx512_bf16"):
+        monkeypatch.setattr(compiled, "_instructions", lambda it=instructions: it)
+        compile_function(function, layer, [torch.ones(4, 3), torch.ones(4, 3)], generator)
+    assert keys[0] == keys[1] != keys[2]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
 def test_a_second_run_finds_the_first_ones_code(monkeypatch, tmp_path):
