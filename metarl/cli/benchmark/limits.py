@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, bmm_flop
 
 from metarl.backend import products
+from metarl.backend.cores import on_threads
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,9 @@ def count(function: Callable[[], Any]) -> Work:
     if products.AVAILABLE:
         by_onednn = torch.ops.mkldnn._linear_pointwise
         others[by_onednn] = lambda x, *_, out_shape=None, **kwargs: 2 * x[1] * math.prod(out_shape)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # counters see what their own thread does
-    try:
-        with FlopCounterMode(display=False, custom_mapping=others) as flops, Bytes() as nbytes:
-            function()
-    finally:
-        torch.set_num_threads(threads)
+    counter = FlopCounterMode(display=False, custom_mapping=others)
+    with on_threads(1), counter as flops, Bytes() as nbytes:  # which see what their own thread does
+        function()
     return Work(flops.get_total_flops(), nbytes.total)
 
 
