@@ -136,9 +136,11 @@ class Categorical(Struct):
         return cls(torch.log_softmax(logits.movedim(last, 0), 0).movedim(0, last).contiguous())
 
     def sample(self, generator: Generator) -> Tensor:
-        """[...] int64, by the Gumbel-max trick."""
-        exponential = torch.empty_like(self.log_probs).exponential_(generator=generator)
-        return (self.log_probs - exponential.log()).argmax(-1)
+        """[...] int64, by inverting the cumulative distribution: one random number for an action."""
+        cumulative = self.log_probs.exp().cumsum(-1)
+        total = cumulative[..., -1:]
+        uniform = torch.empty_like(total).uniform_(generator=generator)  # in [0, 1)
+        return (cumulative < (1 - uniform) * total).sum(-1)  # never an action of probability 0
 
     def mode(self) -> Tensor:
         return self.log_probs.argmax(-1)

@@ -76,6 +76,15 @@ def test_categorical_samples_have_the_right_frequencies():
     torch.testing.assert_close(torch.bincount(sample) / 100_000, p, atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("uniform", [0.0, 1 - 2**-24])
+def test_an_action_of_probability_0_is_never_drawn(monkeypatch, uniform):
+    """Also by the least and the largest random number that there is."""
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda x, generator: x.fill_(uniform))
+    sums = torch.linspace(0.1, 0.9, 1000).unsqueeze(-1)  # of which some round to more or less than 1
+    logits = torch.cat([sums * 0 - 1e9, sums, sums.square() - 3, sums * 0 - 1e9], -1)
+    assert set(Categorical.from_logits(logits).sample(Generator()).tolist()) == {2 if uniform == 0 else 1}
+
+
 def test_several_choices_are_a_product_of_categoricals():
     """Against torch's own, with choices of different sizes; in float64."""
     logits = [torch.randn(5, n, generator=Generator().manual_seed(n), dtype=torch.float64) for n in (3, 2)]
