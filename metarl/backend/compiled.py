@@ -110,7 +110,9 @@ def _build(program: Any, path: Path) -> None:
     """The package of an exported program, which other processes see as a whole or not at all."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = torch._inductor.aoti_compile_and_package(
-            program, package_path=f"{folder}/{path.name}", inductor_configs=dict(OPTIONS)  # it adds to them
+            program,
+            package_path=f"{folder}/{path.name}",
+            inductor_configs=dict(OPTIONS),  # it adds to them
         )
         os.replace(built, path)
 

@@ -40,9 +40,10 @@ def check(env, config):
     return [run for run, _ in algorithm.trials.steps.values()]
 
 
-def test_exported_steps_play_the_plain_trials(monkeypatch):
+@pytest.mark.parametrize(("make_env", "config"), [(trials.plane, RL2Config(8)), (trials.board, SMALL)])
+def test_exported_steps_play_the_plain_trials(monkeypatch, make_env, config):
     monkeypatch.setattr(compiled, "_package", lambda program, module: lambda tensors: program.module()(*tensors))
-    assert None not in check(trials.board(), RL2Config(8))
+    assert None not in check(make_env(), config)
 
 
 def test_steps_that_keep_old_parameters_are_not_used(monkeypatch):
@@ -80,7 +81,6 @@ def test_an_environment_that_breaks_the_contract_is_named(monkeypatch, sentence)
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
-@pytest.mark.parametrize(("make_env", "config"), [(trials.plane, RL2Config(8)), (trials.board, SMALL)])
-def test_compiled_steps_play_the_plain_trials(monkeypatch, tmp_path, make_env, config):
+def test_compiled_steps_play_the_plain_trials(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert None not in check(make_env(), config)
+    assert None not in check(trials.board(), SMALL)
