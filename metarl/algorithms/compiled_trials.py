@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from envs.contract import check_reset, check_step
+from envs.contract import check_reset
 from envs.core import Env
 from envs.structs import Struct, tensors_of, with_tensors
 from metarl.backend.compiled import compiled, other_parameters
 from metarl.backend.cores import on_threads
 from metarl.learning.rollout import Trajectory
-from metarl.learning.stepping import Lanes, play_step
+from metarl.learning.stepping import Lanes, checked_step, play_step
 from metarl.policies.mlp import StepInput
 from metarl.policies.recurrent import Outputs, TrialNetwork
 
@@ -94,9 +94,8 @@ class CompiledTrials:
             found.append((outputs, memory))
             return self.network.distribution(outputs).sample(self.generator).unflatten(0, first.shape), memory
 
-        before = carried.lanes
-        action, result, lanes, memory = play_step(self.env, act, task, before, first, carried.memory, self.generator)
-        check_step(self.env, result, before.state, *first.shape)
+        step = checked_step(self.env, *first.shape)
+        action, _, lanes, memory = play_step(step, act, task, carried.lanes, first, carried.memory, self.generator)
         return Kept(action, found[0][0]), Carried(lanes, memory)
 
     def compiled(self, given: list[Tensor], task: Struct, carried: Carried, threads: int) -> tuple[Step | None, Any]:

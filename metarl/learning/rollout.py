@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from envs.contract import check_action, check_reset, check_step
+from envs.contract import check_reset
 from envs.core import Env, Reference, Transition
 from envs.structs import Struct
 from metarl.backend.cores import on_threads
-from metarl.learning.stepping import Actor, Lanes, play_step, taken
+from metarl.learning.stepping import Actor, Lanes, checked_step, play_step, taken
 from metarl.policies.mlp import Policy, StepInput
 
 Observer = Callable[[Any, Transition], Any]
@@ -147,12 +147,6 @@ def rollout(
         shape = len(task), num_envs
         lanes = Lanes.start(env, *check_reset(env, env.reset(task, num_envs, generator), *shape))
         no, yes = ~lanes.alive, lanes.alive
-
-        def checked(inputs: StepInput, state: Any, memory: Any) -> tuple[Tensor, Any]:
-            action, memory = act(inputs, state, memory)
-            check_action(env, action, *shape)
-            return action, memory
-
         for t in range(num_episodes * env.horizon):
             first = yes if t % env.horizon == 0 else no
             if t > 0 and t % env.horizon == 0:
@@ -160,12 +154,10 @@ def rollout(
                     kept.append(lanes.state)
                 state, obs = env.reset(task, num_envs, generator)
                 lanes = replace(lanes, state=state, obs=obs, alive=yes)
-            before, player = lanes, act if t else checked
-            action, result, lanes, memory = play_step(env, player, task, before, first, memory, generator)
+            before, step = lanes, env.step if t else checked_step(env, *shape)
+            action, result, lanes, memory = play_step(step, act, task, before, first, memory, generator)
             if keep_states:
                 kept.append(before.state)
-            if t == 0:
-                check_step(env, result, before.state, *shape)
             if observe is not None:
                 memory = observe(
                     memory, Transition(before.state, action, result.reward, result.state, result.terminated)

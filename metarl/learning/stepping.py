@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from envs.contract import check_action, check_step
 from envs.core import Env, StepResult
 from envs.kinds import action_dtype
 from envs.structs import Struct
@@ -16,6 +17,9 @@ from metarl.policies.mlp import StepInput
 
 Actor = Callable[[StepInput, Any, Any], tuple[Tensor, Any]]
 """`(inputs, state, memory) -> (action, memory)`. Only reference policies read the environment's state."""
+
+Step = Callable[[Any, Any, Tensor, Generator], StepResult]
+"""The `step` of an environment: `(task, state, action, generator) -> result`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +46,24 @@ class Lanes(Struct):
         return StepInput(self.obs.flatten(2), self.prev_action, self.prev_reward, first, alive)
 
 
+def checked_step(env: Env, num_tasks: int, num_envs: int) -> Step:
+    """The environment's step that first holds the action, then the result, to the contract. Raises `InputError`."""
+
+    def step(task: Any, state: Any, action: Tensor, generator: Generator) -> StepResult:
+        check_action(env, action, num_tasks, num_envs)
+        result = env.step(task, state, action, generator)
+        check_step(env, result, state, num_tasks, num_envs)
+        return result
+
+    return step
+
+
 def play_step(
-    env: Env, act: Actor, task: Struct, lanes: Lanes, first: Tensor, memory: Any, generator: Generator
+    step: Step, act: Actor, task: Struct, lanes: Lanes, first: Tensor, memory: Any, generator: Generator
 ) -> tuple[Tensor, StepResult, Lanes, Any]:
     """The action, what the environment returned, and lanes and memory after the step."""
     action, memory = act(lanes.inputs(first), lanes.state, memory)
-    result = env.step(task, lanes.state, action, generator)
+    result = step(task, lanes.state, action, generator)
     reward = torch.where(lanes.alive, result.reward, 0.0)  # not a product: what follows an end may be NaN
     left = lanes.alive & ~result.terminated
     return action, result, Lanes(result.obs, result.state, taken(action, lanes.alive), reward, left), memory

@@ -88,7 +88,7 @@ def assert_equal_over_episodes(learner, path, env, num_episodes, ends=()):
 @pytest.mark.parametrize(("method", "family"), [*itertools.product([*GRADIENT, *MEMORY], FAMILIES), ("pearl", "point")])
 def test_a_whole_trial_by_onnx_runtime_is_ours(tmp_path, method, family):
     run = saved_run(tmp_path / "run", method, family)
-    learner = metarl.load(run.path).begin(seed=1)
+    learner = metarl.load(run.path).begin(seed=2)
     learner.export(tmp_path / "out" / "policy.onnx")
     ends = [run.env.horizon - 1, 2] if run.algorithm.stages().trial else ()
     assert_equal_over_episodes(learner, tmp_path / "out" / "policy.onnx", run.env, EPISODES, ends)

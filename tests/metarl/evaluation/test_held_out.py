@@ -23,7 +23,7 @@ FEWER = {
     "dpt-dark-room": {"policy": {"num_layers": 1}},
 }
 """Steps of methods that take many."""
-SMALL = {"meta_batch_size": 2, "num_envs": 2, "num_iterations": 4, "eval_num_envs": 4}
+SMALL = {"seed": 1, "meta_batch_size": 2, "num_envs": 2, "num_iterations": 4, "eval_num_envs": 4}
 METHODS = {
     "maml-point": 4,
     "promp-bandit": 4,

@@ -16,7 +16,7 @@ def test_lanes_whose_episode_ended_earn_nothing_and_have_taken_nothing():
     for _ in range(6):
         before = lanes
         action, result, lanes, memory = play_step(
-            env, lambda *x: (up, "kept"), task, before, before.alive, "", generator
+            env.step, lambda *x: (up, "kept"), task, before, before.alive, "", generator
         )
         assert torch.equal(lanes.prev_reward, torch.where(before.alive, result.reward, 0.0))
         assert torch.equal(lanes.prev_action, torch.where(before.alive, action, 0))
