@@ -53,7 +53,7 @@ def errors(
         x_dot: what `tangents` wrote.
         curve: [N, H, B], what multiplies x_dot in the tangents of errors.
     """
-    return _call(_errors, x[0], d, layers, x, slope, list(above), list(x_dot), list(curve))[::-1]
+    return _call(_backward, x[0], d, layers, x, slope, list(above), list(x_dot), list(curve), [])[::-1]
 
 
 def curves(
@@ -64,7 +64,7 @@ def curves(
     Errors at hidden layers go into `below`. For tanh, errors at activations times -2 tanh, its second derivative by the
     first, go into `curve`, which is empty for relu.
     """
-    return _call(_curves, x[0], d, layers, x, slope, below, curve)[::-1]
+    return _call(_backward, x[0], d, layers, x, slope, [], [], curve, below)[::-1]
 
 
 def _call(function: Callable[..., Any], like: Tensor, *arguments: Any) -> Any:
@@ -135,8 +135,8 @@ def _curves(
     layers: list[Tensor],
     x: list[Tensor],
     slope: list[Tensor],
-    below: list[Tensor],
     curve: list[Tensor],
+    below: list[Tensor],
     onednn: bool,
 ) -> list[Tensor]:
     found = [_outer(d, x[-1], onednn)]
@@ -147,6 +147,22 @@ def _curves(
             torch.mul(e.mul_(-2), x[k + 1][:, :-1], out=curve[k])
         found.append(_outer(d, x[k], onednn))
     return found
+
+
+def _backward(
+    d: Tensor,
+    layers: list[Tensor],
+    x: list[Tensor],
+    slope: list[Tensor],
+    above: list[Tensor],
+    x_dot: list[Tensor],
+    curve: list[Tensor],
+    below: list[Tensor],
+    onednn: bool,
+) -> list[Tensor]:
+    if len(below) > 0:
+        return _curves(d, layers, x, slope, curve, below, onednn)
+    return _errors(d, layers, x, slope, above, x_dot, curve, onednn)
 
 
 def _task(n: int, x: list[Tensor]) -> list[Tensor]:
@@ -167,7 +183,7 @@ def _tangents_by_task(
     )
 
 
-def _errors_by_task(
+def _backward_by_task(
     d: Tensor,
     layers: list[Tensor],
     x: list[Tensor],
@@ -175,30 +191,14 @@ def _errors_by_task(
     above: list[Tensor],
     x_dot: list[Tensor],
     curve: list[Tensor],
-    onednn: bool,
-) -> list[Tensor]:
-    found: list[list[Tensor]] = [[] for _ in x]
-    for n in range(d.size(0)):
-        down, seen, slopes = _task(n, layers), _task(n, x), _task(n, slope)
-        own = _errors(d[n : n + 1], down, seen, slopes, _task(n, above), _task(n, x_dot), _task(n, curve), onednn)
-        for k in range(len(own)):
-            found[k].append(own[k])
-    return [torch.cat(tasks) for tasks in found]
-
-
-def _curves_by_task(
-    d: Tensor,
-    layers: list[Tensor],
-    x: list[Tensor],
-    slope: list[Tensor],
     below: list[Tensor],
-    curve: list[Tensor],
     onednn: bool,
 ) -> list[Tensor]:
     found: list[list[Tensor]] = [[] for _ in x]
     for n in range(d.size(0)):
         down, seen, slopes = _task(n, layers), _task(n, x), _task(n, slope)
-        own = _curves(d[n : n + 1], down, seen, slopes, _task(n, below), _task(n, curve), onednn)
+        beside, dots, curved, under = _task(n, above), _task(n, x_dot), _task(n, curve), _task(n, below)
+        own = _backward(d[n : n + 1], down, seen, slopes, beside, dots, curved, under, onednn)
         for k in range(len(own)):
             found[k].append(own[k])
     return [torch.cat(tasks) for tasks in found]
@@ -209,6 +209,5 @@ with warnings.catch_warnings():
     _BY_TASK: dict[Callable[..., Any], Callable[..., Any]] = {
         _activations: torch.jit.script(_activations_by_task),
         _tangents: torch.jit.script(_tangents_by_task),
-        _errors: torch.jit.script(_errors_by_task),
-        _curves: torch.jit.script(_curves_by_task),
+        _backward: torch.jit.script(_backward_by_task),
     }
