@@ -63,6 +63,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
         for cell, c in (("", "gru"), ("LSTM", "lstm"), ("S5", "s5"), ("transformer", "transformer"))
         for head, h in (("", "plain"), ("head sees the step", "state"), ("hypernetwork", "hypernetwork"))
     },
+    "VariBAD": ("varibad", {}),
 }
 """Label of a row -> another method, and what it changes in its policy's configuration."""
 
@@ -111,7 +112,9 @@ TABLES = {
     ),
     "tabular-mdp": Experiment("tabular-mdp", {"rl2": {}}, 120),
     "tabular-large": Experiment("tabular-mdp", {"large": {"preset": "large"}}, 60),
-    "gridworld": Experiment("gridworld", {"5 x 5": {}}, 120),
+    "gridworld": Experiment(
+        "gridworld", {"5 x 5": {}, "goal shown": {"show_goal": True}, "dense": {"distance_reward": True}}, 120
+    ),
     "random-walls-9": Experiment("gridworld", {"9 x 9": {"preset": "random-walls-9"}}, 120),
 }
 

@@ -71,6 +71,14 @@ def make_board(config: GridWorldConfig, device: torch.device) -> Board:
     return Board(walls.to(device), goals, move_table(walls).to(device), start, randomized)
 
 
+def reward(config: GridWorldConfig, goal: Tensor, cell: Tensor) -> Tensor:
+    """What a step pays that ends in `cell` while the goal is the cell `goal`; shapes are broadcast."""
+    if not config.distance_reward:
+        return torch.where(cell == goal, config.reward_goal, config.reward_step)
+    rows, columns = cell // config.width - goal // config.width, cell % config.width - goal % config.width
+    return torch.where(cell == goal, config.reward_goal, -(rows.abs() + columns.abs()) / config.width)
+
+
 def describe_splits(config: GridWorldConfig, board: Board) -> dict[str, str]:
     """What each split holds, in words."""
     count = {split: len(cells) for split, cells in board.goals.items()}

@@ -3,8 +3,9 @@
 `varibad` is the GridNavi task of VariBAD (Zintgraf et al. 2020, section 5.1); its y axis points up and our rows count
 downwards, so boards are mirrored. `hyperx-rooms` has the board, the corner goals and the horizon of the rooms of HyperX
 (Zintgraf et al. 2021), but one goal that pays 1 in place of HyperX's chain of three that pay 1, 10 and 100 in turn.
-The observation shows the position, never the goal, which can only be inferred from rewards. Randomized walls belong
-to the hidden task too, unless `obs` is "local".
+`beck2023-show` and `beck2023-dense` are the variants of GridNavi in the code of Beck et al. 2023. The observation shows
+the position and, unless `show_goal` is set, never the goal, which can only be inferred from rewards. Randomized walls
+belong to the hidden task too, unless `obs` is "local".
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Generator, Tensor
 
 from envs.core import Env, Reference, StepResult, equal_counts
 from envs.errors import require
-from envs.gridworld.board import describe_splits, make_board
+from envs.gridworld.board import describe_splits, make_board, reward
 from envs.gridworld.layouts import ACTIONS, FAR, distances, held_out, observation_table, random_walls, shuffled
 from envs.gridworld.references import make_references
 from envs.gridworld.render import draw
@@ -130,10 +131,10 @@ class GridWorld(Env[Task, State]):
         if isinstance(task, RandomWallsTask):
             blocked = task.walls.flatten(1).gather(1, cell).bool()
             cell = torch.where(blocked, state.cell, cell)
-        found = cell == self.board.goal_cells(task)[:, None]
-        reward = torch.where(found, config.reward_goal, config.reward_step)
-        terminated = found if config.terminate_at_goal else torch.zeros_like(found)
-        return StepResult(State(cell), self._observe(task, cell), reward, terminated)
+        goal = self.board.goal_cells(task)[:, None]
+        terminated = cell == goal if config.terminate_at_goal else torch.zeros_like(cell, dtype=torch.bool)
+        shown = torch.where(cell == self.board.start, goal, cell) if config.show_goal else cell
+        return StepResult(State(cell), self._observe(task, shown), reward(config, goal, cell), terminated)
 
     def _observe(self, task: Task, cell: Tensor) -> Tensor:
         obs = self._table.index_select(0, cell.flatten()).view(*cell.shape, -1)

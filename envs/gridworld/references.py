@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from envs.core import Reference, Transition
-from envs.gridworld.board import Board
+from envs.gridworld.board import Board, reward
 from envs.gridworld.layouts import ACTIONS, FAR, distances
 from envs.gridworld.search import optimal_walk
 from envs.gridworld.task import GridWorldConfig, PermutedTask, State, Task
@@ -106,11 +106,11 @@ class ValueIteration:
         here = cells[..., None].expand(-1, -1, len(ACTIONS)).flatten(1)
         after = torch.where(walls.gather(1, after), here, after)
         found = after == self.board.goal_cells(task)[:, None]
-        reward = torch.where(found, config.reward_goal, config.reward_step).double()
+        pays = reward(config, self.board.goal_cells(task)[:, None], after).double()
         goes_on = (~found if config.terminate_at_goal else torch.ones_like(found)).double()
         value, moves = torch.zeros_like(walls, dtype=torch.float64), []
         for _ in range(config.horizon):
-            gain = (reward + goes_on * value.gather(1, after)).view(*walls.shape, -1)  # [N, C, 5], of where one lands
+            gain = (pays + goes_on * value.gather(1, after)).view(*walls.shape, -1)  # [N, C, 5], of where one lands
             gain = (1 - config.slip) * gain + config.slip * gain[..., 1:].mean(-1, keepdim=True)
             value = gain.amax(-1)
             best = gain > value[..., None] - 1e-9  # of equal ones the first
@@ -140,12 +140,15 @@ def first_least(values: Tensor) -> Tensor:
 class SystematicSearch:
     """Walks to the nearest place where the goal may still be; good, but not optimal.
 
-    On randomized boards it assumes that a cell is free until it has bumped into it (with slips: in this episode).
+    On randomized boards it assumes that a cell is free until it has bumped into it (with slips: in this episode). Where
+    the start shows the goal, it first stays there; where rewards tell a distance, it rules out cells at another one.
     """
 
     def __init__(self, config: GridWorldConfig, board: Board) -> None:
         self.config, self.board = config, board
-        self.prior = board.possible
+        self.prior = board.possible.clone()
+        if config.show_goal:
+            self.prior[board.start] = True  # there is something to see
         self.apart: Tensor | None = None  # [C, C] steps between cells, where they are known and the table is small
         if not board.randomized and len(self.prior) <= TABLE_CELLS:
             every = torch.eye(len(self.prior), dtype=torch.bool, device=self.prior.device).view(-1, *board.walls.shape)
@@ -170,8 +173,15 @@ class SystematicSearch:
             if config.slip > 0:  # a slip may have been taken for a wall: remember none for longer than an episode
                 fresh = (memory.time + 1) % config.horizon == 0
                 walls, certain = walls & ~fresh[..., None], torch.zeros_like(walls)
-        found = transition.reward > (config.reward_goal + config.reward_step) / 2
-        belief = torch.where(found[..., None], here, memory.belief & ~here) & ~certain
+        found = transition.reward > (config.reward_goal + config.best_miss) / 2
+        left = memory.belief & ~here
+        if config.distance_reward:
+            would_pay = reward(config, torch.arange(here.shape[-1], device=cell.device), cell[..., None])
+            left = left & (would_pay == transition.reward[..., None])
+        belief = torch.where(found[..., None], here, left) & ~certain
+        if config.show_goal:
+            on_start = (cell == self.board.start)[..., None]
+            belief = torch.where(on_start, self._one_hot(self.board.goal_cells(task)[:, None]), belief)
         # A goal outside the prior (the split `ood`) leaves nothing over in the end: then it may be anywhere else.
         belief = torch.where(belief.any(-1, keepdim=True), belief, ~(certain | here))
         return Search(belief, walls, memory.time + 1)
@@ -201,6 +211,7 @@ def bayes_optimal_walk(config: GridWorldConfig, board: Board) -> Tensor | None:
     """
     defined = config.slip == 0 and not board.randomized and not config.terminate_at_goal and config.held_out_every == 0
     defined = defined and config.min_goal_distance > 0  # a goal on the start cannot be met by a move
+    defined = defined and not (config.show_goal or config.distance_reward)  # which tell more than "not here"
     if not defined or board.walls.numel() > EXACT_CELLS:
         return None
     moves = tuple(tuple(row) for row in board.moves.view(-1, len(ACTIONS)).tolist())

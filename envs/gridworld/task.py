@@ -42,6 +42,10 @@ class GridWorldConfig(Checked):
     """Reward of a step that ends on the goal."""
     reward_step: Annotated[float, Finite] = -0.1
     """Reward of any other step."""
+    distance_reward: bool = False
+    """Does any other step pay −(rows + columns from there to the goal) / width in place of `reward_step`?"""
+    show_goal: bool = False
+    """Is the observation after a step that ends on the start that of the goal's place in place of the agent's?"""
     terminate_at_goal: bool = False
     """Does the episode end on the goal? Otherwise the agent may stay there and is rewarded at every step."""
     slip: Fraction = 0.0
@@ -81,15 +85,22 @@ class GridWorldConfig(Checked):
             f"held_out_every must be 0 (no goal is held out) or at least 3, not {self.held_out_every}.",
         )
         require(
-            self.reward_goal > self.reward_step,
-            f"reward_goal must be above reward_step, and {self.reward_goal} and {self.reward_step} are not so.",
+            self.reward_goal > self.best_miss,
+            f"The goal must pay more than other steps: reward_goal={self.reward_goal} is not above {self.best_miss}.",
         )
+
+    @property
+    def best_miss(self) -> float:
+        """The largest reward of a step that does not end on the goal."""
+        return -1 / self.width if self.distance_reward else self.reward_step
 
 
 PRESETS = {
     "varibad-one-hot": GridWorldConfig(min_goal_distance=2, held_out_every=0, obs="one-hot"),
     "varibad": GridWorldConfig(min_goal_distance=2, held_out_every=0),
     "varibad-held-out": GridWorldConfig(min_goal_distance=2),
+    "beck2023-show": GridWorldConfig(min_goal_distance=2, held_out_every=0, show_goal=True),
+    "beck2023-dense": GridWorldConfig(min_goal_distance=2, held_out_every=0, distance_reward=True),
     "open-7": GridWorldConfig(7, 7, max_goal_steps=9, horizon=25),
     "sparse-9": GridWorldConfig(9, 9, max_goal_steps=12, reward_step=0.0, horizon=40),
     "four-rooms": GridWorldConfig(11, 11, FOUR_ROOMS, max_goal_steps=16, terminate_at_goal=True, horizon=60),
@@ -97,8 +108,8 @@ PRESETS = {
     "slippery": GridWorldConfig(7, 7, max_goal_steps=9, slip=0.2, horizon=30),
     "hyperx-rooms": GridWorldConfig(15, 3, THREE_ROOMS, start=(1, 7), held_out_every=4, horizon=50),
 }
-"""In both `varibad`, train, validation and test are the same 21 goals, as in the published protocol; all others hold
-goals out."""
+"""In `varibad`, `varibad-one-hot` and both `beck2023`, train, validation and test are the same 21 goals, as in the
+published protocols; all others hold goals out."""
 
 CORNER = "/".join(["." * 10] * 9 + ["." * 9 + "G"])
 

@@ -99,6 +99,8 @@ ADDED: dict[str, Any] = {
     "pretrain_envs": 0,
     "pretrain_lr": 3e-3,
     "shuffle_goals": False,
+    "distance_reward": False,
+    "show_goal": False,
     "permute_actions": False,
     "reward_std": 1.0,
 }

@@ -78,6 +78,14 @@ class TestStep:
             assert not result.terminated.item()
         assert rewards == [1.0, 1.0, 1.0, -0.1, -0.1]
 
+    def test_a_dense_step_pays_the_distance_in_board_widths(self):
+        env = grid("beck2023-dense")
+        task = Task(torch.tensor([[4, 2]]))
+        result = env.step(
+            task, state_at(env, (0, 0), (4, 1), (4, 3)), torch.tensor([[RIGHT, RIGHT, STAY]]), generator()
+        )
+        assert result.reward[0].tolist() == pytest.approx([-1.0, 1.0, -0.2])
+
     def test_a_row_of_a_batch_steps_exactly_as_it_would_alone(self, preset="random-walls-9"):
         env = grid(preset, obs="local")
         task, draws = env.sample_tasks(6, generator(1)), generator(2)
@@ -151,8 +159,19 @@ class TestObservation:
         assert (first == first[0, 0]).all()
         cells = torch.arange(env.board.walls.numel()).expand(200, -1)
         if not env.board.randomized and env.config.slip == 0:  # elsewhere the same move may end in different places
-            seen = env.step(task, State(cells), torch.ones_like(cells), generator()).obs
-            assert (seen == seen[:1]).all()
+            result = env.step(task, State(cells), torch.ones_like(cells), generator())
+            told = (result.obs != result.obs[:1]).any(-1)
+            allowed = result.state.cell == env.board.start if env.config.show_goal else torch.zeros_like(told)
+            assert not told[~allowed].any()
+
+    def test_the_start_shows_the_goal_once_a_step_ends_there(self):
+        env = grid("beck2023-show", obs="one-hot")
+        task = every_goal(env)
+        state, first = env.reset(task, 1, generator())
+        assert (first.argmax(-1) == env.board.start).all()
+        result = env.step(task, state, torch.full((len(task), 1), STAY), generator())
+        assert (result.obs.argmax(-1) == env.board.goal_cells(task)[:, None]).all()
+        assert (result.state.cell == env.board.start).all()
 
 
 class TestGivenTasks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from gridworlds import DOWN, LEFT, RIGHT, UP, every_goal, generator, grid, state_at, steps_from, total_gain, trial
@@ -20,7 +22,10 @@ class TestShortestPath:
             rewards = trial(env, "shortest path", task, 1, lanes=2)
             for n, (goal, walls) in enumerate(zip(task.goal.tolist(), env.board.walls_of(task).tolist(), strict=True)):
                 steps = steps_from(walls, env.config.start)[tuple(goal)]
-                wanted = env.config.reward_step * (steps - 1) + env.config.reward_goal * (env.horizon - steps + 1)
+                miss = [-left / env.config.width for left in range(1, steps)]
+                if not env.config.distance_reward:
+                    miss = [env.config.reward_step] * (steps - 1)
+                wanted = sum(miss) + env.config.reward_goal * (env.horizon - steps + 1)
                 assert rewards[n, 0].sum(0).tolist() == pytest.approx([wanted] * 2, abs=1e-4)
 
     def test_it_terminates_where_the_goal_does(self):
@@ -69,6 +74,22 @@ class TestSearch:
             if not env.board.randomized:
                 best = trial(env, "shortest path", task, 1)[:, 0].sum(1)
                 assert torch.allclose(rewards[:, -1].sum(1), best)
+
+    def test_it_looks_first_where_the_start_shows_the_goal(self):
+        env = grid("beck2023-show")
+        best, found = (trial(env, name, every_goal(env), 2).sum(2) for name in ("shortest path", "systematic search"))
+        first, second = (best - found).mean(-1).T
+        assert first.tolist() == pytest.approx([1.1] * 21) and second.tolist() == pytest.approx([0.0] * 21, abs=1e-5)
+
+    def test_a_distance_leaves_only_places_as_far_away(self):
+        env = grid("beck2023-dense")
+        task, search = Task(torch.tensor([[2, 4]])), env.references()["systematic search"]
+        state, action = state_at(env, (0, 0)), torch.tensor([[DOWN]])
+        result = env.step(task, state, action, generator())
+        seen = envs.Transition(state, action, result.reward, result.state, result.terminated)
+        belief = search.observe(task, search.start(task, 1, generator()), seen).belief[0, 0]
+        far = {(r, c) for r, c in itertools.product(range(5), range(5)) if abs(r - 1) + c == 5}
+        assert {divmod(int(cell), 5) for cell in belief.nonzero()} == far == {(0, 4), (2, 4), (3, 3), (4, 2)}
 
     def test_it_finds_goals_that_it_does_not_expect(self):
         env = grid("varibad")

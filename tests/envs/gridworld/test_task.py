@@ -37,7 +37,7 @@ import envs
         ({"max_goal_steps": -1}, "max_goal_steps"),
         ({"held_out_every": 1}, "held_out_every must be 0 (no goal is held out) or at least 3, not 1."),
         ({"held_out_every": 50}, "held_out_every must be at most the number of goals, 21, not 50."),
-        ({"reward_goal": -0.1}, "reward_goal must be above reward_step, and -0.1 and -0.1 are not so."),
+        ({"reward_goal": -0.1}, "reward_goal=-0.1 is not above -0.1."),
         ({"reward_step": float("nan")}, "reward_step"),
         ({"obs": "pixels"}, "obs"),
     ],
