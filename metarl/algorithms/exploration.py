@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from metarl.algorithms.base import check_tensors, load_optimizer
 from metarl.backend.distributed import all_sum
+from metarl.backend.products import Linear
 from metarl.learning.advantage import discounted_sum
 from metarl.learning.descent import descend, flat_gradient
 from metarl.learning.rollout import Trajectory
@@ -49,7 +50,7 @@ class ExplorationBonus:
 
     def _net(self) -> nn.Sequential:
         sizes = [self.bonuses.size, UNITS, UNITS, OUTPUTS]
-        layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+        layers = [Linear(a, b) for a, b in itertools.pairwise(sizes)]
         for layer in layers:
             nn.init.orthogonal_(layer.weight, 2**0.5)
             nn.init.zeros_(layer.bias)

@@ -1,21 +1,24 @@
 """Matrix products on the CPU by oneDNN, where that is faster than what PyTorch calls.
 
 On AMD's processors with AVX-512, MKL reaches half of the rate of oneDNN, which PyTorch has for float32 as an operator
-that compiled code calls. It takes and returns plain tensors. Everywhere else these functions are PyTorch's own, and so
-they are where a gradient is recorded. Results are the same up to rounding.
+that compiled code calls. It takes and returns plain tensors, so its derivative is written here. Everywhere else these
+functions are PyTorch's own. Results are the same up to rounding.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 SMALLEST = 2**20
 """Multiplications of a product; in smaller ones the call costs more than it gains."""
+SMALLEST_RECORDED = 2**23
+"""The same where a gradient is recorded, which takes some 20 microseconds of Python."""
 FEWEST_ROWS = 16
 
 
@@ -33,10 +36,46 @@ if AVAILABLE:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [B, I] times weight [O, I], transposed, plus bias [O]: [B, O]. There may be gaps between the rows of `x`."""
-    if not _suits(x, weight.mT):
+    """x [..., I] times weight [O, I], transposed, plus bias [O]: [..., O]. The rows of either may have gaps."""
+    rows = x.flatten(0, -2) if x.dim() > 2 else x
+    if x.dim() < 2 or torch.compiler.is_compiling() or not worthwhile(rows, weight.mT):
         return functional.linear(x, weight, bias)
-    return by_onednn(x, weight, bias)
+    if not (weight.is_contiguous() or weight.mT.is_contiguous()):
+        weight = weight.contiguous()  # oneDNN takes 20 times as long where it has gaps
+    if not _recorded(x, weight):
+        y = by_onednn(rows, weight, bias)
+    elif rows.numel() * len(weight) >= SMALLEST_RECORDED:
+        y = _Recorded.apply(rows, weight, bias)
+    else:
+        return functional.linear(x, weight, bias)
+    return y if x.dim() == 2 else y.unflatten(0, x.shape[:-1])
+
+
+class _Recorded(torch.autograd.Function):
+    """`linear` where a gradient is asked for."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return by_onednn(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        grad = grad.contiguous()
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            linear(grad, weight.mT) if of_x else None,
+            linear(grad.mT, x.mT) if of_weight else None,
+            grad.sum(0) if of_bias else None,
+        )
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` by `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
 
 
 def bmm(a: Tensor, b: Tensor) -> Tensor:
@@ -45,15 +84,14 @@ def bmm(a: Tensor, b: Tensor) -> Tensor:
     By oneDNN on one thread only: it divides the product of one task among threads, where MKL gives each of them its own
     tasks.
     """
-    if torch.get_num_threads() > 1 or not _suits(a, b):
+    plain = torch.get_num_threads() > 1 or torch.compiler.is_compiling() or _recorded(a, b)
+    if plain or not worthwhile(a, b):
         return torch.bmm(a, b)
     return torch.stack([by_onednn(one, other.mT, None) for one, other in zip(a, b, strict=True)])
 
 
-def _suits(a: Tensor, b: Tensor) -> bool:
-    """Is the product of a [..., I, J] and b [..., J, K] one for oneDNN, called from here?"""
-    recorded = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
-    return worthwhile(a, b) and not torch.compiler.is_compiling() and not recorded
+def _recorded(a: Tensor, b: Tensor) -> bool:
+    return torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
 
 
 def worthwhile(a: Tensor, b: Tensor) -> bool:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from envs.structs import Struct
+from metarl.backend.products import Linear
 from metarl.policies.cells.gru import next_state, states
 
 
@@ -61,9 +62,9 @@ class Encoder(nn.Module):
 
     def __init__(self, num_inputs: int, hidden_size: int, latent_size: int) -> None:
         super().__init__()
-        self.embed = nn.Sequential(nn.Linear(num_inputs, hidden_size), nn.SiLU())
+        self.embed = nn.Sequential(Linear(num_inputs, hidden_size), nn.SiLU())
         self.gru = nn.GRU(hidden_size, hidden_size, batch_first=True)
-        self.out = nn.Linear(hidden_size, 2 * latent_size)
+        self.out = Linear(hidden_size, 2 * latent_size)
         nn.init.orthogonal_(self.gru.get_parameter("weight_hh_l0"))
         nn.init.orthogonal_(self.out.weight, 0.1)
         nn.init.zeros_(self.out.bias)
@@ -86,8 +87,8 @@ class Decoder(nn.Module):
 
     def __init__(self, latent_size: int, num_seen: int, num_targets: int, units: int) -> None:
         super().__init__()
-        self.of_latent, self.of_step = nn.Linear(latent_size, units, bias=False), nn.Linear(num_seen, units)
-        self.rest = nn.Sequential(nn.SiLU(), nn.Linear(units, units), nn.SiLU(), nn.Linear(units, num_targets))
+        self.of_latent, self.of_step = Linear(latent_size, units, bias=False), Linear(num_seen, units)
+        self.rest = nn.Sequential(nn.SiLU(), Linear(units, units), nn.SiLU(), Linear(units, num_targets))
 
     def forward(self, latent: Tensor, seen: Tensor) -> Tensor:
         """Latents [B, K, L] and steps [B, D, S] -> predictions [B, K, D, Y]."""

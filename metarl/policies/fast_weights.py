@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metarl.backend.products import Linear, linear
 from metarl.policies.memory import Entries, Memory
 
 
@@ -17,8 +18,8 @@ class Embedding(nn.Module):
 
     def __init__(self, num_inputs: Sequence[int], num_outputs: int) -> None:
         super().__init__()
-        self.linear = nn.ModuleList(nn.Linear(n, num_outputs, bias=k == 0) for k, n in enumerate(num_inputs))
-        self.residual = nn.Linear(num_outputs, num_outputs)
+        self.linear = nn.ModuleList(Linear(n, num_outputs, bias=k == 0) for k, n in enumerate(num_inputs))
+        self.residual = Linear(num_outputs, num_outputs)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         h = sum(layer(x) for layer, x in zip(self.linear, inputs, strict=True))
@@ -34,13 +35,13 @@ class FastLayer(nn.Module):
     def __init__(self, num_inputs: int, num_outputs: int, code_size: int, weights: str, act: nn.Module) -> None:
         super().__init__()
         self.act, self.concatenates = act, weights == "readout"
-        self.slow = nn.Linear(num_inputs + (code_size if self.concatenates else 0), num_outputs)
+        self.slow = Linear(num_inputs + (code_size if self.concatenates else 0), num_outputs)
         fast = code_size and not self.concatenates
-        self.out = nn.Linear(code_size, num_outputs, bias=False) if fast else None  # U
+        self.out = Linear(code_size, num_outputs, bias=False) if fast else None  # U
 
     def alone(self, x: Tensor) -> Tensor:
         """What the slow weights give for the first inputs x [..., <= D], the others and the code being zeros."""
-        return self.act(functional.linear(x, self.slow.weight[:, : x.shape[-1]], self.slow.bias))
+        return self.act(linear(x, self.slow.weight[:, : x.shape[-1]], self.slow.bias))
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """x [..., D], code [..., R] -> [..., D']."""
@@ -64,10 +65,10 @@ class Recall(nn.Module):
         self.memory, self.shape, self.by_observation = memory, memory.shape, by_observation
         heads, d = self.shape.num_heads, hidden_size
         self.code_size = heads * self.shape.value_size
-        self.key = nn.Linear(d, heads * self.shape.key_size)
-        self.query = nn.Linear(d if by_observation else num_inputs, heads * self.shape.key_size)
-        self.code = nn.Linear(d, self.code_size)
-        self.gate = nn.Linear(d, heads * memory.gates) if memory.gates else None
+        self.key = Linear(d, heads * self.shape.key_size)
+        self.query = Linear(d if by_observation else num_inputs, heads * self.shape.key_size)
+        self.code = Linear(d, self.code_size)
+        self.gate = Linear(d, heads * memory.gates) if memory.gates else None
         own = None if by_observation else self.key
         self.writers = [layer for layer in (own, self.code, self.gate) if isinstance(layer, nn.Linear)]
 
@@ -93,7 +94,7 @@ class Recall(nn.Module):
 def products(layers: Sequence[nn.Linear], x: Tensor) -> list[Tensor]:
     """What each layer gives for the same x [..., D], in one matrix product."""
     weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
-    return list(functional.linear(x, weight, bias).split([layer.out_features for layer in layers], -1))
+    return list(linear(x, weight, bias).split([layer.out_features for layer in layers], -1))
 
 
 def preprocessed(gradient: Tensor, p: float = 7.0) -> list[Tensor]:

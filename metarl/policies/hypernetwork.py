@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metarl.backend.products import Linear
+
 UNITS = 32
 """Of the generated network's two layers before its output."""
 
@@ -22,13 +24,13 @@ class Hypernetwork(nn.Module):
 
     def __init__(self, size: int, obs_size: int, num_outputs: int) -> None:
         super().__init__()
-        self.embed = nn.Sequential(nn.Linear(obs_size, UNITS), nn.SiLU())
-        base = [nn.Linear(UNITS, UNITS), nn.Linear(UNITS, num_outputs)]
+        self.embed = nn.Sequential(Linear(obs_size, UNITS), nn.SiLU())
+        base = [Linear(UNITS, UNITS), Linear(UNITS, num_outputs)]
         nn.init.orthogonal_(base[1].weight, 0.01)
         nn.init.zeros_(base[1].bias)
         self.shapes = [p.shape for layer in base for p in layer.parameters()]
         weights = nn.utils.parameters_to_vector(p for layer in base for p in layer.parameters())
-        self.generate = nn.Linear(size, len(weights))
+        self.generate = Linear(size, len(weights))
         nn.init.zeros_(self.generate.weight)
         self.generate.bias.data.copy_(weights.detach())
 

@@ -18,6 +18,7 @@ from envs.core import Env
 from envs.errors import require
 from envs.fields import PositiveFloat, PositiveInt
 from envs.structs import Struct
+from metarl.backend.products import Linear
 from metarl.policies.cells.transformer import INIT_STD, Layer
 from metarl.policies.distributions import Distribution
 from metarl.policies.mlp import NumUnits, StepInput
@@ -88,9 +89,9 @@ class InContextNetwork(TrialNetwork):
         size = config.hidden_size
         self.each_step, self.window = config.grows == "step", self.num_steps
         self.capacity = max(1, self.num_steps - 1)  # transitions of a trial that a later step can see
-        self.embed = nn.Linear(2 * self.obs_size + self.action_size + 3, size)
+        self.embed = Linear(2 * self.obs_size + self.action_size + 3, size)
         self.layers = nn.ModuleList(Layer(size, config.num_heads, config.num_layers) for _ in range(config.num_layers))
-        self.norm, self.out = nn.LayerNorm(size), nn.Linear(size, self.action_size)
+        self.norm, self.out = nn.LayerNorm(size), Linear(size, self.action_size)
         nn.init.normal_(self.out.weight, std=INIT_STD)
         nn.init.zeros_(self.out.bias)
 

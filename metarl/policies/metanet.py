@@ -31,6 +31,7 @@ from envs.core import Env
 from envs.errors import require
 from envs.fields import PositiveFloat
 from envs.structs import Struct
+from metarl.backend.products import Linear
 from metarl.policies.fast_weights import Embedding, FastLayer, Recall, preprocessed, products
 from metarl.policies.memory import MEMORIES, Entries, Memory, MemoryShape
 from metarl.policies.mlp import MOST_UNITS, NumUnits, StepInput
@@ -121,7 +122,7 @@ class MetaNet(TrialNetwork):
         )
         self.num_positions = 2 * math.ceil(math.log2(self.num_steps)) if c.positions else 0
         self.embed_obs = Embedding([self.obs_size], d)
-        self.embed_step = nn.Sequential(nn.Linear(self.num_step_features + self.num_positions, d), nn.SiLU())
+        self.embed_step = nn.Sequential(Linear(self.num_step_features + self.num_positions, d), nn.SiLU())
         self.recalls = nn.ModuleDict()
         self.num_heads = c.num_heads if self.remembers else 0
         if self.remembers:
@@ -137,12 +138,12 @@ class MetaNet(TrialNetwork):
             if action_heads:
                 self.recalls["actions"] = Recall(self.new_memory(action_heads, actions), d, d, by_observation=True)
                 self.score = FastLayer(d, c.action_units, self.code_size("actions"), c.weights, nn.SiLU())
-                self.score_evidence = nn.Linear(action_heads, c.action_units)
+                self.score_evidence = Linear(action_heads, c.action_units)
                 self.score_out = nn.Sequential(
-                    nn.SiLU(), nn.Linear(c.action_units, c.action_units), nn.SiLU(), nn.Linear(c.action_units, 1)
+                    nn.SiLU(), Linear(c.action_units, c.action_units), nn.SiLU(), Linear(c.action_units, 1)
                 )
         self.layer = FastLayer(2 * d + self.num_heads, d, self.code_size("layer"), c.weights, nn.SiLU())
-        self.hidden = nn.Sequential(nn.Linear(d, d), nn.SiLU())
+        self.hidden = nn.Sequential(Linear(d, d), nn.SiLU())
         self.policy_out = FastLayer(d, actions, self.code_size("output"), c.weights, nn.Identity())
         self.value_out = FastLayer(d, 1, self.code_size("output"), c.weights, nn.Identity())
         for out in (self.policy_out, self.value_out):

@@ -21,6 +21,7 @@ from envs.core import Env
 from envs.errors import require
 from envs.kinds import is_vector
 from envs.structs import Struct, chosen
+from metarl.backend.products import Linear
 from metarl.policies.distributions import TanhGaussian
 from metarl.policies.mlp import Activation, StepInput
 
@@ -47,7 +48,7 @@ def mlp(sizes: Sequence[int], activation: Activation) -> nn.Sequential:
     """Linear layers with an activation between them."""
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU() if activation == "relu" else nn.Tanh()]
+        layers += [Linear(inputs, outputs), nn.ReLU() if activation == "relu" else nn.Tanh()]
     return nn.Sequential(*layers[:-1])
 
 

@@ -15,6 +15,7 @@ from envs.core import Env
 from envs.errors import require
 from envs.fields import PositiveFloat, PositiveInt
 from envs.structs import Struct
+from metarl.backend.products import Linear
 from metarl.policies.cells import CELLS, Cell
 from metarl.policies.hypernetwork import Hypernetwork
 from metarl.policies.mlp import NumUnits, StepInput
@@ -60,14 +61,14 @@ class RL2Network(TrialNetwork):
     def __init__(self, env: Env, num_episodes: int, config: RL2Config) -> None:
         super().__init__(env, num_episodes, config.init_std)
         self.config, size = config, config.hidden_size
-        self.embed = nn.Sequential(nn.Linear(self.obs_size + self.num_step_features, size), nn.SiLU())
+        self.embed = nn.Sequential(Linear(self.obs_size + self.num_step_features, size), nn.SiLU())
         self.add_module(config.cell, CELLS[config.cell](size, self.num_steps, config.num_layers))
         if config.head == "hypernetwork":
             self.hypernetwork = Hypernetwork(size, self.obs_size, self.action_size + 1)
             return
-        self.join = nn.Sequential(nn.Linear(2 * size, size), nn.SiLU()) if config.head == "state" else None
-        self.out = nn.Linear(size, self.action_size)
-        self.value_out = nn.Linear(size, 1)
+        self.join = nn.Sequential(Linear(2 * size, size), nn.SiLU()) if config.head == "state" else None
+        self.out = Linear(size, self.action_size)
+        self.value_out = Linear(size, 1)
         for layer in (self.out, self.value_out):
             nn.init.orthogonal_(layer.weight, 0.01)
             nn.init.zeros_(layer.bias)

@@ -18,6 +18,7 @@ from envs.core import Env
 from envs.errors import require
 from envs.fields import NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.structs import Struct
+from metarl.backend.products import Linear
 from metarl.policies.belief import Belief, Decoder, Encoder, Targets, elbo_loss
 from metarl.policies.encoders import encoder_of
 from metarl.policies.mlp import NumUnits, StepInput
@@ -92,9 +93,9 @@ class VariBADNetwork(TrialNetwork):
         self.sight = encoder_of(env.observation_space)  # of the belief, as `encoder` is of the policy
         self.belief_encoder = Encoder(self.obs_size + self.num_step_features, c.hidden_size, c.latent_size)
         self.trunk = nn.Sequential(
-            nn.Linear(self.obs_size + 2 * c.latent_size, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
+            Linear(self.obs_size + 2 * c.latent_size, size), nn.SiLU(), Linear(size, size), nn.SiLU()
         )
-        self.out, self.value_out = nn.Linear(size, self.action_size), nn.Linear(size, 1)
+        self.out, self.value_out = Linear(size, self.action_size), Linear(size, 1)
         for layer in (self.out, self.value_out):
             nn.init.orthogonal_(layer.weight, 0.01)
             nn.init.zeros_(layer.bias)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from metarl.backend.products import Linear
 from metarl.policies.cells.cell import Cell
 
 STEPS = 1e-3, 1e-1
@@ -61,9 +62,9 @@ class Layer(nn.Module):
         self.frequency = nn.Parameter(
             math.pi * torch.arange(num_states)
         )  # with the decay, S4D-Lin's Λ (Gu et al. 2022)
-        self.norm, self.gate = nn.LayerNorm(size), nn.Linear(size, size)
+        self.norm, self.gate = nn.LayerNorm(size), Linear(size, size)
         self.write, self.read = (
-            nn.Linear(*sizes, bias=False) for sizes in ((size, 2 * num_states), (2 * num_states, size))
+            Linear(*sizes, bias=False) for sizes in ((size, 2 * num_states), (2 * num_states, size))
         )
         for layer in (self.write, self.read):
             nn.init.normal_(layer.weight, std=layer.in_features**-0.5)

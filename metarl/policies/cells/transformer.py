@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from envs.errors import require
 from envs.structs import Struct
+from metarl.backend.products import Linear
 from metarl.policies.cells.cell import Cell
 
 INIT_STD = 0.02
@@ -82,9 +83,9 @@ class Layer(nn.Module):
     def __init__(self, size: int, num_heads: int, num_layers: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.norm, self.attend, self.joined = nn.LayerNorm(size), nn.Linear(size, 3 * size), nn.Linear(size, size)
-        self.norm_alone, self.wide = nn.LayerNorm(size), nn.Linear(size, 4 * size)
-        self.narrow = nn.Linear(4 * size, size)
+        self.norm, self.attend, self.joined = nn.LayerNorm(size), Linear(size, 3 * size), Linear(size, size)
+        self.norm_alone, self.wide = nn.LayerNorm(size), Linear(size, 4 * size)
+        self.narrow = Linear(4 * size, size)
         for layer in (self.attend, self.wide, self.joined, self.narrow):
             added = layer in (self.joined, self.narrow)
             nn.init.normal_(layer.weight, std=INIT_STD / (2 * num_layers) ** 0.5 if added else INIT_STD)

@@ -1,4 +1,4 @@
-"""Products by oneDNN equal PyTorch's, and stand aside where a gradient or another number format is asked for."""
+"""Products by oneDNN equal PyTorch's, with their derivatives, and stand aside for another number format."""
 
 import pytest
 import torch
@@ -24,14 +24,26 @@ def test_equals_the_product_in_double_precision(rows: int) -> None:
         assert torch.allclose(products.linear(x, weight).double(), expected - bias, atol=1e-4)
 
 
-def test_other_numbers_and_gradients() -> None:
+def test_other_numbers_are_pytorchs() -> None:
     x, weight, bias = operands(2000, torch.float64)
     with torch.no_grad():
         assert torch.equal(products.linear(x, weight, bias), functional.linear(x, weight, bias))
-    x, weight, bias = operands(2000)
-    weight.requires_grad_()
-    products.linear(x, weight, bias).sum().backward()
-    assert weight.grad is not None and torch.allclose(weight.grad[0], x.sum(0), atol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [100, 2000])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_first_and_second_derivatives(rows: int, gaps: bool) -> None:
+    """Of large products and small ones, and of a weight that is part of another."""
+    found = []
+    for product, dtype in ((products.linear, torch.float32), (functional.linear, torch.float64)):
+        x, weight, bias = (tensor.to(dtype).requires_grad_() for tensor in operands(rows))
+        used = (torch.cat([weight, weight], -1)[:, :128] if gaps else weight), bias
+        y = product(x.view(2, rows // 2, -1) if not gaps else x, *used)
+        first = torch.autograd.grad((y / 30).sin().sum(), [x, weight, bias], create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), [x, weight, bias])
+        found.append([*first, *second])
+    for one, exact in zip(*found, strict=True):
+        assert torch.allclose(one.double(), exact, atol=1e-4 * float(exact.detach().abs().max()))
 
 
 @pytest.mark.parametrize("wide", [128, 2000])
