@@ -7,6 +7,7 @@ of the whole trial, with advantages that reach across the ends of episodes.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from metarl.algorithms.model_learner import ModelLearner
 from metarl.algorithms.task_policy import MemoryPolicy
 from metarl.algorithms.trials import actor, play_trials, trial_stages
 from metarl.backend import distributed
+from metarl.backend.compiled import Function, fusing
 from metarl.backend.cuda_graphs import Graphs
 from metarl.backend.distributed import all_sum
 from metarl.learning.advantage import gae
@@ -142,6 +144,7 @@ class RecurrentPPO(Algorithm):
         bonuses = network.bonuses
         self.bonus = ExplorationBonus(network, bonuses, generator, config.gamma) if bonuses else None
         self.updates, self.compiles_acting = 0, False
+        self.kernels: dict[Hashable, Function] = {}  # of the update
         self.trials: CompiledTrials | None = None
 
     @property
@@ -199,9 +202,10 @@ class RecurrentPPO(Algorithm):
         entropy_coef = c.entropy_coef * max(0.0, 1 - done / c.entropy_until) if c.entropy_until else 0.0
         weight = batch.mask.new_full((), entropy_coef)
         passes = (rows for _ in range(c.epochs) for rows in self.minibatches(len(batch)))
-        metrics = [self.descend(batch[rows], weight) for rows in passes]
-        self.network.normalizer.update(trial.obs, trial.reward, trial.mask)
-        of_model = self.model.update(trial, max(0.0, 1 - done), self.graphs) if self.model else {}
+        with fusing(self.kernels if self.compiles_acting else None):
+            metrics = [self.descend(batch[rows], weight) for rows in passes]
+            self.network.normalizer.update(trial.obs, trial.reward, trial.mask)
+            of_model = self.model.update(trial, max(0.0, 1 - done), self.graphs) if self.model else {}
         self.updates += 1
         *columns, explained_by_values = torch.stack([*torch.stack(metrics, 1), explained.expand(len(metrics))]).tolist()
         means = map(statistics.fmean, columns)

@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from torch import Generator, Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from metarl.backend.cores import on_threads
+from metarl.backend.files import write_atomically
 from metarl.backend.products import worthwhile
 
 Function = Callable[..., Sequence[Tensor]]
@@ -79,6 +81,45 @@ def _package(program: Any, module: nn.Module) -> Callable[[list[Tensor]], Sequen
     return package.loader.run
 
 
+_kernels: dict[Hashable, Function] | None = None
+
+
+@contextmanager
+def fusing(kernels: dict[Hashable, Function] | None) -> Iterator[None]:
+    """Within this context `fused` compiles, and keeps what it compiled in `kernels`; with None it does not."""
+    global _kernels
+    before, _kernels = _kernels, kernels
+    try:
+        yield
+    finally:
+        _kernels = before
+
+
+def fused(function: Function, *like: Tensor) -> Function:
+    """`function` of tensors of these shapes, compiled within `fusing`; itself elsewhere and where it cannot be.
+
+    Args:
+        function: returns tensors. It reads its arguments alone, may write into them, and draws nothing.
+        like: without gaps, as all later arguments must be.
+    """
+    if _kernels is None or any(x.device.type != "cpu" for x in like):
+        return function
+    key = (function, *((x.shape, x.dtype) for x in like))
+    if key not in _kernels:
+        run = compiled(function, nn.Module(), like, Generator())
+        _kernels[key] = run if run is not None and _agrees(run, function, like) else function
+    return _kernels[key]
+
+
+@torch.no_grad()
+def _agrees(run: Function, function: Function, like: Sequence[Tensor]) -> bool:
+    """Does the compiled function return and write the same, up to rounding?"""
+    generator = Generator()
+    numbers = [torch.rand(x.shape, dtype=x.dtype, generator=generator) for x in like]
+    found, right = ([*given, *f(*given)] for f, given in ((f, [x.clone() for x in numbers]) for f in (run, function)))
+    return all(torch.allclose(x, y, 1e-3, 1e-4) for x, y in zip(found, right, strict=True))
+
+
 @contextmanager
 def other_parameters(module: nn.Module) -> Iterator[None]:
     """Within this context the module's parameters and buffers hold other numbers."""
@@ -108,13 +149,13 @@ def _by_onednn(program: Any) -> None:
 
 def _build(program: Any, path: Path) -> None:
     """The package of an exported program, which other processes see as a whole or not at all."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:  # not beside it, where one whose process is killed would stay
         built = torch._inductor.aoti_compile_and_package(
             program,
             package_path=f"{folder}/{path.name}",
             inductor_configs=dict(OPTIONS),  # it adds to them
         )
-        os.replace(built, path)
+        write_atomically(path, lambda copy: shutil.copyfile(built, copy))
 
 
 def _folder() -> Path:

@@ -99,8 +99,9 @@ class TrainSession(Session):
     compile: bool = False
     """Compile a policy with a memory for its training by torch.compile, which takes minutes at first."""
     compile_acting: bool = False
-    """On the CPU: compile the steps by which a policy with a memory acts in training. It takes 10 to 30 s at first, and
-    later runs find them in the user's cache folder. Where there is no C++ compiler, it changes nothing."""
+    """On the CPU: compile the steps by which a policy with a memory acts in training, and the gates of a GRU where it
+    learns. It takes 10 to 50 s at first, and later runs find the code in the user's cache folder. Where there is no C++
+    compiler, it changes nothing."""
     eval_every: int = 0
     """Meta-iterations between evaluations on held-out tasks during training, which change nothing in it; 0: none."""
     eval_every_tasks: int | None = None

@@ -189,6 +189,8 @@ def main(arguments: list[str]) -> None:
         try:
             results.append(measured(name, args, most))
         except InputError as error:
+            if not results:
+                raise
             refused = error  # told after what was measured before it
             break
     if args.output:
