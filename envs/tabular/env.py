@@ -90,7 +90,7 @@ class Tabular(Env[Task, State]):
         cell = ((rows + state.index) * a + action).flatten()  # where (n, s, a) lies in the task
         # Inverse of the cumulative distribution; rounding may leave its last value below 1, hence the clamp.
         cumulative = task.transition.flatten(0, 2).index_select(0, cell).cumsum(-1)  # [N * E, S]
-        uniform = torch.rand(len(cell), 1, generator=generator, device=self.device)
+        uniform = torch.rand(shape, generator=generator, device=self.device).view(-1, 1)
         index = torch.searchsorted(cumulative, uniform, right=True).clamp_(max=s - 1).view(shape)
         noise = torch.randn(shape, generator=generator, device=self.device)
         mean = task.reward_mean.flatten().index_select(0, cell).view(shape)

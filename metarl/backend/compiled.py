@@ -22,17 +22,15 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from metarl.backend.cores import on_threads
+from metarl.backend.draws import Given, draws_of
 from metarl.backend.files import write_atomically
 from metarl.backend.products import worthwhile
 
 Function = Callable[..., Sequence[Tensor]]
 OPTIONS = {"always_keep_tensor_constants": True, "joint_graph_constant_folding": False}
 """Or else parameters that are short, or all of whose numbers are equal now, would become part of the code."""
-FILLS = ("exponential_", "normal_", "uniform_")
-"""Methods that fill a tensor with random numbers, whatever it held."""
 
 
 def compiled(
@@ -59,14 +57,14 @@ def compiled(
 
 def _compiled(function: Function, module: nn.Module, given: Sequence[Tensor], generator: Generator) -> Function:
     given = [x.clone() for x in given]  # two arguments that are one tensor here would be so in the compiled function
-    draws = _draws(function, given, generator)
+    draws = draws_of(lambda: function(*given), generator)
     flat = _Flat(function, module, len(draws), generator)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(flat, (*[draw() for draw in draws], *given), strict=False)
+        program = torch.export.export(flat, (*[draw(generator) for draw in draws], *given), strict=False)
         _by_onednn(program)
         run = _package(program, flat)
-    return lambda *tensors: run([*[draw() for draw in draws], *tensors])
+    return lambda *tensors: run([*[draw(generator) for draw in draws], *tensors])
 
 
 def _package(program: Any, module: nn.Module) -> Callable[[list[Tensor]], Sequence[Tensor]]:
@@ -200,48 +198,5 @@ class _Flat(nn.Module):
         self.function, self.module, self.count, self.generator = function, module, count, generator
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        with _Given(self.generator, tensors[: self.count]):
+        with Given(self.generator, tensors[: self.count]):
             return tuple(self.function(*tensors[self.count :]))
-
-
-class _Given(TorchFunctionMode):
-    """Within this context calls that would draw from the generator get these numbers, one after the other."""
-
-    def __init__(self, generator: Generator, numbers: Sequence[Tensor]) -> None:
-        super().__init__()
-        self.generator, self.numbers = generator, iter(numbers)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if kwargs.get("generator") is not self.generator:
-            return func(*args, **kwargs)
-        return next(self.numbers)
-
-
-class _Recorded(TorchFunctionMode):
-    """Keeps how to repeat each call that draws from the generator."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-        self.draws: list[Callable[[], Tensor]] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if kwargs.get("generator") is not self.generator:
-            return func(*args, **kwargs)
-        if args and isinstance(args[0], Tensor):
-            if func.__name__ not in FILLS:
-                raise NotImplementedError(f"random numbers by {func.__name__}")
-            shape, dtype, rest = args[0].shape, args[0].dtype, args[1:]
-            self.draws.append(lambda: func(torch.empty(shape, dtype=dtype), *rest, **kwargs))
-        else:
-            self.draws.append(lambda: func(*args, **kwargs))
-        return self.draws[-1]()
-
-
-def _draws(function: Function, given: Sequence[Tensor], generator: Generator) -> list[Callable[[], Tensor]]:
-    """How to draw the random numbers of a call, in their order."""
-    with torch.no_grad(), _Recorded(generator) as recorded:
-        function(*given)
-    return recorded.draws
