@@ -18,7 +18,7 @@ from envs.core import Env, Reference, Transition
 from envs.structs import Struct
 from metarl.backend.cores import on_threads
 from metarl.learning.stepping import Actor, Lanes, checked_step, play_step, taken
-from metarl.learning.traced_rollout import SMALL_LANES, traced_rollout
+from metarl.learning.traced_rollout import FEWEST_LANES, SMALL_LANES, traced_rollout
 from metarl.policies.mlp import Policy, StepInput
 
 Observer = Callable[[Any, Transition], Any]
@@ -180,7 +180,7 @@ def policy_rollout(
     traced if these two agreed, which they do not where a step is more than a function of tensors.
     """
     act = policy_actor(policy, params, generator)
-    if not env.recordable or params.device.type != "cpu":
+    if not env.recordable or params.device.type != "cpu" or len(task) * num_envs < FEWEST_LANES:
         return rollout(env, act, task, num_envs, generator)
     traced = traced_rollout(env, policy, task, num_envs)
     if traced.agrees:

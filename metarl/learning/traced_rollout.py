@@ -27,7 +27,7 @@ from metarl.policies.mlp import Policy, StepInput
 SMALL_LANES = 1024
 """Largest number of lanes for which a rollout computes on one thread."""
 FEWEST_LANES = 64
-"""In a group of tasks; fewer are not worth a thread."""
+"""Fewer are not worth a trace, nor, in a group of tasks, a thread."""
 
 
 class TracedRollout:

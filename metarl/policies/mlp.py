@@ -163,7 +163,7 @@ class MLPPolicy(Policy):
     def activation(self, x: Tensor, inplace: bool = False) -> Tensor:
         if self.config.activation == "relu":
             return x.relu_() if inplace else x.relu()
-        if x.is_cuda:
+        if not x.is_cpu:
             return x.tanh_() if inplace else x.tanh()
         # tanh x = 2 σ(2x) - 1 to 2e-7: PyTorch's tanh takes twice as long as this on the CPU. In place without numbers
         # of Python, each of which would become a tensor first.
