@@ -115,7 +115,7 @@ MOST_UNITS = 16_384
 """Most units of a layer: far more than helps, and the weights between two such layers take 1 GB."""
 NumUnits = Annotated[int, Ge(1), Le(MOST_UNITS)]
 Activation = Literal["tanh", "relu"]
-MINUS = torch.tensor(-1.0)
+ONE = torch.tensor(1.0)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,10 @@ class MLPPolicy(Policy):
             return x.tanh_() if inplace else x.tanh()
         # tanh x = 2 σ(2x) - 1 to 2e-7: PyTorch's tanh takes twice as long as this on the CPU. In place without numbers
         # of Python, each of which would become a tensor first.
-        return torch.add(MINUS, x.add_(x).sigmoid_(), alpha=2, out=x) if inplace else torch.sigmoid(2 * x) * 2 - 1
+        if not inplace:
+            return torch.sigmoid(2 * x) * 2 - 1
+        x.add_(x).sigmoid_()
+        return x.add_(x).sub_(ONE)
 
     def bind(self, params: Tensor) -> Network:
         layers, free = self.unflatten(params)
