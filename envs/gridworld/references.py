@@ -22,6 +22,9 @@ from envs.structs import Struct
 EXACT_CELLS = 25
 """Largest board, in cells, that gets the Bayes-optimal search."""
 
+ROWS_FIRST = (0, 1, 3, 2, 4)
+"""Order of moves: stay, then up and down, then right and left."""
+
 TABLE_CELLS = 1_000
 """Largest board, in cells, that gets a table of all distances."""
 
@@ -62,7 +65,7 @@ def make_references(config: GridWorldConfig, board: Board) -> dict[str, Referenc
 
 @dataclass(frozen=True)
 class ShortestPathPolicy:
-    """Takes a shortest path to the goal, which it knows, and stays there."""
+    """Takes a shortest path to the goal, which it knows, first along its column, and stays there."""
 
     board: Board
 
@@ -75,7 +78,7 @@ class ShortestPathPolicy:
 
     def act(self, task: Task, state: State, memory: ShortestPath, generator: Generator) -> Tensor:
         """Actions [N, E]."""
-        return as_actions(task, first_least(memory.steps.gather(-1, self.board.neighbours(state.cell))))
+        return as_actions(task, rows_first(memory.steps.gather(-1, self.board.neighbours(state.cell))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +116,8 @@ class ValueIteration:
             gain = (pays + goes_on * value.gather(1, after)).view(*walls.shape, -1)  # [N, C, 5], of where one lands
             gain = (1 - config.slip) * gain + config.slip * gain[..., 1:].mean(-1, keepdim=True)
             value = gain.amax(-1)
-            best = gain > value[..., None] - 1e-9  # of equal ones the first
-            moves.append(best.byte().argmax(-1).byte())
+            worse = gain <= value[..., None] - 1e-9
+            moves.append(rows_first(worse).byte())
         return torch.stack(moves[::-1], 1)
 
     def observe(self, task: Task, memory: Plan, transition: Transition[State]) -> Plan:
@@ -135,6 +138,16 @@ def first_least(values: Tensor) -> Tensor:
     """Index of the least of `values` [N, E, X] int16, the first of equal ones (`argmin` alone may take any): [N, E]."""
     size = values.shape[-1]
     return (values.int() * size + torch.arange(size, dtype=torch.int32, device=values.device)).argmin(-1)
+
+
+def rows_first(values: Tensor) -> Tensor:
+    """The move with the least of `values` [N, E, 5] (numbers or bool), of equal ones the first of `ROWS_FIRST`: [N, E].
+
+    DPT is taught these moves, and while it does not know the goal it plays a mean of them over possible goals. By the
+    order of `ACTIONS`, which turns in a circle, it would hardly ever go left, and search one edge of the board.
+    """
+    order = torch.tensor(ROWS_FIRST, device=values.device)
+    return order[first_least(values[..., order])]
 
 
 class SystematicSearch:

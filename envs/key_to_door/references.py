@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from envs.core import Reference, Transition
 from envs.gridworld.layouts import ACTIONS, FAR, OFFSETS
-from envs.gridworld.references import first_least
+from envs.gridworld.references import first_least, rows_first
 from envs.key_to_door.task import KeyToDoorConfig, State, Task
 from envs.structs import Struct
 
@@ -48,9 +48,10 @@ class Policies:
         return first_least(self.apart[target[..., None], self.neighbours[cell]])
 
     def shortest_path(self, task: Task, state: State, memory: None, generator: Generator) -> Tensor:
-        """To the key, then to the door, and stays there."""
+        """To the key, then to the door, each along its column first, and stays there."""
         key, door = ((place[:, 0] * self.size + place[:, 1])[:, None] for place in (task.key, task.door))
-        return self.towards(state.cell, torch.where(state.found == 0, key, door))
+        target = torch.where(state.found == 0, key, door)
+        return rows_first(self.apart[target[..., None], self.neighbours[state.cell]])
 
     def start(self, task: Task, num_envs: int, generator: Generator) -> Search:
         anywhere = torch.ones(len(task.key), num_envs, len(self.cells), dtype=torch.bool, device=self.cells.device)

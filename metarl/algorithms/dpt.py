@@ -36,6 +36,9 @@ from metarl.policies.recurrent import Outputs
 METRICS = ("loss", "error", "entropy", "gradient_norm")
 """Of a minibatch."""
 
+FIRST_SIZE = 10
+"""Transitions of the first datasets, where they grow."""
+
 
 @dataclass(frozen=True)
 class DPTConfig(AlgorithmConfig):
@@ -46,6 +49,9 @@ class DPTConfig(AlgorithmConfig):
     context_size: Annotated[int, Ge(1), Le(10_000)] | None = None
     """Transitions of a dataset in training (n), of which a query sees between none and all, and the latest ones of a
     trial that the policy sees; by default as many as a trial has steps, but at most 200."""
+    growth: Fraction = 0.0
+    """Fraction of the run in which the datasets of training grow to context_size, from 10 transitions and by the same
+    factor in each meta-iteration. Of long ones alone nothing is learned for a long time."""
     num_queries: Annotated[int, Ge(1), Le(10_000)] = 32
     """States in which an action is to be predicted from parts of one dataset (Q)."""
     behaviour: Literal["uniform", "mixture"] = "uniform"
@@ -58,7 +64,8 @@ class DPTConfig(AlgorithmConfig):
     weight_decay: NonNegativeFloat = 1e-4
     """AdamW's weight decay."""
     minibatches: PositiveInt = 64
-    """Gradient steps in a meta-iteration, each on as many of its tasks."""
+    """Gradient steps in a meta-iteration, each on as many of its tasks; while datasets are short, fewer steps on more
+    tasks each, so that all steps read about as many transitions."""
     num_trials: PositiveInt = 8
     """Tasks of a meta-iteration on which the policy plays a trial, which only tells how far it is."""
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
@@ -128,9 +135,17 @@ class DPT(Algorithm):
         """The network's parameters and its normalizer's statistics, in one vector [P]."""
         return self.network.params
 
+    @property
+    def dataset_size(self) -> int:
+        """Transitions of a dataset in the meta-iteration to come."""
+        size, growing = self.context_size, self.config.growth * self.num_iterations
+        if self.updates >= growing:
+            return size
+        return min(size, round(FIRST_SIZE * (size / FIRST_SIZE) ** (self.updates / growing)))
+
     def collect(self, env: Env, task: Struct, num_envs: int, generator: Generator) -> list[Trajectory]:
         """A dataset of each task; and trials on a few of them, which nothing is learned from."""
-        data = dataset(env, task, self.config, self.context_size, generator)
+        data = dataset(env, task, self.config, self.dataset_size, generator)
         few = task[: self.config.num_trials]
         trial = rollout(env, actor(self.network, generator), few, num_envs, generator, self.config.num_episodes)
         return [Lessons(**vars(trial), data=data)]
@@ -144,7 +159,8 @@ class DPT(Algorithm):
         set_lr(self.optimizer, lr_at(c.lr, self.updates, self.num_iterations, c.warmup))
         own = self.num_shards // distributed.world_size()
         rows = torch.arange(len(data), device=data.reward.device).view(own, -1)
-        parts = rows.tensor_split(min(c.minibatches, rows.shape[1]), 1)
+        share = (data.reward.shape[1] + c.num_queries) / (self.context_size + c.num_queries)
+        parts = rows.tensor_split(min(max(1, round(c.minibatches * share)), rows.shape[1]), 1)
         columns = torch.stack([self.step(data[part.flatten()]) for part in parts], 1).tolist()
         self.updates += 1
         return dict(zip(METRICS, map(statistics.fmean, columns), strict=True))
@@ -168,12 +184,16 @@ class DPT(Algorithm):
         return -distribution.log_prob(data.optimal), error, distribution.entropy()
 
     def held(self, env: Env, num_tasks: int) -> tuple[int, str]:
-        """The datasets, and of a minibatch which of its tokens attend to which."""
+        """The datasets, and of a minibatch what its tokens become in each layer: in all about 16 times their size."""
         c, n, q = self.config, self.context_size, self.config.num_queries
         obs, act = (int(torch.Size(space.shape or ()).numel()) for space in (env.observation_space, env.action_space))
         data = 4 * num_tasks * (n * (2 * obs + act + 1) + q * (obs + act))
-        mask = -(-num_tasks // c.minibatches) * (n + q) ** 2
-        return data + mask, f"datasets of {n:,} transitions and {q:,} queries in {c.minibatches:,} minibatches"
+        layers = 4 * 16 * len(self.network.layers) * self.network.norm.normalized_shape[0]
+        tokens = -(-num_tasks // c.minibatches) * (n + q)
+        return (
+            data + tokens * layers,
+            f"datasets of {n:,} transitions and {q:,} queries in {c.minibatches:,} minibatches",
+        )
 
     def outputs(self, inputs: StepInput) -> Outputs:
         """Of whole trials, a group of them at a time."""

@@ -116,12 +116,17 @@ class InContextNetwork(TrialNetwork):
     def predict(self, data: Dataset) -> Distribution:
         """Action distributions [N, Q] of the states of datasets."""
         obs, after, query = (self.features(x) for x in (data.obs, data.next_obs, data.query))
-        x = torch.cat([self.transitions(obs, data.action, data.reward, after, data.known), self.states(query)], 1)
-        count = data.reward.shape[1]
-        earlier = torch.arange(count, device=x.device)
-        causal = (earlier <= earlier[:, None]).expand(len(x), -1, -1)
-        mask = _mask(causal, earlier < data.size.unsqueeze(-1))
-        return self.head(self.out(self.through(x, mask)[:, count:]), self.free.unsqueeze(0))
+        past, x = self.transitions(obs, data.action, data.reward, after, data.known), self.states(query)
+        earlier = torch.arange(past.shape[1], device=x.device) < data.size.unsqueeze(-1)  # [N, Q, n]
+        seen = torch.cat([earlier, _same(x.shape[1], x).expand(len(x), -1, -1)], -1).unsqueeze(1)
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            own, ours = layer.project(past), layer.project(x)
+            keys, values = (torch.cat(pair, 1) for pair in zip(own[1:], ours[1:], strict=True))
+            x = layer.read(x, ours[0], keys, values, seen)
+            if layer is not self.layers[-1]:
+                past = layer.read(past, *own)
+        return self.head(self.out(self.norm(x)), self.free.unsqueeze(0))
 
     def forward(self, inputs: StepInput) -> Outputs:
         t, live = self.all_steps(inputs), inputs.mask > 0

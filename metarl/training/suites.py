@@ -171,7 +171,8 @@ def general(id: str) -> Suite:
 MIXTURE: dict[str, Any] = {"algorithm": {"num_episodes": 1, "behaviour": "mixture"}, "policy": {"grows": "step"}}
 DATASETS: dict[str, dict[str, Any]] = {
     "dark-room": {
-        "algorithm": {"num_episodes": 4, "context_size": 100, "lr": 3e-3},
+        "algorithm": {"num_episodes": 4, "context_size": 100, "lr": 3e-3, "minibatches": 128},
+        "policy": {"grows": "step"},
         "num_iterations": 60,
         "eval_num_tasks": 200,
     },
@@ -184,13 +185,23 @@ DATASETS: dict[str, dict[str, Any]] = {
     "gaussian-bandit": {
         **MIXTURE,
         "env_preset": "lee2023",
-        "algorithm": {**MIXTURE["algorithm"], "context_size": 500, "lr": 1e-3},
-        "meta_batch_size": 1024,
-        "num_iterations": 40,
+        "algorithm": {
+            **MIXTURE["algorithm"],
+            "context_size": 500,
+            "growth": 1.0,
+            "num_queries": 8,
+            "lr": 3e-3,
+            "minibatches": 256,
+        },
+        "num_iterations": 60,
         "eval_num_tasks": 200,
     },
 }
-"""Of DPT, for families with general settings: sizes and behaviour as published, and steps for ten minutes on a core."""
+"""Of DPT, for families with general settings: sizes and behaviour as published, and steps for ten minutes on a core.
+
+Datasets of 500 transitions alone teach nothing for long, hence their growth. In the dark room a goal that was found is
+of use at once where the dataset grows by steps.
+"""
 
 
 def popgym(id: str) -> Suite:

@@ -28,6 +28,15 @@ class TestShortestPath:
                 wanted = sum(miss) + env.config.reward_goal * (env.horizon - steps + 1)
                 assert rewards[n, 0].sum(0).tolist() == pytest.approx([wanted] * 2, abs=1e-4)
 
+    def test_over_all_goals_it_goes_left_as_often_as_right(self):
+        """Otherwise a mean over goals that may be, which DPT learns, drifts to one side."""
+        env = envs.make("dark-room", width=5, height=5)
+        task = env.task_from_dicts([{"goal": [row, column]} for row in range(5) for column in range(5)])
+        centre = State(torch.full((25, 1), 12))
+        oracle = env.references()["shortest path"]
+        action = oracle.act(task, centre, oracle.start(task, 1, generator()), generator())
+        assert torch.bincount(action.flatten()).tolist() == [1, 10, 2, 10, 2], "along the column first"
+
     def test_it_terminates_where_the_goal_does(self):
         env = grid("four-rooms")
         task = env.task_from_dicts([{"goal": [0, 2]}])

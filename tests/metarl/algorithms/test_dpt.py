@@ -157,6 +157,21 @@ class TestLearning:
         assert lessons.num_steps == rows.numel() + lessons.reward.numel()
 
 
+def test_datasets_grow_by_one_factor_and_steps_stay_as_large():
+    env, generator = envs.make("dark-room", horizon=2), Generator().manual_seed(0)
+    algorithm = make(env, num_iterations=8, context_size=160, growth=0.5, num_queries=4, minibatches=8, num_trials=1)
+    sizes, steps, counts = [], [], []
+    algorithm.step = lambda data: steps.append(len(data)) or torch.zeros(4)
+    for _ in range(6):
+        (lessons,) = algorithm.collect(env, env.sample_tasks(32, generator), 1, generator)
+        algorithm.update([lessons])
+        sizes.append(lessons.data.reward.shape[1])
+        counts.append(len(steps))
+        steps.clear()
+    assert sizes == [10, 20, 40, 80, 160, 160]
+    assert counts == [1, 1, 2, 4, 8, 8], "of 164 tokens with their queries 14, 24, 44, 84"
+
+
 def test_the_dataset_stays_as_large_as_in_training_under_another_horizon():
     short, long = (make(envs.make("dark-room", horizon=h)) for h in (5, 8))
     assert (short.network.window, long.network.window) == (5, 8)
