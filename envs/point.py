@@ -116,7 +116,7 @@ class Point(Env[Task, State]):
 
     def step(self, task: Task, state: State, action: Tensor, generator: Generator) -> StepResult[State]:
         position = state.position + self.config.max_step * action.clamp(-1.0, 1.0)
-        offset = position - task.goal[:, None]
+        offset = position - task.goal.unsqueeze(1)
         squared = offset.square().sum(-1)
         if self.config.reward == "squared":
             reward = -squared

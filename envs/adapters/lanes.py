@@ -136,7 +136,7 @@ class Lanes:
             self.state is not None and not np.count_nonzero(self.ended),
             "No episode is running; call reset() before step().",
         )
-        action = torch.from_numpy(actions).to(self.env.device).unsqueeze(1)
+        action = torch.from_numpy(actions[:, None]).to(self.env.device)
         result = self.env.step(self.task, self.state, action, self.generator)
         if not self.stepped:
             check_step(self.env, result, self.state, self.num_envs, 1)

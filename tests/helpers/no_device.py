@@ -151,7 +151,8 @@ def rehearse(argument: str) -> dict[str, Any]:
     """Reads, sends and launches in each part of a meta-iteration and in an evaluation, both of few, short episodes."""
     name, *options = argument.split(",")
     config = with_options(preset(name), dict(option.split("=") for option in options))
-    fewer = {k: n for k, n in {"epochs": 1, "minibatches": 2, "num_updates": 2}.items() if hasattr(config.algorithm, k)}
+    most = {"epochs": 1, "minibatches": 2, "num_updates": 2, "num_episodes": 2}
+    fewer = {k: min(n, getattr(config.algorithm, k)) for k, n in most.items() if hasattr(config.algorithm, k)}
     config = dataclasses.replace(config, num_iterations=10, algorithm=dataclasses.replace(config.algorithm, **fewer))
     short = {"horizon": 3} if "horizon" in {f.name for f in dataclasses.fields(envs.make_config(config.env))} else {}
     env = envs.make(config.env, config.env_preset, **short)
