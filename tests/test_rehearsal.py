@@ -57,7 +57,7 @@ UPDATE_READS = {
 """Reads in an update; all other methods read their metrics at once."""
 EVALUATION_READS = 2
 """Are all returns finite? And the returns."""
-LAUNCHES = {"maml-tabular-mdp": 3_700, "promp-bandit": 2_050, "reptile-gridworld": 1_250, "metanet-bandit": 4_750}
+LAUNCHES = {"maml-tabular-mdp": 3_700, "promp-bandit": 2_050, "reptile-gridworld": 1_250, "metanet-bandit": 4_000}
 """Most kernels that collecting and an update may start: what a small batch costs on a GPU. Lower them with these."""
 SENDS = {"glyphs": {"sample": 2, "collect": 2}}
 """Arrays of the host that are sent: tables of letters, and once their images."""

@@ -147,13 +147,24 @@ def lstm(self: nn.LSTM, x: Tensor) -> tuple[Tensor, None]:
 # --- The rehearsal -----------------------------------------------------------------------------------------------
 
 
+FEWER = {"epochs": 1, "minibatches": 2, "num_updates": 2, "model_updates": 2, "num_episodes": 2}
+"""Most repetitions of the same work."""
+
+
+def fewer(config: Any) -> Any:
+    """A configuration with at most so many, also in those that it holds."""
+    held = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    inner = {name: fewer(value) for name, value in held.items() if dataclasses.is_dataclass(value)}
+    return dataclasses.replace(
+        config, **inner, **{name: min(held[name], n) for name, n in FEWER.items() if name in held}
+    )
+
+
 def rehearse(argument: str) -> dict[str, Any]:
     """Reads, sends and launches in each part of a meta-iteration and in an evaluation, both of few, short episodes."""
     name, *options = argument.split(",")
     config = with_options(preset(name), dict(option.split("=") for option in options))
-    most = {"epochs": 1, "minibatches": 2, "num_updates": 2, "num_episodes": 2}
-    fewer = {k: min(n, getattr(config.algorithm, k)) for k, n in most.items() if hasattr(config.algorithm, k)}
-    config = dataclasses.replace(config, num_iterations=10, algorithm=dataclasses.replace(config.algorithm, **fewer))
+    config = dataclasses.replace(fewer(config), num_iterations=10)
     short = {"horizon": 3} if "horizon" in {f.name for f in dataclasses.fields(envs.make_config(config.env))} else {}
     env = envs.make(config.env, config.env_preset, **short)
     algorithm = make_algorithm(config, env, Generator().manual_seed(0))
