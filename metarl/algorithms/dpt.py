@@ -50,8 +50,8 @@ class DPTConfig(AlgorithmConfig):
     """Transitions of a dataset in training (n), of which a query sees between none and all, and the latest ones of a
     trial that the policy sees; by default as many as a trial has steps, but at most 200."""
     growth: Fraction = 0.0
-    """Fraction of the run in which the datasets of training grow to context_size, from 10 transitions and by the same
-    factor in each meta-iteration. Of long ones alone nothing is learned for a long time."""
+    """Fraction of the run in which the datasets of training grow, from 10 transitions and by the same factor in each
+    meta-iteration; after it they hold context_size. Of long ones alone nothing is learned for a long time."""
     num_queries: Annotated[int, Ge(1), Le(10_000)] = 32
     """States in which an action is to be predicted from parts of one dataset (Q)."""
     behaviour: Literal["uniform", "mixture"] = "uniform"

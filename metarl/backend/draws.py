@@ -1,6 +1,6 @@
 """Random numbers drawn before a function rather than within it: the same ones, in the same order.
 
-What is left is a function of tensors alone, which can be traced or compiled.
+What is left is a function of tensors alone, which can be compiled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,21 @@ from torch.overrides import TorchFunctionMode
 Draw = Callable[[Generator], Tensor]
 FILLS = ("exponential_", "normal_", "uniform_")
 """Methods that fill a tensor with random numbers, whatever it held."""
-READS = ("__array__", "__bool__", "__float__", "__index__", "__int__", "equal", "item", "nonzero", "numpy", "tolist")
+READS = (
+    *(
+        "__array__",
+        "__bool__",
+        "__float__",
+        "__index__",
+        "__int__",
+        "allclose",
+        "argwhere",
+        "equal",
+        "is_nonzero",
+        "item",
+    ),
+    *("masked_select", "nonzero", "numpy", "tolist", "unique"),
+)
 """Functions by which Python reads the numbers of a tensor, so that what follows may depend on them."""
 
 
@@ -48,9 +62,10 @@ class _Recorded(TorchFunctionMode):
         if kwargs.get("generator") is not self.generator:
             return func(*args, **kwargs)
         rest = {name: value for name, value in kwargs.items() if name != "generator"}
-        if args and isinstance(args[0], Tensor):
-            if func.__name__ not in FILLS:
-                raise NotImplementedError(f"random numbers by {func.__name__}")
+        fills = func.__name__ in FILLS
+        if any(isinstance(x, Tensor) for x in (*args[fills:], *rest.values())):  # another one in the next call
+            raise NotImplementedError(f"random numbers by {func.__name__}")
+        if fills:
             shape, dtype, more = args[0].shape, args[0].dtype, args[1:]
             self.draws.append(lambda g: func(torch.empty(shape, dtype=dtype), *more, **rest, generator=g))
         else:

@@ -38,8 +38,10 @@ if AVAILABLE:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., I] times weight [O, I], transposed, plus bias [O]: [..., O]. The rows of either may have gaps."""
     rows = x.flatten(0, -2) if x.dim() > 2 else x
-    if x.dim() < 2 or torch.compiler.is_compiling() or not worthwhile(rows, weight.mT):
+    odd = x.dim() < 2 or (bias is not None and bias.shape != weight.shape[:1])
+    if odd or torch.compiler.is_compiling() or not worthwhile(rows, weight.mT):
         return functional.linear(x, weight, bias)
+    bias = bias if bias is None else bias.contiguous()  # oneDNN takes no account of gaps
     if not (weight.is_contiguous() or weight.mT.is_contiguous()):
         weight = weight.contiguous()  # oneDNN takes 20 times as long where it has gaps
     if not _recorded(x, weight):

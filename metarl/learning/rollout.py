@@ -18,7 +18,6 @@ from envs.core import Env, Reference, Transition
 from envs.structs import Struct
 from metarl.backend.cores import on_threads
 from metarl.learning.stepping import Actor, Lanes, checked_step, play_step, taken
-from metarl.learning.traced_rollout import FEWEST_LANES, SMALL_LANES, traced_rollout
 from metarl.policies.mlp import Policy, StepInput
 
 Observer = Callable[[Any, Transition], Any]
@@ -28,6 +27,9 @@ CHUNK_STEPS = 20_000
 """Environment steps in a group of tasks. It affects speed and memory, and results only by rounding (docs/speed.md)."""
 FEWEST_STEPS = 5_000
 """For several threads there are more and smaller groups, if they have this many steps; fewer are not worth a thread."""
+
+SMALL_LANES = 1024
+"""Largest number of lanes for which a rollout computes on one thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,35 +173,6 @@ def rollout(
         return Trajectory(obs_, action_, reward_, mask, first_, states, Ends.stack(ends, 1) if ends else None)
 
 
-def policy_rollout(
-    env: Env, policy: Policy, params: Tensor, task: Struct, num_envs: int, generator: Generator
-) -> Trajectory:
-    """`rollout` of an episode in each lane by the policy with `params` [N, P], by traced steps where that is possible.
-
-    The first rollout of its kind is plain: often it is the only one. The second is played both ways. Later ones are
-    traced if these two agreed, which they do not where a step is more than a function of tensors.
-    """
-    act = policy_actor(policy, params, generator)
-    if not env.recordable or params.device.type != "cpu" or len(task) * num_envs < FEWEST_LANES:
-        return rollout(env, act, task, num_envs, generator)
-    traced = traced_rollout(env, policy, task, num_envs)
-    if traced.agrees:
-        obs, action, reward, alive = traced.play(params, task, generator)
-        first = torch.zeros_like(alive)
-        first[:, 0] = True
-        return Trajectory(obs.flatten(3), action, reward, alive.to(reward.dtype), first)
-    before = generator.get_state()
-    right = rollout(env, act, task, num_envs, generator)
-    traced.calls += 1
-    if traced.calls == 2:
-        after = generator.get_state()
-        generator.set_state(before)
-        columns = [right.obs.unflatten(3, env.observation_space.shape), right.action, right.reward, right.mask > 0]
-        traced.agrees = traced.same(columns, params, task, generator)
-        generator.set_state(after)
-    return right
-
-
 def reference_rollout(
     env: Env,
     reference: Reference,
@@ -253,11 +226,8 @@ def collect(
     for k, adapt in enumerate((None, *adapters)):
         if adapt is not None:
             params, memory = adapt(params, memory, trajectories[-1])
-        if keep_states or (greedy and k == len(adapters)):
-            act = policy_actor(policy, params, generator, greedy and k == len(adapters))
-            trajectories.append(rollout(env, act, task, num_envs, generator, keep_states=keep_states))
-        else:
-            trajectories.append(policy_rollout(env, policy, params, task, num_envs, generator))
+        act = policy_actor(policy, params, generator, greedy and k == len(adapters))
+        trajectories.append(rollout(env, act, task, num_envs, generator, keep_states=keep_states))
     return trajectories
 
 

@@ -97,6 +97,7 @@ ADDED: dict[str, Any] = {
     "novelty_coef": 0.0,
     "error_coef": 0.0,
     "pretrain_envs": 0,
+    "growth": 0.0,
     "pretrain_lr": 3e-3,
     "shuffle_goals": False,
     "distance_reward": False,

@@ -27,7 +27,7 @@ from metarl.backend.cuda_graphs import Graphs
 from metarl.cli.benchmark.limits import count as count_work
 from metarl.cli.session import TrainSession, has_engine
 from metarl.learning.linearize import AutogradLinearization, linearize
-from metarl.learning.rollout import Trajectory, policy_actor, policy_rollout, rollout
+from metarl.learning.rollout import Trajectory, policy_actor, rollout
 from metarl.policies.mlp import MLPConfig, MLPPolicy
 from metarl.training.config import TrainConfig, make_algorithm
 from metarl.training.presets import preset
@@ -66,7 +66,7 @@ def policy_steps(session: TrainSession, repeats: int, family: str, lanes: int) -
     task, params = env.sample_tasks(num_tasks, generator), policy.init(generator).expand(num_tasks, -1)
 
     def play(params: Tensor, task: Struct) -> Trajectory:
-        return policy_rollout(env, policy, params, task, lanes // num_tasks, generator)
+        return rollout(env, policy_actor(policy, params, generator), task, lanes // num_tasks, generator)
 
     seconds = _median(repeats, 2, lambda: graphs("play", play, params, task, generators=[generator]))
     rate, work = lanes * env.horizon / seconds, _work(env, lambda: play(params, task))

@@ -22,6 +22,8 @@ def test_equals_the_product_in_double_precision(rows: int) -> None:
     with torch.no_grad():
         assert torch.allclose(products.linear(x, weight, bias).double(), expected, atol=1e-4)
         assert torch.allclose(products.linear(x, weight).double(), expected - bias, atol=1e-4)
+        gaps = torch.stack([bias, -bias], 1)[:, 0]
+        assert torch.allclose(products.linear(x, weight, gaps).double(), expected, atol=1e-4)
 
 
 def test_other_numbers_are_pytorchs() -> None:
