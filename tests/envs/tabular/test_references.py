@@ -214,10 +214,10 @@ class TestPSRL:
         standard error 0.25): `PSRL` has to differ from it.
         """
         env = make()
-        task = env.sample_tasks(10_000, generator(21))
+        task = env.sample_tasks(3_000, generator(21))
         earned = returns(env, "PSRL", task, 10, seed=22)
         mean, error = mean_and_error(earned.sum(-1))
         assert mean == pytest.approx(138.1, abs=error)
         assert (earned.mean((0, 1)).diff() > 0).all(), "each episode is better than the one before"
-        mean, error = mean_and_error(returns(env, "PSRL, true prior", task[:4000], 10, seed=23).sum(-1))
+        mean, error = mean_and_error(returns(env, "PSRL, true prior", task[:2000], 10, seed=23).sum(-1))
         assert mean == pytest.approx(134.1, abs=error)
