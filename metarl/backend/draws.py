@@ -15,21 +15,8 @@ from torch.overrides import TorchFunctionMode
 Draw = Callable[[Generator], Tensor]
 FILLS = ("exponential_", "normal_", "uniform_")
 """Methods that fill a tensor with random numbers, whatever it held."""
-READS = (
-    *(
-        "__array__",
-        "__bool__",
-        "__float__",
-        "__index__",
-        "__int__",
-        "allclose",
-        "argwhere",
-        "equal",
-        "is_nonzero",
-        "item",
-    ),
-    *("masked_select", "nonzero", "numpy", "tolist", "unique"),
-)
+READS = {"__array__", "__bool__", "__float__", "__index__", "__int__", "allclose", "argwhere", "equal", "is_nonzero"}
+READS |= {"item", "masked_select", "nonzero", "numpy", "tolist", "unique"}
 """Functions by which Python reads the numbers of a tensor, so that what follows may depend on them."""
 
 

@@ -44,7 +44,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     bias = bias if bias is None else bias.contiguous()  # oneDNN takes no account of gaps
     if not (weight.is_contiguous() or weight.mT.is_contiguous()):
         weight = weight.contiguous()  # oneDNN takes 20 times as long where it has gaps
-    if not _recorded(x, weight):
+    if not _recorded(x, weight, bias):
         y = by_onednn(rows, weight, bias)
     elif rows.numel() * len(weight) >= SMALLEST_RECORDED:
         y = _Recorded.apply(rows, weight, bias)
@@ -92,8 +92,8 @@ def bmm(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([by_onednn(one, other.mT, None) for one, other in zip(a, b, strict=True)])
 
 
-def _recorded(a: Tensor, b: Tensor) -> bool:
-    return torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+def _recorded(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
 
 def worthwhile(a: Tensor, b: Tensor) -> bool:

@@ -48,6 +48,12 @@ def test_first_and_second_derivatives(rows: int, gaps: bool) -> None:
         assert torch.allclose(one.double(), exact, atol=1e-4 * float(exact.detach().abs().max()))
 
 
+def test_a_bias_alone_gets_its_gradient() -> None:
+    x, weight, bias = operands(2000)
+    products.linear(x, weight, bias.requires_grad_()).sum().backward()
+    assert bias.grad is not None and torch.equal(bias.grad, torch.full_like(bias, 2000.0))
+
+
 @pytest.mark.parametrize("wide", [128, 2000])
 @pytest.mark.parametrize("turned", [False, True])
 def test_products_of_each_task(wide: int, turned: bool) -> None:
