@@ -57,6 +57,8 @@ class PEARLConfig(AlgorithmConfig):
     """Transitions of each of these tasks that actor and critic learn from."""
     context_batch_size: PositiveInt = 128
     """Transitions of each that the encoder sees."""
+    next_obs_in_context: bool = False
+    """Does the encoder also see the observation after each transition? For tasks that differ in their dynamics."""
     latent_size: PositiveInt = 5
     """Numbers in z."""
     encoder_sizes: tuple[NumUnits, ...] = (64, 64)
@@ -127,6 +129,7 @@ class PEARL(Algorithm):
                 c.encoder_sizes,
                 policy.activation,
                 policy.init_std,
+                c.next_obs_in_context,
             ).to(device)
             sizes = [a.obs_size + a.action_size + c.latent_size, *policy.hidden_sizes, 1]
             self.critic, self.target = (TwinQ(lambda: mlp(sizes, policy.activation)).to(device) for _ in range(2))
@@ -233,7 +236,7 @@ class PEARL(Algorithm):
         tasks = torch.randperm(len(self.tasks), generator=g, device=g.device)[: c.update_tasks]
         batch = self.replay.sample(tasks, c.batch_size, g)
         context = self.replay.sample(tasks, c.context_batch_size, g, context=True)
-        mean, variance = a.posterior(context.obs, context.action, context.reward)
+        mean, variance = a.posterior(context.obs, context.action, context.reward, context.next_obs)
         noise = torch.randn(mean.shape, generator=g, device=g.device)
         z = (mean + variance.sqrt() * noise).unsqueeze(1).expand(-1, c.batch_size, -1)
         fixed, alpha = z.detach(), self.log_alpha.detach().exp()

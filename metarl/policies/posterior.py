@@ -1,7 +1,8 @@
 """A policy on a latent variable z of the task, and the posterior of z given transitions (Rakelly et al. 2019).
 
 The posterior is a product of Gaussians, a factor for each transition (s, a, r) (equation 2), so that their order does
-not matter and two sums are all that must be remembered of them.
+not matter and two sums are all that must be remembered of them. Where tasks differ in their dynamics, a transition is
+(s, a, r, s').
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class PosteriorNetwork(nn.Module):
         prior_episodes: first episodes of a trial with z from the prior; the later ones draw it from the posterior given
             all earlier episodes of the trial.
         init_std: of actions before tanh.
+        sees_next: has a transition its next observation, too? While acting, the last transition of an episode then
+            gives no factor, since its next observation is not known.
 
     Raises:
         InputError: where actions are not numbers between bounds, or observations no vectors.
@@ -74,6 +77,7 @@ class PosteriorNetwork(nn.Module):
         encoder_sizes: Sequence[int],
         activation: Activation,
         init_std: float,
+        sees_next: bool = False,
     ) -> None:
         super().__init__()
         seen, acted = env.observation_space, env.action_space
@@ -92,7 +96,8 @@ class PosteriorNetwork(nn.Module):
         self.register_buffer("reach", (high - low) / 2, persistent=False)
         self.middle: Tensor
         self.reach: Tensor
-        factor = self.obs_size + self.action_size + 1
+        self.sees_next = sees_next
+        factor = self.obs_size * (2 if sees_next else 1) + self.action_size + 1
         self.encoder = mlp([factor, *encoder_sizes, 2 * latent_size], "relu")
         self.policy = mlp([self.obs_size + latent_size, *hidden_sizes, 2 * self.action_size], activation)
         last = self.policy[-1]
@@ -110,23 +115,27 @@ class PosteriorNetwork(nn.Module):
         """An action [..., A] of the environment as numbers in [-1, 1], as encoder and critic see it."""
         return ((action - self.middle) / self.reach).clamp(-1, 1)
 
-    def factors(self, obs: Tensor, action: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
+    def factors(self, obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor) -> tuple[Tensor, Tensor]:
         """Precision, and mean times precision, of the factor of each transition: [..., L] each."""
-        mean, raw = self.encoder(torch.cat([obs, action, reward.unsqueeze(-1)], -1)).chunk(2, -1)
+        seen = [obs, action, reward.unsqueeze(-1), *([next_obs] if self.sees_next else [])]
+        mean, raw = self.encoder(torch.cat(seen, -1)).chunk(2, -1)
         precision = functional.softplus(raw).clamp_min(LEAST_VARIANCE).reciprocal()
         return precision, mean * precision
 
-    def posterior(self, obs: Tensor, action: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
+    def known(self, mask: Tensor, after: Tensor, first: Tensor) -> Tensor:
+        """Which steps [..., 1] give a factor: those with `mask` 1. `after` and `first` are those of the next step."""
+        return ((mask > 0) & (after > 0) & ~first if self.sees_next else mask > 0).unsqueeze(-1)
+
+    def posterior(self, obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance [..., L] of z given transitions [..., C, ...]."""
-        precision, weighted = (x.sum(-2) for x in self.factors(obs, action, reward))
+        precision, weighted = (x.sum(-2) for x in self.factors(obs, action, reward, next_obs))
         return weighted / precision, precision.reciprocal()
 
     def sums(self, inputs: StepInput) -> tuple[Tensor, Tensor]:
         """The memory's sums at each step of trials [B, T, ...], over the transitions before it: [B, T, L] each."""
-        last = self.factors(
-            inputs.obs, self.unit_action(inputs.prev_action.roll(-1, 1)), inputs.prev_reward.roll(-1, 1)
-        )
-        known = inputs.mask.unsqueeze(-1) > 0
+        after = inputs.map(lambda x: x.roll(-1, 1))
+        last = self.factors(inputs.obs, self.unit_action(after.prev_action), after.prev_reward, after.obs)
+        known = self.known(inputs.mask, after.mask, after.first)
         precision, weighted = (functional.pad(torch.where(known, x, 0.0).cumsum(1)[:, :-1], (0, 0, 1, 0)) for x in last)
         return precision, weighted
 
@@ -148,8 +157,8 @@ class PosteriorNetwork(nn.Module):
     def step(self, inputs: StepInput, memory: Context | None) -> tuple[TanhGaussian, Context]:
         """One step of each lane: inputs [B, ...]; the memory is what `start` or the last step returned."""
         m = self.start(len(inputs)) if memory is None else memory
-        last = self.factors(m.obs, self.unit_action(inputs.prev_action), inputs.prev_reward)
-        known = m.mask.unsqueeze(-1) > 0
+        last = self.factors(m.obs, self.unit_action(inputs.prev_action), inputs.prev_reward, inputs.obs)
+        known = self.known(m.mask, inputs.mask, inputs.first)
         precision, weighted = (
             old + torch.where(known, new, 0.0) for old, new in zip((m.precision, m.weighted), last, strict=True)
         )

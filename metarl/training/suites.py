@@ -37,11 +37,11 @@ class Suite:
 PPO_ROUNDS = {"inner_loss": "ppo", "inner_optimizer": "adam", "inner_lr": 3e-3, "inner_epochs": 10}
 
 
-LONG_TRIALS = {"policy": {"model_updates": 10}}
+LONG_TRIALS: dict[str, Any] = {"policy": {"model_updates": 10}}
 """Of VariBAD: a step of its model costs as much as the trials are long."""
 
 
-PEARL_ON_ROBOTS = {
+PEARL_ON_ROBOTS: dict[str, Any] = {
     "num_iterations": 100,
     "policy": {"hidden_sizes": (128, 128)},
     "algorithm": {"num_train_tasks": 50, "num_updates": 1000, "update_tasks": 8, "batch_size": 64},
@@ -49,7 +49,12 @@ PEARL_ON_ROBOTS = {
 
 
 def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pretrain: int) -> Suite:
-    """Actions start with a std of 0.5: with 1, half of them are clipped and the first inner steps find no signal."""
+    """Actions start with a std of 0.5: with 1, half of them are clipped and the first inner steps find no signal.
+
+    Where the body is hidden, rewards tell little of it, and next observations much: VariBAD's model predicts them and
+    PEARL's context has them, as published.
+    """
+    body = env.endswith("-params")
     config = TrainConfig(
         env,
         next(iter(envs.family(env).presets)),
@@ -71,7 +76,11 @@ def locomotion(about: str, env: str, meta_batch_size: int, inner_lr: float, pret
         trials=trials(200, 100, 40),
         ppo={"reward_scale": 0.1, "finetune_lr": 1e-3},
         continuous=True,
-        methods={"reptile": {"algorithm": PPO_ROUNDS}, "varibad": LONG_TRIALS, "pearl": PEARL_ON_ROBOTS},
+        methods={
+            "reptile": {"algorithm": PPO_ROUNDS},
+            "varibad": {"policy": {**LONG_TRIALS["policy"], **({"decode": "reward-and-transition"} if body else {})}},
+            "pearl": {**PEARL_ON_ROBOTS, "algorithm": {**PEARL_ON_ROBOTS["algorithm"], "next_obs_in_context": body}},
+        },
     )
 
 

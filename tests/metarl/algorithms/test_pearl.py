@@ -143,8 +143,9 @@ def test_the_control_draws_z_as_on_another_task():
     assert not changed[:, :first].any() and changed[:, first:].any(1).all()
 
 
-def test_its_posterior_over_a_trial_is_that_of_acting():
-    env, algorithm = make()
+@pytest.mark.parametrize("sees_next", [False, True])
+def test_its_posterior_over_a_trial_is_that_of_acting(sees_next):
+    env, algorithm = make(dataclasses.replace(SMALL, next_obs_in_context=sees_next))
     task = env.sample_tasks(3, Generator().manual_seed(2))
     (trial,) = algorithm.play(env, 2, Generator().manual_seed(3), algorithm.stages())(task, False)
     rows = trial.map(lambda x: x.transpose(1, 2).flatten(0, 1))
@@ -152,10 +153,20 @@ def test_its_posterior_over_a_trial_is_that_of_acting():
     assert found.shape == (6, 2, rows.reward.shape[1], 5)
     assert (found[:, 0, 0] == 0).all() and (found[:, 1, 0] == 1).all()
     k = env.horizon + 2
+    past = [step for step in range(k) if not (sees_next and step == env.horizon - 1)]
+    after = rows.obs.roll(-1, 1)[:, past]
     mean, variance = algorithm.actor.posterior(
-        rows.obs[:, :k], algorithm.actor.unit_action(rows.action[:, :k]), rows.reward[:, :k]
+        rows.obs[:, past], algorithm.actor.unit_action(rows.action[:, past]), rows.reward[:, past], after
     )
     torch.testing.assert_close(found[:, :, k], torch.stack([mean, variance.sqrt()], 1))
+
+
+def test_a_hidden_body_is_inferred_from_next_observations():
+    for name in ("hopper-params", "walker2d-params"):
+        config = preset(f"pearl-{name}").algorithm
+        assert isinstance(config, PEARLConfig) and config.next_obs_in_context
+    config = preset("pearl-half-cheetah-vel").algorithm
+    assert isinstance(config, PEARLConfig) and not config.next_obs_in_context
 
 
 def test_it_resumes_to_the_bit_and_an_error_undoes_the_replay(tmp_path):

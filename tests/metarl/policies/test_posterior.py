@@ -16,16 +16,16 @@ from metarl.policies.posterior import PosteriorNetwork
 DEVICE = torch.device("cpu")
 
 
-def make(env=None, num_episodes=3, prior_episodes=1):
+def make(env=None, num_episodes=3, prior_episodes=1, sees_next=False):
     torch.manual_seed(0)
     env = env or Line(LineConfig(4), DEVICE)
-    return PosteriorNetwork(env, num_episodes, prior_episodes, 2, (8,), (8,), "relu", 0.5)
+    return PosteriorNetwork(env, num_episodes, prior_episodes, 2, (8,), (8,), "relu", 0.5, sees_next)
 
 
 def transitions(count, dtype=torch.float32):
     g = Generator().manual_seed(1)
     obs, action = torch.randn(2, count, 1, generator=g), torch.rand(2, count, 1, generator=g) * 2 - 1
-    return obs.to(dtype), action.to(dtype), torch.randn(2, count, generator=g).to(dtype)
+    return obs.to(dtype), action.to(dtype), torch.randn(2, count, generator=g).to(dtype), obs.roll(1, 1).to(dtype)
 
 
 def test_the_posterior_is_the_normalized_product_of_its_factors():
@@ -55,9 +55,13 @@ def test_the_order_of_the_context_does_not_matter():
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_a_trial_draws_z_from_the_prior_then_from_the_posterior_of_the_episodes_so_far():
-    """The second episode ends after two of its four steps, and what follows is padding."""
-    network = make()
+@pytest.mark.parametrize("sees_next", [False, True])
+def test_a_trial_draws_z_from_the_prior_then_from_the_posterior_of_the_episodes_so_far(sees_next):
+    """The second episode ends after two of its four steps, and what follows is padding.
+
+    Where next observations are part of the context, the last transition of an episode is not.
+    """
+    network = make(sees_next=sees_next)
     g = Generator().manual_seed(3)
     obs, action, reward = torch.randn(12, 5, 1, generator=g), torch.rand(12, 5, 1, generator=g), torch.randn(12, 5)
     mask = torch.ones(12, 5)
@@ -72,8 +76,9 @@ def test_a_trial_draws_z_from_the_prior_then_from_the_posterior_of_the_episodes_
         seen.append(memory.z)
     assert torch.equal(seen[0], noise[:, 0]) and all(torch.equal(seen[0], z) for z in seen[1:4])
     assert torch.equal(seen[4], seen[7]) and torch.equal(seen[8], seen[11])
-    for episode, steps in ((1, [0, 1, 2, 3]), (2, [0, 1, 2, 3, 4, 5])):
-        mean, variance = network.posterior(*(x[steps].transpose(0, 1) for x in (obs, action, reward)))
+    for episode, steps in ((1, [0, 1, 2]), (2, [0, 1, 2, 4])) if sees_next else ((1, range(4)), (2, range(6))):
+        given = (obs, action, reward, obs.roll(-1, 0))
+        mean, variance = network.posterior(*(x[list(steps)].transpose(0, 1) for x in given))
         expected = mean + variance.sqrt() * noise[:, episode]
         torch.testing.assert_close(seen[4 * episode], expected, rtol=1e-4, atol=1e-5)
 
@@ -107,3 +112,11 @@ def test_a_longer_trial_is_refused(sentence):
     with pytest.raises(InputError) as error:
         make().check_length(13)
     assert "num_episodes" in sentence(error)
+
+
+def test_the_context_has_next_observations_where_it_is_asked_to():
+    given = transitions(5)
+    for sees_next in (False, True):
+        network = make(sees_next=sees_next)
+        found, other = network.posterior(*given)[0], network.posterior(*given[:3], given[3] + 1)[0]
+        assert torch.equal(found, other) != sees_next
