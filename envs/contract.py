@@ -21,6 +21,7 @@ from envs.kinds import (
     ActionSpace,
     ObservationSpace,
     action_dtype,
+    in_words,
     is_categorical,
     is_image,
     is_vector,
@@ -61,14 +62,14 @@ def check_description(env: Any) -> None:
     seen, acted = env.observation_space, env.action_space
     if not (is_vector(seen) or is_image(seen) or is_categorical(seen)):
         right = "a one-dimensional Box of float32 or MultiDiscrete, or an image, a Box of uint8 [H, W, C]"
-        raise InputError(f"{name}.observation_space must be {right}, not {seen}.")
+        raise InputError(f"{name}.observation_space must be {right}, not {in_words(seen)}.")
     if isinstance(acted, spaces.Box) and not is_vector(acted):
-        raise InputError(f"{name}.action_space must be a one-dimensional Box of float32, not {acted}.")
+        raise InputError(f"{name}.action_space must be a one-dimensional Box of float32, not {in_words(acted)}.")
     if isinstance(acted, spaces.MultiDiscrete) and len(acted.shape) != 1:
-        raise InputError(f"{name}.action_space must be a one-dimensional MultiDiscrete, not {acted}.")
+        raise InputError(f"{name}.action_space must be a one-dimensional MultiDiscrete, not {in_words(acted)}.")
     for which, space in (("observation", seen), ("action", acted)):
         if not starts_at_zero(space):
-            raise InputError(f"{name}.{which}_space must count from 0, as Discrete(2) does, not {space}.")
+            raise InputError(f"{name}.{which}_space must count from 0, as Discrete(2) does, not {in_words(space)}.")
     if not _is_struct(env.task_type):
         raise InputError(f"{name}.task_type must be an envs.Struct under @dataclass(frozen=True, eq=False).")
     fields = sorted(field.name for field in dataclasses.fields(env.task_type))  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from envs import extras
 from envs.contract import all_references, draw_tasks, task_dicts
 from envs.core import task_generator
 from envs.errors import require
+from envs.kinds import in_words
 from envs.registry import family, make
 from envs.tasks import describe_parameters, describe_task, meanings, save_tasks
 
@@ -26,7 +27,7 @@ def family_rows(id: str, preset: str | None = None) -> Rows:
     steps = (f"{name} ({known.build(config, env.device).horizon})" for name, config in known.presets.items())
     rows: Rows = [("presets (steps)", ", ".join(steps))]
     rows += [(f"task: {name}", words) for name, words in describe_parameters(env).items()]
-    rows += [("observation", str(env.observation_space)), ("action", str(env.action_space))]
+    rows += [("observation", in_words(env.observation_space)), ("action", in_words(env.action_space))]
     rows += [(f"split: {name}", words) for name, words in env.splits.items()]
     return [*rows, ("references", " · ".join(all_references(env)))]
 

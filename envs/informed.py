@@ -14,6 +14,7 @@ from torch.nn.functional import one_hot
 from envs.contract import check_reset, check_step
 from envs.core import Env, StateT, StepResult, TaskT
 from envs.errors import require
+from envs.kinds import in_words
 from envs.proxy import Proxy
 
 
@@ -34,7 +35,7 @@ class _Informed(Proxy[TaskT, StateT]):
         super().__init__(env)
         space: Any = env.observation_space
         vector = isinstance(space, spaces.Box) and len(space.shape) == 1
-        require(vector, f"The task can only be appended to a vector observation, not to {space}.")
+        require(vector, f"The task can only be appended to a vector observation, not to {in_words(space)}.")
         known = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
         for name, field in env.task_space.items():
             require(isinstance(field, known), f"The task field {name!r} cannot be turned into numbers: it is {field}.")

@@ -48,3 +48,9 @@ def action_dtype(space: spaces.Space) -> torch.dtype:
 def starts_at_zero(space: Any) -> bool:
     """Do discrete actions count from 0?"""
     return not counts(space) or not np.any(space.start)
+
+
+def in_words(space: spaces.Space) -> str:
+    """A space in one line: the bounds of images, or of many numbers, would fill the screen."""
+    line = " ".join(str(space).split())
+    return line if len(line) <= 100 else f"{type(space).__name__} of {space.dtype}, shape {space.shape}"

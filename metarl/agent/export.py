@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from envs.core import Env
 from envs.errors import InputError, require
-from envs.kinds import is_image, is_vector
+from envs.kinds import in_words, is_vector
 from envs.structs import tensors_of, with_tensors
 from metarl.algorithms.task_policy import TaskPolicy
 from metarl.backend.files import write_atomically
@@ -70,8 +70,11 @@ def export_step(
     except ImportError:
         raise InputError("The package onnx is missing here; install metarl-toolkit[onnx].") from None
     seen, acted = env.observation_space, env.action_space
-    require(is_vector(seen), f"A graph takes vectors, and this policy sees {'images' if is_image(seen) else seen}.")
-    require(not isinstance(acted, spaces.MultiDiscrete), f"A graph has one action or continuous ones, not {acted}.")
+    require(is_vector(seen), f"A graph takes vectors, and this policy sees {in_words(seen)}.")
+    require(
+        not isinstance(acted, spaces.MultiDiscrete),
+        f"A graph has one action or continuous ones, not {in_words(acted)}.",
+    )
 
     memory, steps = policy.remembered(lane)
     step = [torch.zeros(1, *env.observation_space.shape or ()), *(x[lane : lane + 1] for x in previous), torch.ones(1)]

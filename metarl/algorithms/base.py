@@ -190,8 +190,7 @@ class Algorithm(ABC):
     def compile(self) -> None:
         """Compile the policy for training. Raises `InputError` where that does not help."""
         raise InputError(
-            "--compile is for policies with a memory (metanet, rl2); the derivatives of other policies are already "
-            "written out, so leave it out."
+            "--compile is for policies with a memory that PPO trains (metanet, rl2, varibad); leave it out."
         )
 
     def compile_acting(self) -> None:

@@ -22,6 +22,7 @@ from envs.core import Env
 from envs.errors import require
 from envs.fields import Fraction, NonNegativeFloat, PositiveCoefficient, PositiveInt
 from envs.flat_images import flat_images
+from envs.kinds import in_words
 from envs.structs import Struct
 from metarl.algorithms.base import Algorithm, AlgorithmConfig, Setup, Stages, check_tensors
 from metarl.algorithms.sb3_learner import SB3Learner, draw_seed, global_streams
@@ -113,7 +114,10 @@ class SB3PPO(Algorithm):
         check_sb3()
         space = env.action_space
         bounded = not isinstance(space, spaces.Box) or space.is_bounded()
-        require(bounded, f"Stable-Baselines3 needs bounds of actions, and {family_name(env)}.action_space is {space}.")
+        require(
+            bounded,
+            f"Stable-Baselines3 needs bounds of actions, and {family_name(env)}.action_space is {in_words(space)}.",
+        )
         from envs.adapters.sb3 import TaskVecEnv
         from metarl.algorithms.sb3_convert import make_ppo
 

@@ -30,6 +30,7 @@ from torch.nn import functional
 from envs.core import Env
 from envs.errors import require
 from envs.fields import PositiveFloat
+from envs.kinds import in_words
 from envs.structs import Struct
 from metarl.backend.products import Linear
 from metarl.policies.fast_weights import Embedding, FastLayer, Recall, preprocessed, products
@@ -109,7 +110,7 @@ class MetaNet(TrialNetwork):
         super().__init__(env, num_episodes, config.init_std)
         c, d, actions = config, config.hidden_size, self.action_size
         self.config, self.remembers = config, config.memory != "none"
-        others = f"those of {type(env).__name__} are {env.action_space}"
+        others = f"those of {type(env).__name__} are {in_words(env.action_space)}"
         require(
             self.discrete or not c.action_heads,
             f"action_heads={c.action_heads} needs discrete actions, and {others}; leave action_heads out.",

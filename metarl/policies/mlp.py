@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 
 from envs.errors import InputError, require
 from envs.fields import Checked, NonNegativeInt, PositiveFloat
-from envs.kinds import ObservationSpace, counts
+from envs.kinds import ObservationSpace, counts, in_words
 from envs.structs import Struct
 from metarl.policies.distributions import Categorical, DiagGaussian, Distribution, MultiCategorical
 
@@ -96,7 +96,7 @@ class Head:
             self.num_outputs = self.num_free = action_space.shape[0]
         else:
             right = "a Discrete, MultiDiscrete or one-dimensional Box action space"
-            raise InputError(f"A policy needs {right}, not {action_space}.")
+            raise InputError(f"A policy needs {right}, not {in_words(action_space)}.")
 
     def init(self) -> Tensor:
         """The free parameters: log standard deviations, [A] or empty."""
@@ -226,5 +226,5 @@ class ModulePolicy(Policy):
 def make_policy(observation_space: spaces.Space, action_space: spaces.Space, config: MLPConfig) -> MLPPolicy:
     """The MLP for these spaces. Raises `InputError` unless observations are vectors and actions vectors or discrete."""
     if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
-        raise InputError(f"A policy needs a one-dimensional Box observation space, not {observation_space}.")
+        raise InputError(f"A policy needs a one-dimensional Box observation space, not {in_words(observation_space)}.")
     return MLPPolicy(observation_space, action_space, config)

@@ -20,7 +20,7 @@ from torch.nn import functional
 from envs.contract import family_name
 from envs.core import Env
 from envs.errors import require
-from envs.kinds import is_vector
+from envs.kinds import in_words, is_vector
 from envs.structs import Struct, chosen
 from metarl.backend.products import Linear
 from metarl.policies.distributions import TanhGaussian
@@ -83,10 +83,12 @@ class PosteriorNetwork(nn.Module):
         seen, acted = env.observation_space, env.action_space
         require(
             isinstance(acted, spaces.Box) and len(acted.shape) == 1 and acted.is_bounded(),
-            f"PEARL takes continuous actions between bounds, and those of {family_name(env)} are {acted}; choose "
-            "another method.",
+            f"PEARL takes continuous actions between bounds, and those of {family_name(env)} are {in_words(acted)}; "
+            "choose another method.",
         )
-        require(is_vector(seen), f"PEARL takes observations that are vectors, and {family_name(env)} has {seen}.")
+        require(
+            is_vector(seen), f"PEARL takes observations that are vectors, and {family_name(env)} has {in_words(seen)}."
+        )
         assert isinstance(acted, spaces.Box)
         self.horizon, self.num_steps, self.num_episodes = env.horizon, num_episodes * env.horizon, num_episodes
         self.prior_episodes, self.latent_size = prior_episodes, latent_size

@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from envs.core import Env
 from envs.errors import InputError, require
 from envs.fields import Checked
-from envs.kinds import action_dtype, is_categorical, is_image
+from envs.kinds import action_dtype, in_words, is_categorical, is_image
 from envs.structs import Struct
 from metarl.backend import distributed
 from metarl.policies.distributions import Distribution
@@ -57,7 +57,9 @@ class MemoryConfig(Checked, ABC):
         """
         space = env.observation_space
         if not (is_image(space) or is_categorical(space) or (isinstance(space, spaces.Box) and len(space.shape) == 1)):
-            raise InputError(f"A policy needs observations that are vectors, images or categories, not {space}.")
+            raise InputError(
+                f"A policy needs observations that are vectors, images or categories, not {in_words(space)}."
+            )
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from envs.core import Env
 from envs.errors import require
 from envs.fields import NonNegativeFloat, PositiveFloat, PositiveInt
+from envs.kinds import in_words
 from envs.structs import Struct
 from metarl.backend.products import Linear
 from metarl.policies.belief import Belief, Decoder, Encoder, Targets, elbo_loss
@@ -105,8 +106,8 @@ class VariBADNetwork(TrialNetwork):
             return
         require(
             c.decode == "reward" or self.sight is None,
-            f"Only observations that are vectors can be predicted, and here they are {env.observation_space}; "
-            "set decode to reward.",
+            f"Only observations that are vectors can be predicted, and here they are "
+            f"{in_words(env.observation_space)}; set decode to reward.",
         )
         before = self.obs_size + self.action_size
         num_seen = self.obs_size + (before + 1 if c.decode_from == "transition" else 0)

@@ -64,7 +64,7 @@ class TrainConfig(Checked):
     gradient steps. Its tensors and the text beside them are read; nothing is unpickled."""
     train_tasks: str | None = None
     """A .json file of tasks to train on, each as often as any other, instead of tasks drawn from the split train: a
-    list of tasks, or what list_envs.py saves. The run's folder keeps a copy."""
+    list of tasks, or what metarl envs saves. The run's folder keeps a copy."""
     policy: Policies = field(default_factory=MLPConfig)
     algorithm: Algorithms = field(default_factory=MAMLConfig)
 

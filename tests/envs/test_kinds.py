@@ -12,7 +12,7 @@ import envs
 from envs.adapters.checks import check_action
 from envs.contract import check_description
 from envs.errors import InputError
-from envs.kinds import action_dtype, counts, is_image, is_vector
+from envs.kinds import action_dtype, counts, in_words, is_image, is_vector
 
 
 def test_kinds_are_told_apart():
@@ -22,6 +22,13 @@ def test_kinds_are_told_apart():
     assert counts(spaces.Discrete(4)) == [4] and counts(vector) == []
     assert counts(spaces.MultiDiscrete([3, 2])) == [3, 2]
     assert action_dtype(spaces.MultiDiscrete([3, 2])) == torch.int64
+
+
+def test_a_space_is_told_in_one_line_however_many_bounds_it_has():
+    for space in (spaces.Discrete(3), spaces.Box(0, 255, (7, 7, 3), np.uint8), spaces.Box(0, 1, (40,))):
+        assert "\n" not in in_words(space) and type(space).__name__ in in_words(space)
+    varied = spaces.Box(np.zeros((7, 7, 3), np.uint8), np.arange(147, dtype=np.uint8).reshape(7, 7, 3), dtype=np.uint8)
+    assert "\n" not in in_words(varied) and "(7, 7, 3)" in in_words(varied)
 
 
 def make() -> Signs:
