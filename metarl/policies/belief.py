@@ -99,6 +99,7 @@ def elbo_loss(
     belief: Belief,
     decoders: Iterable[nn.Module],
     targets: Iterable[Targets],
+    mask: Tensor,
     noise: Tensor,
     at: Tensor,
     decoded: Tensor,
@@ -107,11 +108,13 @@ def elbo_loss(
     """-Σ_t ELBO_t / T² of each trial [B]; and [B, 4] for the metrics.
 
     The errors at some steps, decoded from the beliefs at some others, are counted as many times as there are, which
-    estimates the whole without bias. The KL is of all steps.
+    estimates the whole without bias. The KL is of all steps, also of padding, where a belief should not move; nothing
+    is decoded from beliefs there.
 
     Args:
         belief: [B, T, L] after each step.
         decoders, targets: a `Decoder` for each of what is predicted.
+        mask: [B, T] float, 0 in padding.
         noise: [B, K, L], standard normal.
         at: [K] steps whose beliefs are decoded.
         decoded: [D] steps that each of them predicts.
@@ -119,12 +122,13 @@ def elbo_loss(
     Returns:
         The loss; and the sum of squared errors, their number, Σ_t KL_t, and the last belief's mean standard deviation.
     """
-    latent = belief.map(lambda x: x[:, at]).sample(noise)
+    latent, counted = belief.map(lambda x: x[:, at]).sample(noise), mask[:, at]
     sums = torch.zeros_like(latent[:, 0, :2])
     for decoder, whole in zip(decoders, targets, strict=True):
         part = whole.map(lambda x: x[:, decoded])
-        error = (decoder(latent, part.seen) - part.target.unsqueeze(1)).square().mean(-1) * part.mask.unsqueeze(1)
-        sums = sums + torch.stack([error.sum((1, 2)), part.mask.sum(1) * len(at)], -1)
+        weight = counted.unsqueeze(2) * part.mask.unsqueeze(1)  # [B, K, D]
+        error = (decoder(latent, part.seen) - part.target.unsqueeze(1)).square().mean(-1) * weight
+        sums = sums + torch.stack([error.sum((1, 2)), weight.sum((1, 2))], -1)
     kl, num_steps = kl_to_previous(belief).sum(1), belief.mean.shape[1]
     loss = sums[:, 0] / (len(at) * len(decoded)) + kl_coef * kl / num_steps**2
     std = (belief.log_variance[:, -1] / 2).exp().mean(-1)

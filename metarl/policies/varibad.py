@@ -178,7 +178,8 @@ class VariBADNetwork(TrialNetwork):
     ) -> tuple[Tensor, Tensor]:
         obs = self.features(inputs.obs, self.sight)
         targets = self.targets(inputs, obs, action, reward)
-        return elbo_loss(self.beliefs(inputs, obs), self.decoders, targets, noise, at, decoded, self.config.kl_coef)
+        belief, kl_coef = self.beliefs(inputs, obs), self.config.kl_coef
+        return elbo_loss(belief, self.decoders, targets, inputs.mask, noise, at, decoded, kl_coef)
 
     def explored(self, inputs: StepInput, action: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
         obs = self.features(inputs.obs, self.sight)

@@ -31,7 +31,8 @@ def model(trials=3):
 
 
 def exact_loss(belief, decoder, targets, samples):
-    """-Σ_t ELBO_t / T² of each trial, by loops over trials, steps and samples of torch's distributions."""
+    """-Σ_t ELBO_t / T² of each trial, by loops over trials, steps and samples of torch's distributions; nothing is
+    decoded from a belief in padding."""
     losses = []
     for b in range(len(targets)):
         total = torch.zeros((), dtype=torch.float64)
@@ -41,7 +42,8 @@ def exact_loss(belief, decoder, targets, samples):
             latent = now.loc + now.scale * samples[:, t]
             found = decoder(latent.unsqueeze(0), targets.seen[b : b + 1])[0, ..., 0]  # [M, T]
             likely = Normal(found, math.sqrt(0.5)).log_prob(targets.target[b, :, 0]) + math.log(math.pi) / 2
-            total = total - (likely * targets.mask[b]).sum(-1).mean() + kl_divergence(now, before).sum()
+            total = total - (likely * targets.mask[b]).sum(-1).mean() * targets.mask[b, t]
+            total = total + kl_divergence(now, before).sum()
             before = now
         losses.append(total / STEPS**2)
     return torch.stack(losses)
@@ -62,7 +64,7 @@ def test_the_loss_and_its_gradient_are_those_of_a_monte_carlo_estimate():
     belief, (decoder, targets), whole = beliefs(), model(), torch.arange(STEPS)
     belief = belief.map(lambda x: x.requires_grad_())
     noise = normal(1, STEPS, LATENTS, seed=5)
-    loss, _ = elbo_loss(belief, [decoder], [targets], noise.expand(3, -1, -1), whole, whole, 1.0)
+    loss, _ = elbo_loss(belief, [decoder], [targets], targets.mask, noise.expand(3, -1, -1), whole, whole, 1.0)
     expected = exact_loss(belief, decoder, targets, noise)
     torch.testing.assert_close(loss, expected)
     inputs = [belief.mean, belief.log_variance, *decoder.parameters()]
@@ -73,7 +75,9 @@ def test_the_loss_and_its_gradient_are_those_of_a_monte_carlo_estimate():
     rows = belief[:1].map(lambda x: x.detach().expand(many, -1, -1))
     repeated = targets[:1].map(lambda x: x.expand(many, *x.shape[1:]))
     with torch.no_grad():
-        found, _ = elbo_loss(rows, [decoder], [repeated], normal(many, STEPS, LATENTS, seed=6), whole, whole, 1.0)
+        found, _ = elbo_loss(
+            rows, [decoder], [repeated], repeated.mask, normal(many, STEPS, LATENTS, seed=6), whole, whole, 1.0
+        )
         right = exact_loss(belief[:1], decoder, targets[:1], normal(many, STEPS, LATENTS, seed=7))
     error = float(found.std()) * math.sqrt(2 / many)
     assert float(found.mean()) == pytest.approx(float(right), abs=3 * error) and error < 0.02 * float(right)
@@ -84,14 +88,16 @@ def test_some_steps_stand_for_all_without_bias():
     """The mean over all pairs of a belief and a decoded step is the whole."""
     belief, (decoder, targets), whole = beliefs(), model(), torch.arange(STEPS)
     noise = normal(3, STEPS, LATENTS, seed=5)
-    expected, sums = elbo_loss(belief, [decoder], [targets], noise, whole, whole, 0.7)
+    expected, sums = elbo_loss(belief, [decoder], [targets], targets.mask, noise, whole, whole, 0.7)
     parts = [
-        elbo_loss(belief, [decoder], [targets], noise[:, at : at + 1], whole[at : at + 1], whole[d : d + 1], 0.7)
+        elbo_loss(
+            belief, [decoder], [targets], targets.mask, noise[:, at : at + 1], whole[at : at + 1], whole[d : d + 1], 0.7
+        )
         for at in range(STEPS)
         for d in range(STEPS)
     ]
     torch.testing.assert_close(torch.stack([loss for loss, _ in parts]).mean(0), expected)
-    assert sums[:, 1].tolist() == [STEPS * 3, STEPS * STEPS, STEPS * STEPS], "padding is not counted"
+    assert sums[:, 1].tolist() == [3 * 3, STEPS * STEPS, STEPS * STEPS], "padding is not counted"
     torch.testing.assert_close(torch.stack([s for _, s in parts])[:, :, :2].sum(0), sums[:, :2])
 
 
