@@ -5,6 +5,7 @@ played once, in tests/envs/test_core.py.
 """
 
 import dataclasses
+from functools import cache
 
 import envs
 
@@ -17,9 +18,14 @@ def what_it_runs(family: str, preset: str) -> tuple:
     return family, str(env.observation_space), str(env.action_space), *choices
 
 
+@cache
+def distinct_cases() -> list[tuple[str, str]]:
+    every = [(family, preset) for family in envs.FAMILIES for preset in envs.FAMILIES[family].presets]
+    distinct = {what_it_runs(*case): case for case in reversed(every)}  # the first of each kind
+    return [case for case in every if case in distinct.values()]
+
+
 def pytest_generate_tests(metafunc):
     if {"family", "preset"} <= set(metafunc.fixturenames):
-        every = [(family, preset) for family in envs.FAMILIES for preset in envs.FAMILIES[family].presets]
-        distinct = {what_it_runs(*case): case for case in reversed(every)}  # the first of each kind
-        cases = [case for case in every if case in distinct.values()]
+        cases = distinct_cases()
         metafunc.parametrize(("family", "preset"), cases, ids=["/".join(case) for case in cases])
