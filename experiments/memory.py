@@ -64,6 +64,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
         for head, h in (("", "plain"), ("head sees the step", "state"), ("hypernetwork", "hypernetwork"))
     },
     "VariBAD": ("varibad", {}),
+    "VariBAD, joint": ("varibad", {"joint": True}),
 }
 """Label of a row -> another method, and what it changes in its policy's configuration."""
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ from torch.nn import functional
 from envs.structs import Struct
 from metarl.backend.products import Linear
 from metarl.policies.cells.gru import next_state, states
+
+Uncertainty = Literal["std", "log-variance"]
+"""The numbers that tell a policy how uncertain a belief is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +37,16 @@ class Belief(Struct):
 
     def sample(self, noise: Tensor) -> Tensor:
         """From standard normal noise of the same shape."""
-        return self.mean + (self.log_variance / 2).exp() * noise
+        return self.mean + self.std * noise
 
-    def features(self) -> Tensor:
-        """Its parameters in one vector, [..., 2 L]."""
-        return torch.cat([self.mean, self.log_variance], -1)
+    def features(self, uncertainty: Uncertainty) -> Tensor:
+        """Its parameters in one vector, [..., 2 L]: means, and standard deviations or log variances."""
+        return torch.cat([self.mean, self.log_variance if uncertainty == "log-variance" else self.std], -1)
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviations [..., L]."""
+        return (self.log_variance / 2).exp()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,5 +140,5 @@ def elbo_loss(
         sums = sums + torch.stack([error.sum((1, 2)), weight.sum((1, 2))], -1)
     kl, num_steps = kl_to_previous(belief).sum(1), belief.mean.shape[1]
     loss = sums[:, 0] / (len(at) * len(decoded)) + kl_coef * kl / num_steps**2
-    std = (belief.log_variance[:, -1] / 2).exp().mean(-1)
+    std = belief.std[:, -1].mean(-1)
     return loss, torch.cat([sums, torch.stack([kl, std], -1)], -1).detach()

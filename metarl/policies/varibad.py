@@ -1,7 +1,7 @@
 """VariBAD: a policy that sees what it believes about the task, and how certain it is (Zintgraf et al. 2020).
 
 The belief is learned by a model of the trial's rewards (`metarl/policies/belief.py`) and not by the return: the policy
-sees its mean and log variance beside the observation, and no gradient of PPO reaches the encoder unless `joint` says
+sees its mean and uncertainty beside the observation, and no gradient of PPO reaches the encoder unless `joint` says
 so.
 """
 
@@ -20,7 +20,7 @@ from envs.fields import NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.kinds import in_words
 from envs.structs import Struct
 from metarl.backend.products import Linear
-from metarl.policies.belief import Belief, Decoder, Encoder, Targets, elbo_loss
+from metarl.policies.belief import Belief, Decoder, Encoder, Targets, Uncertainty, elbo_loss
 from metarl.policies.encoders import encoder_of
 from metarl.policies.mlp import NumUnits, StepInput
 from metarl.policies.recurrent import Bonuses, MemoryConfig, ModelTraining, Outputs, TrialNetwork
@@ -42,6 +42,9 @@ class VariBADConfig(MemoryConfig):
     """What the decoder predicts: the reward of each step; the next observation, too; nothing, with joint alone."""
     decode_from: Literal["transition", "next-observation"] = "transition"
     """What the decoder sees of a step: observation, action and next observation, or the last alone."""
+    uncertainty: Uncertainty = "log-variance"
+    """What the policy sees beside the belief's mean. Log variances, as published, have no bound: where the belief
+    becomes very narrow a policy can run away with them, and standard deviations are safer."""
     joint: bool = False
     """Does PPO train the encoder, too?"""
     kl_coef: NonNegativeFloat = 1.0
@@ -130,7 +133,8 @@ class VariBADNetwork(TrialNetwork):
         return torch.cat([obs, self.step_features(inputs, t)], -1)
 
     def decide(self, inputs: StepInput, belief: Belief) -> Outputs:
-        features = belief.features() if self.config.joint else belief.features().detach()
+        features = belief.features(self.config.uncertainty)
+        features = features if self.config.joint else features.detach()
         hidden = self.trunk(torch.cat([self.normalized_obs(inputs), features], -1))
         return Outputs(self.out(hidden), self.value_out(hidden).squeeze(-1))
 
@@ -156,7 +160,7 @@ class VariBADNetwork(TrialNetwork):
     @torch.no_grad()
     def belief(self, inputs: StepInput) -> Tensor:
         belief = self.beliefs(inputs)
-        return torch.stack([belief.mean, (belief.log_variance / 2).exp()], 1)
+        return torch.stack([belief.mean, belief.std], 1)
 
     def targets(self, inputs: StepInput, obs: Tensor, action: Tensor, reward: Tensor) -> list[Targets]:
         """What each decoder is to predict of trials [B, T, ...], with features `obs` [B, T, O] of the observations.
@@ -184,7 +188,8 @@ class VariBADNetwork(TrialNetwork):
     def explored(self, inputs: StepInput, action: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
         obs = self.features(inputs.obs, self.sight)
         belief, error = self.beliefs(inputs, obs), torch.zeros_like(reward)
-        hyper_state = torch.cat([torch.where(inputs.mask.unsqueeze(-1) > 0, obs, 0.0), belief.features()], -1)
+        seen = torch.where(inputs.mask.unsqueeze(-1) > 0, obs, 0.0)
+        hyper_state = torch.cat([seen, belief.features(self.config.uncertainty)], -1)
         if self.config.error_coef:
             after = torch.cat([belief.mean[:, 1:], belief.mean[:, -1:]], 1).flatten(0, 1).unsqueeze(1)
             for decoder, t in zip(self.decoders, self.targets(inputs, obs, action, reward), strict=True):

@@ -98,6 +98,7 @@ ADDED: dict[str, Any] = {
     "error_coef": 0.0,
     "pretrain_envs": 0,
     "growth": 0.0,
+    "uncertainty": "log-variance",
     "next_obs_in_context": False,
     "pretrain_lr": 3e-3,
     "shuffle_goals": False,

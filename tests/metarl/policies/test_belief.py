@@ -107,4 +107,4 @@ def test_step_by_step_the_encoder_is_what_it_is_at_once():
     whole, hidden = encoder(x), torch.zeros(5, 8)
     for t in range(7):
         belief, hidden = encoder.step(x[:, t], hidden)
-        torch.testing.assert_close(belief.features(), whole.features()[:, t], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(belief.features("std"), whole.features("std")[:, t], atol=1e-5, rtol=1e-5)
