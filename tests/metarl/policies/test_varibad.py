@@ -59,6 +59,25 @@ def test_the_policy_sees_the_observation_and_the_belief_alone():
     assert (moved[:, k] > 1e-4).all() and (moved[:, :k] == 0).all() and (moved[:, k + 1 :] == 0).all()
 
 
+@pytest.mark.parametrize(("uncertainty", "log_variance"), [("log-variance", -40.0), ("std", 0.0)])
+def test_the_policy_sees_log_variances_or_standard_deviations(uncertainty, log_variance):
+    """Of a belief that is everywhere certain: -40, or 0."""
+    network = trials.make(trials.plane(), dataclasses.replace(CONFIG, uncertainty=uncertainty))
+    rows, _ = trials.play(trials.plane(), network)
+    with torch.no_grad():
+        network.belief_encoder.out.weight.zero_()
+        network.belief_encoder.out.bias.copy_(torch.tensor([0.0, 0.0, -40.0, -40.0]))
+        seen = torch.cat(
+            [
+                network.normalized_obs(rows.inputs),
+                torch.tensor([0.0, 0.0] + 2 * [log_variance]).expand(*rows.mask.shape, 4),
+            ],
+            -1,
+        )
+        expected = network.out(network.trunk(seen))
+        torch.testing.assert_close(network(rows.inputs).action, expected)
+
+
 @pytest.mark.parametrize("joint", [False, True])
 def test_the_return_teaches_the_encoder_only_jointly(joint):
     env = trials.board()
