@@ -66,6 +66,7 @@ def test_python_examples_run(tmp_path):
         (tmp_path / name).write_text(code)
     pages = {page: [code for code in codes if code not in FILES.values()] for page, codes in EXAMPLES.items()}
     text = re.sub(r"\b\d0_000\b", "64", json.dumps({page: codes for page, codes in pages.items() if codes}))
+    assert "to_sb3" in text and "from_sb3" in text
     result = run("-W", "error::DeprecationWarning:envs", "-c", SESSION, cwd=tmp_path, input=text)
     assert result.returncode == 0, result.stderr
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-from pathlib import Path
-
 import gymnasium
 import numpy as np
 import pytest
@@ -155,13 +150,3 @@ def test_a_policy_with_a_memory_is_refused(script, tmp_path, sentence):
     with pytest.raises(InputError) as error:
         metarl.load(tmp_path / "rl2").to_sb3(lanes("bernoulli-bandit"))
     assert "policy with a memory" in sentence(error)
-
-
-def test_the_examples_of_the_documentation_run(make_run, tmp_path):
-    text = (Path(__file__).parents[3] / "docs/baselines.md").read_text()
-    run_of(make_run, horizon=100).path.rename(tmp_path / "maml")
-    program = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S)).replace("runs/maml", str(tmp_path / "maml"))
-    assert "to_sb3" in program and "from_sb3" in program
-    program = re.sub(r"\d+_000\b", "64", program)
-    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr

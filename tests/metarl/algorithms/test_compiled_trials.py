@@ -81,6 +81,8 @@ def test_an_environment_that_breaks_the_contract_is_named(monkeypatch, sentence)
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
-def test_compiled_steps_play_the_plain_trials(monkeypatch, tmp_path):
+def test_compiled_steps_play_the_plain_trials_and_a_second_run_finds_their_code(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert None not in check(trials.board(), SMALL)
+    monkeypatch.setattr(compiled, "_build", None)
     assert None not in check(trials.board(), SMALL)

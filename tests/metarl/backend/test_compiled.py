@@ -1,6 +1,7 @@
-"""Compiled functions: the same random numbers, parameters that change, a cache on disk, and none without a compiler."""
+"""Compiled functions: the same random numbers, parameters that change, and none without a compiler.
 
-import shutil
+tests/metarl/algorithms/test_compiled_trials.py compiles, and finds on disk what was compiled.
+"""
 
 import pytest
 import torch
@@ -69,16 +70,3 @@ def test_code_is_kept_apart_for_processors_with_other_instructions(monkeypatch):
         monkeypatch.setattr(compiled, "_instructions", lambda it=instructions: it)
         compile_function(function, layer, [torch.ones(4, 3), torch.ones(4, 3)], generator)
     assert keys[0] == keys[1] != keys[2]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler")
-def test_a_second_run_finds_the_first_ones_code(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    generator = Generator().manual_seed(0)
-    layer, function = noisy(generator)
-    given = [torch.ones(4, 3), torch.ones(4, 3)]
-    check(compile_function(function, layer, given, generator), layer, function, generator)
-    monkeypatch.setattr(compiled, "_build", None)
-    other, function = noisy(generator)
-    check(compile_function(function, other, given, generator), other, function, generator)
