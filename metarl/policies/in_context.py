@@ -1,15 +1,13 @@
 """A causal transformer that reads a dataset of transitions and a state, and predicts an action (DPT, Lee et al. 2023).
 
 A token is a transition (s, a, r, s'), or a state to act in. Transitions attend to those before them, and a state to the
-transitions that it may see, and to itself. A dataset has no order, so there are no positions; a token may be told how
-many transitions it sees. As published a state comes before its dataset, so that all tokens depend on it. Here it comes
-after: then many states share a dataset, in training and in acting, where the keys and values of the transitions are
-computed once and kept.
+transitions that it may see, and to itself. A dataset has no order, so there are no positions. As published a state
+comes before its dataset, so that all tokens depend on it. Here it comes after: then many states share a dataset, in
+training and in acting, where the keys and values of the transitions are computed once and kept.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,9 +37,6 @@ class InContextConfig(MemoryConfig):
     """Heads of a layer, which share out hidden_size. The paper says 4; its code has 1, which is also faster."""
     grows: Literal["episode", "step"] = "episode"
     """When the dataset grows by what was played: after each episode, or after each step, as of a bandit."""
-    counts: bool = False
-    """Is each token told how many transitions it sees? An average over them, as attention is, hardly tells. It is of
-    use where a dataset holds a whole trial: in a longer one all later transitions see the same number of others."""
     init_std: PositiveFloat = 1.0
     """Initial standard deviation of continuous actions."""
 
@@ -94,29 +89,22 @@ class InContextNetwork(TrialNetwork):
         size = config.hidden_size
         self.each_step, self.window = config.grows == "step", self.num_steps
         self.capacity = max(1, self.num_steps - 1)  # transitions of a trial that a later step can see
-        self.counts = config.counts
-        self.embed = Linear(2 * self.obs_size + self.action_size + 3 + config.counts, size)
+        self.embed = Linear(2 * self.obs_size + self.action_size + 3, size)
         self.layers = nn.ModuleList(Layer(size, config.num_heads, config.num_layers) for _ in range(config.num_layers))
         self.norm, self.out = nn.LayerNorm(size), Linear(size, self.action_size)
         nn.init.normal_(self.out.weight, std=INIT_STD)
         nn.init.zeros_(self.out.bias)
 
-    def transitions(
-        self, obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, known: Tensor, count: Tensor
-    ) -> Tensor:
-        """Tokens [..., D] of transitions between features of observations; `count` [...] of them are seen there."""
+    def transitions(self, obs: Tensor, action: Tensor, reward: Tensor, next_obs: Tensor, known: Tensor) -> Tensor:
+        """Tokens [..., D] of transitions between features of observations."""
         after = torch.where(known.unsqueeze(-1), next_obs, 0.0)
         numbers = torch.stack([self.normalizer.reward(reward), known.float(), torch.zeros_like(reward)], -1)
-        return self.embed(torch.cat([obs, after, self.one_hot(action), numbers, self.count_input(count)], -1))
+        return self.embed(torch.cat([obs, after, self.one_hot(action), numbers], -1))
 
-    def states(self, obs: Tensor, count: Tensor) -> Tensor:
-        """Tokens [..., D] of states to act in, which see `count` [...] transitions."""
+    def states(self, obs: Tensor) -> Tensor:
+        """Tokens [..., D] of states to act in."""
         zeros = obs.new_zeros(*obs.shape[:-1], self.obs_size + self.action_size + 2)
-        return self.embed(torch.cat([obs, zeros, torch.ones_like(zeros[..., :1]), self.count_input(count)], -1))
-
-    def count_input(self, count: Tensor) -> Tensor:
-        """Numbers of transitions [...] as inputs [..., 1]; [..., 0] where tokens are not told them."""
-        return (count.float().log1p() / math.log1p(self.window)).unsqueeze(-1)[..., : int(self.counts)]
+        return self.embed(torch.cat([obs, zeros, torch.ones_like(zeros[..., :1])], -1))
 
     def through(self, x: Tensor, mask: Tensor) -> Tensor:
         """Tokens [B, S, D] after all layers; mask [B, S, S]."""
@@ -128,9 +116,7 @@ class InContextNetwork(TrialNetwork):
     def predict(self, data: Dataset) -> Distribution:
         """Action distributions [N, Q] of the states of datasets."""
         obs, after, query = (self.features(x) for x in (data.obs, data.next_obs, data.query))
-        count = torch.arange(1, data.reward.shape[1] + 1, device=obs.device).expand_as(data.reward)
-        past = self.transitions(obs, data.action, data.reward, after, data.known, count)
-        x = self.states(query, data.size)
+        past, x = self.transitions(obs, data.action, data.reward, after, data.known), self.states(query)
         earlier = torch.arange(past.shape[1], device=x.device) < data.size.unsqueeze(-1)  # [N, Q, n]
         seen = torch.cat([earlier, _same(x.shape[1], x).expand(len(x), -1, -1)], -1).unsqueeze(1)
         for layer in self.layers:
@@ -147,12 +133,11 @@ class InContextNetwork(TrialNetwork):
         obs, steps = self.normalized_obs(inputs), inputs.obs.shape[1]
         known = live[:, 1:] & ~inputs.first[:, 1:]
         action, reward = inputs.prev_action[:, 1:], inputs.prev_reward[:, 1:]
+        x = torch.cat([self.transitions(obs[:, :-1], action, reward, obs[:, 1:], known), self.states(obs)], 1)
         ended = t[:, 1:]  # the step before which each transition ended
-        causal = self._in_window(ended, ended) & live[:, None, :-1] | _same(steps - 1, obs)
+        causal = self._in_window(ended, ended) & live[:, None, :-1]
         seen = self._in_window(ended, t if self.each_step else t - t % self.horizon) & live[:, None, :-1]
-        past = self.transitions(obs[:, :-1], action, reward, obs[:, 1:], known, causal.sum(-1))
-        x = torch.cat([past, self.states(obs, seen.sum(-1))], 1)
-        out = self.out(self.through(x, _mask(causal, seen))[:, steps - 1 :])
+        out = self.out(self.through(x, _mask(causal | _same(steps - 1, x), seen))[:, steps - 1 :])
         return Outputs(out, torch.zeros_like(out[..., 0]))
 
     def _in_window(self, ended: Tensor, latest: Tensor) -> Tensor:
@@ -170,16 +155,16 @@ class InContextNetwork(TrialNetwork):
     def step(self, inputs: StepInput, memory: ContextMemory | None) -> tuple[Outputs, Any]:
         memory = self.start(len(inputs)) if memory is None else memory
         obs, live = self.normalized_obs(inputs), inputs.mask > 0
-        ended = torch.arange(1, self.capacity + 1, device=obs.device)  # at which step, by place
+        known = live & ~inputs.first
+        ended = self.transitions(memory.obs, inputs.prev_action, inputs.prev_reward, obs, known)
+        x = torch.stack([ended, self.states(obs)], 1)  # [B, 2, D]
+        ended = torch.arange(1, self.capacity + 1, device=x.device)  # at which step, by place
         place = ended == memory.t.unsqueeze(-1)  # [B, C]
         filled = memory.filled | place & memory.live.unsqueeze(-1)
         latest = filled & (ended > memory.t.unsqueeze(-1) - self.window)
         grows = (memory.t % self.horizon == 0).unsqueeze(-1)
         seen = latest if self.each_step else (grows & latest) | (~grows & memory.seen)
-        among, known = latest | place, live & ~inputs.first
-        past = self.transitions(memory.obs, inputs.prev_action, inputs.prev_reward, obs, known, among.sum(-1))
-        x = torch.stack([past, self.states(obs, seen.sum(-1))], 1)  # [B, 2, D]
-        mask = _mask(among.unsqueeze(1), seen.unsqueeze(1))
+        mask = _mask((latest | place).unsqueeze(1), seen.unsqueeze(1))
         # The transition goes to its place, or where the next one will overwrite it, and the state behind all places.
         places = torch.stack([(memory.t - 1).clamp_min(0), torch.full_like(memory.t, self.capacity)], 1)
         places = places.unsqueeze(-1).expand(-1, -1, x.shape[-1])

@@ -106,7 +106,6 @@ ADDED: dict[str, Any] = {
     "show_goal": False,
     "permute_actions": False,
     "reward_std": 1.0,
-    "counts": False,
 }
 """Fields that runs from before them lack, and what those were made with."""
 

@@ -13,10 +13,9 @@ from metarl.policies.in_context import Dataset, InContextConfig
 
 ENVS = {"board": trials.board, "plane": trials.plane, "arms": lambda: trials.arms(3, 12)}
 EPISODE, STEP = (InContextConfig(hidden_size=8, num_layers=2, num_heads=2, grows=g) for g in ("episode", "step"))
-TOLD = [dataclasses.replace(config, counts=True) for config in (EPISODE, STEP)]
 
 
-@pytest.mark.parametrize("config", [EPISODE, STEP, *TOLD], ids=["episode", "step", "episode-told", "step-told"])
+@pytest.mark.parametrize("config", [EPISODE, STEP], ids=["episode", "step"])
 @pytest.mark.parametrize("window", [None, 5])
 @pytest.mark.parametrize("where", ENVS)
 def test_acting_and_training_compute_the_same(where, window, config):
@@ -107,20 +106,13 @@ def test_the_order_of_a_dataset_matters_only_through_what_attends_to_what():
 @torch.no_grad()
 def test_from_datasets_is_predicted_what_acting_computes_after_as_many_steps():
     env = trials.arms(3, 12)
-    network = trials.make(env, TOLD[1], num_episodes=1)
+    network = trials.make(env, STEP, num_episodes=1)
     rows, acted = trials.play(env, network, num_episodes=1)
     known = torch.ones_like(rows.mask[:, 1:], dtype=torch.bool)
     size = torch.arange(12).expand(len(rows), -1)
     past = (x[:, :-1] for x in (rows.obs, rows.action, rows.reward))
     found = network.predict(Dataset(*past, rows.obs[:, 1:], known, rows.obs, size, rows.action)).log_probs
     torch.testing.assert_close(found, acted.action.log_softmax(-1), rtol=1e-5, atol=1e-5)
-
-
-def test_counts_are_inputs_from_0_to_1():
-    told, untold = (trials.make(trials.plane(), config) for config in (TOLD[1], STEP))
-    told.window, seen = 9, torch.tensor([[0, 9]])
-    assert untold.count_input(seen).shape == (1, 2, 0)
-    torch.testing.assert_close(told.count_input(seen), torch.tensor([[[0.0], [1.0]]]))
 
 
 def test_a_size_that_the_heads_cannot_share_is_refused():
