@@ -26,7 +26,9 @@ FILES = {name: code for text in PAGES.values() for name, code in SAVED.findall(t
 FAMILY, MINE = FILES["slider.py"], FILES["mine.py"]
 TEXT = "\n".join(PAGES.values())
 SESSION = """
-import json, sys, metarl
+import dataclasses, json, sys, envs, metarl
+point = envs.family("point").presets
+point["finn2017"] = dataclasses.replace(point["finn2017"], horizon=20)
 small = {"num_iterations": 1, "meta_batch_size": 2, "num_envs": 2, "quiet": True}
 metarl.train("maml-point", "runs/maml", **small)  # what some pages begin with
 metarl.train("rl2-bandit", "runs/memory", hidden_size=8, **small)
@@ -61,7 +63,7 @@ def with_own(tmp_path, monkeypatch, script):
 
 
 def test_python_examples_run(tmp_path):
-    """Those of a page share a session, in which runs of SB3 are cut short."""
+    """Those of a page share a session, in which runs of SB3 and episodes on Point are cut short."""
     for name, code in FILES.items():
         (tmp_path / name).write_text(code)
     pages = {page: [code for code in codes if code not in FILES.values()] for page, codes in EXAMPLES.items()}

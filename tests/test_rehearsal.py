@@ -41,7 +41,7 @@ def suited(method: str, family: str) -> str:
 PAIRS = zip(cycle(OWN), cycle(BATCHED[::-1] + BATCHED), range(max(len(OWN), len(BATCHED))), strict=False)
 SLOW = [f"{method}-{suited(method, family)}" for method, family, _ in PAIRS]
 """Each method and each family at least once, but for methods that do not suit theirs."""
-KINDS = [f"metanet-bandit,memory={kind}" for kind in MEMORIES if "delta" not in kind]
+KINDS = [f"metanet-bandit,memory={kind},minibatches=1" for kind in MEMORIES if "delta" not in kind]
 """Memories beside the delta rule, which presets have."""
 CELLS_TOO = [f"rl2-bandit,cell={cell}" for cell in CELLS if cell != "gru"] + ["rl2-bandit,head=hypernetwork"]
 """Cells and heads of RL² beside those of its presets."""

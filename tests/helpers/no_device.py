@@ -164,7 +164,8 @@ def fewer(config: Any) -> Any:
 def rehearse(argument: str) -> dict[str, Any]:
     """Reads, sends and launches in each part of a meta-iteration and in an evaluation, both of few, short episodes."""
     name, *options = argument.split(",")
-    config = with_options(preset(name), dict(option.split("=") for option in options))
+    given = (option.split("=") for option in options)
+    config = with_options(preset(name), {key: int(x) if x.isdigit() else x for key, x in given})
     config = dataclasses.replace(fewer(config), num_iterations=10)
     short = {"horizon": 3} if "horizon" in {f.name for f in dataclasses.fields(envs.make_config(config.env))} else {}
     env = envs.make(config.env, config.env_preset, **short)

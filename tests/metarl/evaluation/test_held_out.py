@@ -18,6 +18,8 @@ from metarl.training.presets import preset
 from metarl.training.run import Run
 
 FEWER = {
+    "metanet-gridworld": {"algorithm": {"epochs": 2}},
+    "rl2-point": {"algorithm": {"epochs": 2}},
     "pearl-point": {"algorithm": {"num_updates": 2, "num_train_tasks": 4}},
     "varibad-gridworld": {"algorithm": {"epochs": 1}, "policy": {"model_updates": 2}},
     "dpt-dark-room": {"policy": {"num_layers": 1}},
