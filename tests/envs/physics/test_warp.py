@@ -4,9 +4,13 @@ HalfCheetah is chaotic: the C engine itself, from positions that differ by 1e-7,
 another place after 100. So most comparisons are of one step, from states that float32 can hold.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,14 +19,13 @@ from torch import Generator
 
 import envs
 from envs.physics.base import SCALABLE, PhysicsState, PhysicsStep
+from envs.physics.cpu import CpuPhysics
 from envs.physics.model import MODELS, load_model
 
-pytest.importorskip("mujoco_warp")
+if TYPE_CHECKING:
+    from envs.physics.warp import WarpPhysics
 
-from envs.physics import warp as module
-from envs.physics.cpu import CpuPhysics
-from envs.physics.warp import WarpPhysics
-
+pytestmark = pytest.mark.skipif(find_spec("mujoco_warp") is None, reason="needs metarl-toolkit[warp]")
 N, E, SKIP = 2, 3, 5
 CPU = torch.device("cpu")
 
@@ -76,6 +79,14 @@ def assert_close(result: PhysicsState, expected: PhysicsState) -> None:
 
 
 @pytest.fixture(scope="module")
+def engine():
+    """The module, which is imported by these tests alone, and not by every process that collects them."""
+    from envs.physics import warp
+
+    return warp
+
+
+@pytest.fixture(scope="module")
 def model():
     return load_model("half_cheetah")
 
@@ -86,10 +97,10 @@ def cpu(model) -> CpuPhysics:
 
 
 @pytest.fixture(scope="module")
-def built(model) -> tuple[WarpPhysics, str]:
+def built(engine, model) -> tuple[WarpPhysics, str]:
     """The engine after its first step, and what it printed till then."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        physics = WarpPhysics(model, SKIP, CPU, contact_forces=True)
+        physics = engine.WarpPhysics(model, SKIP, CPU, contact_forces=True)
         physics.step(standing(), actions(0))
     return physics, printed.getvalue()
 
@@ -100,8 +111,8 @@ def warp(built) -> WarpPhysics:
 
 
 @pytest.fixture(scope="module")
-def cuda(model) -> WarpPhysics:
-    return WarpPhysics(model, SKIP, torch.device("cuda"), contact_forces=True)
+def cuda(engine, model) -> WarpPhysics:
+    return engine.WarpPhysics(model, SKIP, torch.device("cuda"), contact_forces=True)
 
 
 @pytest.mark.slow
@@ -136,12 +147,12 @@ class TestStep:
         assert torch.equal(action, actions(1))
         assert first.state.qpos.dtype == warp.dtype == torch.float32
 
-    def test_a_lane_steps_as_it_would_alone(self, warp):
+    def test_a_lane_steps_as_it_would_alone(self, engine, warp):
         state, action = standing(), actions(1)
         whole = warp.step(state, action)
         for n, e in ((1, 1), (1, 2), (1, 3), (2, 2)):  # with the first 6 lanes, one set of buffers more than are kept
             assert same(warp.step(state[:n, :e], action[:n, :e]), whole[:n, :e])
-        assert len(warp._lanes) == module.MAX_LANES
+        assert len(warp._lanes) == engine.MAX_LANES
         assert same(warp.step(state, action), whole)
 
     def test_actions_with_gradients_do_not_reach_the_buffers(self, warp):
@@ -218,10 +229,10 @@ class TestTrouble:
         assert warp.step(low, action).diverged.sum() == 1
         assert same(warp.step(high, action), expected)
 
-    def test_lost_contacts_are_not_silent(self, model, monkeypatch, sentence):
-        enough = module.capacity
-        monkeypatch.setattr(module, "capacity", lambda model, pairs: (1, enough(model, pairs)[1]))
-        physics, state = WarpPhysics(model, SKIP, CPU, contact_forces=True), standing(1, 2)
+    def test_lost_contacts_are_not_silent(self, engine, model, monkeypatch, sentence):
+        enough = engine.capacity
+        monkeypatch.setattr(engine, "capacity", lambda model, pairs: (1, enough(model, pairs)[1]))
+        physics, state = engine.WarpPhysics(model, SKIP, CPU, contact_forces=True), standing(1, 2)
         state.qpos[..., 1] -= 0.3
         physics.step(state, actions(1, 1, 2))
         with pytest.warns(UserWarning, match="more contacts or constraints") as caught:
@@ -264,13 +275,13 @@ class TestEnv:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.xml")))
-def test_buffers_hold_what_a_model_can_touch(name):
+def test_buffers_hold_what_a_model_can_touch(engine, name):
     """Dropped from all heights, turned, bent and half buried, it never has more contacts or constraints."""
     import mujoco
     import mujoco_warp
 
     model = load_model(name)
-    contacts, rows = module.capacity(model, mujoco_warp.put_model(model).nxn_geom_pair_filtered.numpy())
+    contacts, rows = engine.capacity(model, mujoco_warp.put_model(model).nxn_geom_pair_filtered.numpy())
     data, random = mujoco.MjData(model), np.random.default_rng(0)
     most = 0
     for _ in range(500):
@@ -281,15 +292,15 @@ def test_buffers_hold_what_a_model_can_touch(name):
     assert most > contacts / 3, "room for what is possible, and not for much more"
 
 
-def test_a_device_it_does_not_know_is_refused(model, sentence):
+def test_a_device_it_does_not_know_is_refused(engine, model, sentence):
     with pytest.raises(envs.InputError, match="not on 'meta'") as error:
-        WarpPhysics(model, SKIP, torch.device("meta"))
+        engine.WarpPhysics(model, SKIP, torch.device("meta"))
     sentence(error)
 
 
 def test_its_absence_is_named(monkeypatch, sentence):
     monkeypatch.setitem(sys.modules, "mujoco_warp", None)
-    monkeypatch.delitem(sys.modules, "envs.physics.warp")
+    monkeypatch.delitem(sys.modules, "envs.physics.warp", raising=False)
     with pytest.raises(envs.InputError, match=r'pip install "metarl-toolkit\[warp\]"') as error:
         envs.make("half-cheetah-vel", engine="warp")
     sentence(error)
