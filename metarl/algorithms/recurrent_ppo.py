@@ -206,7 +206,6 @@ class RecurrentPPO(Algorithm):
             metrics = [self.descend(batch[rows], weight) for rows in passes]
             self.network.normalizer.update(trial.obs, trial.reward, trial.mask)
             of_model = self.model.update(trial, max(0.0, 1 - done), self.graphs) if self.model else {}
-        self.network.adjust(trial.inputs)
         self.updates += 1
         *columns, explained_by_values = torch.stack([*torch.stack(metrics, 1), explained.expand(len(metrics))]).tolist()
         means = map(statistics.fmean, columns)

@@ -168,10 +168,6 @@ class TrialNetwork(nn.Module):
         error of the model's prediction of each step from the belief after it, [B, T]."""
         raise NotImplementedError
 
-    def adjust(self, inputs: StepInput) -> None:
-        """Called at the end of a meta-iteration with its trials [B, T, ...]: take over statistics for the next one."""
-        return None
-
     @property
     def params(self) -> Tensor:
         """All parameters and the normalizer's statistics, in one vector [P]."""

@@ -19,7 +19,6 @@ from envs.errors import require
 from envs.fields import NonNegativeFloat, PositiveFloat, PositiveInt
 from envs.kinds import in_words
 from envs.structs import Struct
-from metarl.backend import distributed
 from metarl.backend.products import Linear
 from metarl.policies.belief import Belief, Decoder, Encoder, Targets, Uncertainty, elbo_loss
 from metarl.policies.encoders import encoder_of
@@ -46,9 +45,6 @@ class VariBADConfig(MemoryConfig):
     uncertainty: Uncertainty = "log-variance"
     """What the policy sees beside the belief's mean. Log variances, as published, have no bound: where the belief
     becomes very narrow a policy can run away with them, and standard deviations are safer."""
-    normalize_belief: bool = False
-    """Does the policy see the belief in standard deviations from its mean over the steps of the last meta-iteration,
-    clipped to ±10? As published, but for its statistics of all steps so far."""
     joint: bool = False
     """Does PPO train the encoder, too?"""
     kl_coef: NonNegativeFloat = 1.0
@@ -100,11 +96,6 @@ class VariBADNetwork(TrialNetwork):
         self.config = config
         self.sight = encoder_of(env.observation_space)  # of the belief, as `encoder` is of the policy
         self.belief_encoder = Encoder(self.obs_size + self.num_step_features, c.hidden_size, c.latent_size)
-        if c.normalize_belief:
-            self.register_buffer("belief_mean", torch.zeros(2 * c.latent_size))
-            self.register_buffer("belief_scale", torch.ones(2 * c.latent_size))
-        self.belief_mean: Tensor
-        self.belief_scale: Tensor
         self.trunk = nn.Sequential(
             Linear(self.obs_size + 2 * c.latent_size, size), nn.SiLU(), Linear(size, size), nn.SiLU()
         )
@@ -144,22 +135,12 @@ class VariBADNetwork(TrialNetwork):
     def decide(self, inputs: StepInput, belief: Belief) -> Outputs:
         features = belief.features(self.config.uncertainty)
         features = features if self.config.joint else features.detach()
-        if self.config.normalize_belief:
-            features = ((features - self.belief_mean) / self.belief_scale).clamp(-10, 10)
         hidden = self.trunk(torch.cat([self.normalized_obs(inputs), features], -1))
         return Outputs(self.out(hidden), self.value_out(hidden).squeeze(-1))
 
     def beliefs(self, inputs: StepInput, obs: Tensor | None = None) -> Belief:
         """After each step of whole trials, inputs [B, T, ...]; `obs` as in `see`."""
         return self.belief_encoder(self.see(inputs, self.all_steps(inputs), obs))
-
-    @torch.no_grad()
-    def adjust(self, inputs: StepInput) -> None:
-        if self.config.normalize_belief:
-            features = self.beliefs(inputs).features(self.config.uncertainty).flatten(0, 1)
-            _, mean, variance = distributed.moments(features, inputs.mask.flatten())
-            self.belief_mean.copy_(mean)
-            self.belief_scale.copy_(variance.sqrt().clamp_min(1e-3))
 
     def forward(self, inputs: StepInput) -> Outputs:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.joint):

@@ -99,7 +99,6 @@ ADDED: dict[str, Any] = {
     "pretrain_envs": 0,
     "growth": 0.0,
     "uncertainty": "log-variance",
-    "normalize_belief": False,
     "next_obs_in_context": False,
     "pretrain_lr": 3e-3,
     "shuffle_goals": False,

@@ -65,14 +65,6 @@ def test_its_optimizer_goes_on_where_it_stopped():
     assert torch.equal(algorithm.params, other.params)
 
 
-def test_a_normalized_belief_is_measured_after_an_update_and_by_the_encoder_that_acts_next():
-    algorithm, episodes = collected(dataclasses.replace(CONFIG, normalize_belief=True))
-    algorithm.update(episodes)
-    rows = episodes[0].map(lambda x: x.transpose(1, 2).flatten(0, 1))
-    features = algorithm.network.beliefs(rows.inputs).features("log-variance")[rows.mask > 0]
-    torch.testing.assert_close(algorithm.network.belief_mean, features.mean(0), atol=1e-5, rtol=1e-4)
-
-
 def test_beliefs_narrow_and_predict_rewards_after_a_short_training():
     """Two arms that pay always or never: after a trial the belief is narrower than before, and knows which pays."""
     env = envs.make("bernoulli-bandit", "k5-n10", num_arms=2)

@@ -130,25 +130,6 @@ def test_next_observations_alone_and_transitions():
     assert len(trial_of(env, alone)[1]) == 1
 
 
-def test_a_normalized_belief_has_mean_0_and_deviation_1_over_the_trials_it_was_adjusted_to():
-    """Padding does not count; acting and training agree; and without the option nothing is kept."""
-    env = trials.board()
-    network = trials.make(env, dataclasses.replace(CONFIG, normalize_belief=True))
-    rows, _ = trials.play(env, network)
-    assert (rows.mask == 0).any()
-    before = network(rows.inputs).action
-    seen = []
-    network.adjust(rows.inputs)
-    network.trunk.register_forward_pre_hook(lambda module, given: seen.append(given[0][..., -4:]))
-    assert not torch.allclose(network(rows.inputs).action, before)
-    features = seen[0][rows.mask > 0]
-    torch.testing.assert_close(features.mean(0), torch.zeros(4), atol=1e-3, rtol=0)
-    torch.testing.assert_close(features.std(0, correction=0), torch.ones(4), atol=1e-3, rtol=0)
-    rows, acted = trials.play(env, network)
-    assert trials.same_outputs(network, rows, acted) < 1e-5
-    assert "belief_mean" in network.state_dict() and "belief_mean" not in trials.make(env, CONFIG).state_dict()
-
-
 def test_without_a_decoder_there_is_no_model():
     network = trials.make(trials.board(), dataclasses.replace(CONFIG, decode="nothing", joint=True))
     assert network.model is None
