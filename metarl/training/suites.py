@@ -262,7 +262,7 @@ SUITES = {
         continuous=True,
         methods={
             "reptile": {"num_iterations": 33, "algorithm": {"inner_lr": 1.0}},
-            # alone the model's encoder learns too late where a goal is, and the policy stays at the start
+            # without the return in its encoder it takes four times as many steps of the model: docs/varibad.md
             "varibad": {
                 "policy": {**LONG_TRIALS["policy"], "joint": True, "uncertainty": "std"},
                 "algorithm": {"lr": 1e-3},
